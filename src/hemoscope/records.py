@@ -1,0 +1,218 @@
+"""The frozen values that pass between the parts: images, manifests, splits, predictions.
+
+Records hold and check; they never read images and never touch a network. Only `Predictions` and
+`Split` know their file format elsewhere (`runs`, `data.split`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hemoscope.errors import ShapeError
+
+__all__ = [
+    "CellImage",
+    "FloatArray",
+    "IntArray",
+    "Level",
+    "Manifest",
+    "Predictions",
+    "Problem",
+    "Side",
+    "Split",
+    "SplitRow",
+]
+
+IntArray = NDArray[np.int64]
+FloatArray = NDArray[np.float64]
+Side = Literal["train", "val", "test"]
+Level = Literal["error", "warning", "note"]
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something a person should know about one file or folder.
+
+    An `error` stops training; a `warning` does not, but may bend the scores; a `note` is counted.
+    """
+
+    level: Level
+    path: str
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
+class CellImage:
+    """One readable image of a data set.
+
+    Attributes:
+        path: POSIX path below the data folder, or `train/00017` inside an `.npz`.
+        class_name: Name of its class.
+        subtype: Prefix of a PBC file name (`SNE`, `BNE`, `MMY`, ...), otherwise empty.
+        width_px: Width after EXIF orientation.
+        height_px: Height after EXIF orientation.
+        hash: SHA-256 of the file's bytes (of the pixels inside an `.npz`), 64 hex digits.
+        pixel_hash: SHA-256 of the decoded RGB pixels and their shape, 64 hex digits.
+        phash: Perceptual hash, 64 bits.
+        background: Median RGB of the image's brightest quarter, which is the slide's background.
+        given_side: The side a published split puts it on, where there is one.
+    """
+
+    path: str
+    class_name: str
+    subtype: str
+    width_px: int
+    height_px: int
+    hash: str
+    pixel_hash: str = ""
+    phash: int = 0
+    background: tuple[int, int, int] = (0, 0, 0)
+    given_side: Side | None = None
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Everything known about a data set before training.
+
+    Attributes:
+        root: The folder of class folders, or the `.npz` file.
+        classes: Class names in alphabetical order; a target is an index into them.
+        images: Readable images, ordered by path.
+        problems: Everything found while scanning, errors first.
+        not_images: Files that are no images and were passed over.
+        converted: How many images had to be converted to upright 8-bit RGB, by reason.
+    """
+
+    root: Path
+    classes: tuple[str, ...]
+    images: tuple[CellImage, ...]
+    problems: tuple[Problem, ...] = ()
+    not_images: int = 0
+    converted: Mapping[str, int] = field(default_factory=dict)
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 over path, class and content of every image: the identity of the data."""
+        return _digest(f"{i.path}\0{i.class_name}\0{i.hash}" for i in self.images)
+
+    @cached_property
+    def counts(self) -> dict[str, int]:
+        """Images a class, in class order."""
+        tally = Counter(image.class_name for image in self.images)
+        return {name: tally[name] for name in self.classes}
+
+    @property
+    def errors(self) -> tuple[Problem, ...]:
+        """The problems that stop training."""
+        return tuple(p for p in self.problems if p.level == "error")
+
+
+@dataclass(frozen=True, slots=True)
+class SplitRow:
+    """One image and the side it is on."""
+
+    path: str
+    class_name: str
+    subtype: str
+    hash: str
+    side: Side
+
+
+@dataclass(frozen=True)
+class Split:
+    """Which image is for fitting, which for choosing, which for reporting once.
+
+    Attributes:
+        rows: Ordered by path.
+        policy: `paper`, `clean`, or `given` for a split made elsewhere.
+        seed: Seed of the draw; None for a given split.
+    """
+
+    rows: tuple[SplitRow, ...]
+    policy: str
+    seed: int | None
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 over path, class, content and side of every row, ordered by path."""
+        return _digest(f"{r.path}\0{r.class_name}\0{r.hash}\0{r.side}" for r in self.rows)
+
+    @cached_property
+    def classes(self) -> tuple[str, ...]:
+        """Class names in alphabetical order."""
+        return tuple(sorted({r.class_name for r in self.rows}))
+
+    def side(self, side: Side) -> tuple[SplitRow, ...]:
+        """Return the rows of one side, in path order."""
+        return tuple(r for r in self.rows if r.side == side)
+
+    @property
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Images a side and class."""
+        tally = Counter((r.side, r.class_name) for r in self.rows)
+        return {s: {c: tally[s, c] for c in self.classes} for s in ("train", "val", "test")}
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What one network, or an ensemble, said about one side's images.
+
+    Attributes:
+        classes: Class names, length C.
+        paths: Image paths, length N.
+        target: True class, shape (N,), in [0, C).
+        probs: Softmax probabilities, shape (N, C).
+        pred: Predicted class, shape (N,). It is the argmax of `probs`, except for a majority vote,
+            where the vote decides.
+    """
+
+    classes: tuple[str, ...]
+    paths: tuple[str, ...]
+    target: IntArray
+    probs: FloatArray
+    pred: IntArray
+
+    def __post_init__(self) -> None:
+        n, c = len(self.paths), len(self.classes)
+        shapes = (self.target.shape, self.probs.shape, self.pred.shape)
+        if shapes != ((n,), (n, c), (n,)):
+            raise ShapeError(
+                f"predictions of {n} images and {c} classes need target ({n},), probs ({n}, {c}) "
+                f"and pred ({n},); got {shapes}"
+            )
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    @property
+    def n_errors(self) -> int:
+        """Images whose predicted class is not the true one."""
+        return int((self.pred != self.target).sum())
+
+    def take(self, order: Sequence[int] | IntArray) -> Predictions:
+        """Return the chosen images in the given order."""
+        index = np.asarray(order, dtype=np.int64)
+        return Predictions(
+            classes=self.classes,
+            paths=tuple(self.paths[i] for i in index),
+            target=self.target[index],
+            probs=self.probs[index],
+            pred=self.pred[index],
+        )
+
+
+def _digest(lines: Iterable[str]) -> str:
+    sha = hashlib.sha256()
+    for line in lines:
+        sha.update(line.encode("utf-8", "surrogateescape"))
+        sha.update(b"\n")
+    return sha.hexdigest()

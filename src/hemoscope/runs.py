@@ -1,0 +1,282 @@
+"""The run folder: atomic files, a DONE marker written last, and the index over many runs.
+
+    runs/resnet18-paper-s0-1a2b3c4d/
+      run.json             what was run, on what, with what result (the run card)
+      history.csv          one line an epoch
+      predictions.parquet  split, path, target, pred, prob_<class> of val and test
+      model.safetensors
+      DONE                 written last
+
+Reading a run never needs a network, a GPU or an image. This module never trains and never
+imports torch.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from hemoscope.errors import RunError
+from hemoscope.records import Predictions
+
+__all__ = [
+    "EpochRow",
+    "Run",
+    "atomic_path",
+    "find_runs",
+    "format_history",
+    "lock_folder",
+    "write_json",
+    "write_predictions",
+    "write_text",
+]
+
+CARD, HISTORY, PREDICTIONS, MODEL, DONE = (
+    "run.json",
+    "history.csv",
+    "predictions.parquet",
+    "model.safetensors",
+    "DONE",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class EpochRow:
+    """One line of history.csv: means over one epoch; rates are images per second of the epoch."""
+
+    epoch: int
+    lr: float
+    train_loss: float
+    train_accuracy: float
+    val_loss: float
+    val_accuracy: float
+    images_per_s: float
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run folder, read lazily.
+
+    Attributes:
+        path: The folder.
+        card: The parsed run.json.
+    """
+
+    path: Path
+    card: Mapping[str, Any]
+
+    @classmethod
+    def open(cls, path: Path) -> Run:
+        """Open one run folder, finished or not.
+
+        Raises:
+            RunError: If the folder holds no readable run card.
+        """
+        card_path = path / CARD
+        try:
+            card = json.loads(card_path.read_text("utf-8"))
+        except FileNotFoundError:
+            raise RunError(f"expected a run folder with {CARD}; {path} holds none") from None
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            raise RunError(f"{card_path} is damaged: {error}; delete the folder and run again") from error
+        return cls(path=path, card=card)
+
+    @property
+    def name(self) -> str:
+        """The folder's name."""
+        return self.path.name
+
+    @property
+    def done(self) -> bool:
+        """Whether the run finished."""
+        return (self.path / DONE).is_file()
+
+    @property
+    def arch(self) -> str:
+        """Architecture name in the registry."""
+        return self.card["arch"]
+
+    @property
+    def seed(self) -> int:
+        """Seed of the run."""
+        return self.card["seed"]
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names in target order."""
+        return tuple(self.card["data"]["classes"])
+
+    @cached_property
+    def history(self) -> tuple[EpochRow, ...]:
+        """The epochs in order; empty before the first one ends."""
+        path = self.path / HISTORY
+        if not path.is_file():
+            return ()
+        rows = csv.DictReader(io.StringIO(path.read_text("utf-8")))
+        return tuple(
+            EpochRow(
+                epoch=int(row["epoch"]),
+                **{f.name: float(row[f.name]) for f in fields(EpochRow) if f.name != "epoch"},
+            )
+            for row in rows
+        )
+
+    def predictions(self, side: Literal["val", "test"]) -> Predictions:
+        """Read the predictions of one side, ordered by path.
+
+        Raises:
+            RunError: If they are missing or do not fit the run's classes.
+        """
+        import pyarrow.parquet as pq
+
+        path = self.path / PREDICTIONS
+        columns = [f"prob_{name}" for name in self.classes]
+        try:
+            table = pq.read_table(path, columns=["split", "path", "target", "pred", *columns])
+        except (OSError, ValueError, KeyError) as error:
+            raise RunError(
+                f"{path} cannot be read: {error}; expected the file that training writes"
+            ) from error
+        keep = np.array([value == side for value in table["split"].to_pylist()], dtype=bool)
+        paths = np.array(table["path"].to_pylist(), dtype=object)[keep]
+        order = np.argsort(paths, kind="stable")
+        probs = np.stack([table[name].to_numpy() for name in columns], axis=1)[keep]
+        return Predictions(
+            classes=self.classes,
+            paths=tuple(paths[order]),
+            target=table["target"].to_numpy()[keep][order].astype(np.int64),
+            probs=probs[order].astype(np.float64),
+            pred=table["pred"].to_numpy()[keep][order].astype(np.int64),
+        )
+
+
+def find_runs(root: Path, *, done_only: bool = True) -> list[Run]:
+    """Return the runs below a folder (or the folder itself, if it is one), ordered by name.
+
+    Raises:
+        RunError: If there is none.
+    """
+    candidates = [root] if (root / CARD).is_file() else sorted(p.parent for p in root.glob(f"*/{CARD}"))
+    runs = [Run.open(path) for path in candidates]
+    found = [run for run in runs if run.done or not done_only]
+    if not found:
+        state = f"{len(runs)} unfinished" if runs else "none"
+        raise RunError(
+            f"expected finished runs in {root}, found {state}. Train some: hemoscope benchmark --data DIR --out {root}"
+        )
+    return found
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Give a temporary path beside `path`; on success it replaces `path` in one step.
+
+    A crash leaves the old file or none, never half of one.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+    os.close(handle)
+    part = Path(name)
+    try:
+        yield part
+        with part.open("rb+") as file:
+            os.fsync(file.fileno())
+        part.chmod(0o644)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a UTF-8 text file atomically, with LF line ends on every system."""
+    with atomic_path(path) as part:
+        part.write_bytes(text.encode("utf-8"))
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write a JSON document atomically; NaN becomes null, because JSON has no NaN."""
+    write_text(path, json.dumps(_jsonable(value), indent=2, ensure_ascii=False) + "\n")
+
+
+def format_history(rows: Sequence[EpochRow]) -> str:
+    """Return history.csv's text.
+
+    >>> print(format_history([EpochRow(1, 0.001, 0.5, 0.9, 0.25, 0.95, 70.04)]).splitlines()[1])
+    1,0.001,0.5,0.9,0.25,0.95,70.0
+    """
+    out = io.StringIO()
+    writer = csv.DictWriter(out, [f.name for f in fields(EpochRow)], lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        values = asdict(row)
+        values["images_per_s"] = f"{row.images_per_s:.1f}"
+        writer.writerow({k: f"{v:.8g}" if isinstance(v, float) else v for k, v in values.items()})
+    return out.getvalue()
+
+
+def write_predictions(path: Path, sides: Mapping[str, Predictions]) -> None:
+    """Write predictions of several sides as one Parquet file, atomically. Probabilities are float32."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    classes = next(iter(sides.values())).classes
+    columns: dict[str, Any] = {
+        "split": [side for side, p in sides.items() for _ in p.paths],
+        "path": [path for p in sides.values() for path in p.paths],
+        "target": np.concatenate([p.target for p in sides.values()]),
+        "pred": np.concatenate([p.pred for p in sides.values()]),
+    }
+    probs = np.concatenate([p.probs for p in sides.values()]).astype(np.float32)
+    columns |= {f"prob_{name}": probs[:, i] for i, name in enumerate(classes)}
+    with atomic_path(path) as part:
+        pq.write_table(pa.table(columns), part)
+
+
+@contextmanager
+def lock_folder(folder: Path) -> Iterator[None]:
+    """Hold a folder for this process; the operating system frees it even after a kill.
+
+    Raises:
+        RunError: If another process holds it.
+    """
+    from filelock import FileLock, Timeout
+
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise RunError(
+            f"{folder} is in use by another process; wait for it or choose another --out"
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _jsonable(value: object) -> object:
+    if isinstance(value, Mapping):
+        return {str(k): _jsonable(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_jsonable(v) for v in value]
+    if isinstance(value, np.generic):
+        return _jsonable(value.item())
+    if isinstance(value, np.ndarray):
+        return _jsonable(value.tolist())
+    if isinstance(value, float) and not np.isfinite(value):
+        return None
+    if isinstance(value, Path):
+        return value.as_posix()
+    return value
