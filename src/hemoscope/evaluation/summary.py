@@ -1,0 +1,166 @@
+"""All scores of one set of predictions in one record, and the JSON document made of it.
+
+Everything follows from the confusion matrix. Nothing here rounds: rounding belongs to tables.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from hemoscope.errors import ShapeError
+from hemoscope.evaluation import metrics
+from hemoscope.evaluation.intervals import wilson
+from hemoscope.records import FloatArray, IntArray, Predictions
+
+__all__ = ["Macro", "Rates", "Scores", "score", "score_counts"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rates:
+    """One rate a class with its Wilson 95 % interval; each array has shape (C,), NaN = undefined."""
+
+    value: FloatArray
+    low: FloatArray
+    high: FloatArray
+
+
+@dataclass(frozen=True, slots=True)
+class Macro:
+    """Plain means over the classes, as in the paper's Table 3; NaN if a class is undefined."""
+
+    precision: float
+    sensitivity: float
+    specificity: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scores:
+    """What the predictions of one side are worth. All rates are fractions.
+
+    Attributes:
+        classes: Class names, length C.
+        confusion: Counts, shape (C, C); row = true class, column = predicted class.
+        accuracy: Correct images of all; NaN without images.
+        accuracy_ci: Its Wilson 95 % interval.
+        precision: TP / (TP + FP) of every class.
+        sensitivity: TP / (TP + FN) of every class.
+        specificity: TN / (TN + FP) of every class.
+        macro: Means over the classes.
+    """
+
+    classes: tuple[str, ...]
+    confusion: IntArray
+    accuracy: float
+    accuracy_ci: tuple[float, float]
+    precision: Rates
+    sensitivity: Rates
+    specificity: Rates
+    macro: Macro
+
+    @property
+    def n(self) -> int:
+        """Number of images."""
+        return int(self.confusion.sum())
+
+    @property
+    def errors(self) -> int:
+        """Images predicted wrong."""
+        return self.n - int(np.trace(self.confusion))
+
+    @property
+    def support(self) -> IntArray:
+        """Images of every true class, shape (C,)."""
+        return self.confusion.sum(axis=1)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the document that `train`, `evaluate` and `ensemble` print; undefined is None."""
+        return {
+            "n": self.n,
+            "errors": self.errors,
+            "accuracy": _known(self.accuracy),
+            "accuracy_ci": [_known(bound) for bound in self.accuracy_ci],
+            "macro": {
+                "precision": _known(self.macro.precision),
+                "sensitivity": _known(self.macro.sensitivity),
+                "specificity": _known(self.macro.specificity),
+            },
+            "classes": {name: self._class_json(i) for i, name in enumerate(self.classes)},
+            "confusion": self.confusion.tolist(),
+        }
+
+    def _class_json(self, i: int) -> dict[str, Any]:
+        rates = {
+            "precision": self.precision,
+            "sensitivity": self.sensitivity,
+            "specificity": self.specificity,
+        }
+        return {
+            **{name: _known(rate.value[i]) for name, rate in rates.items()},
+            "support": int(self.support[i]),
+            **{f"{name}_ci": [_known(rate.low[i]), _known(rate.high[i])] for name, rate in rates.items()},
+        }
+
+
+def score(predictions: Predictions) -> Scores:
+    """Score the predictions of one side.
+
+    Args:
+        predictions: Its `pred` decides; probabilities play no part.
+
+    Raises:
+        ShapeError: If a target or prediction lies outside the classes.
+    """
+    n_classes = len(predictions.classes)
+    return score_counts(
+        metrics.confusion_matrix(predictions.target, predictions.pred, n_classes), classes=predictions.classes
+    )
+
+
+def score_counts(confusion: IntArray, *, classes: Sequence[str]) -> Scores:
+    """Score a confusion matrix, such as one out of a paper.
+
+    Args:
+        confusion: Counts, shape (C, C); row = true class, column = predicted class.
+        classes: C class names.
+
+    Raises:
+        ShapeError: If `confusion` is not a (C, C) matrix of counts with C >= 2.
+
+    >>> scores = score_counts(np.array([[9, 1], [0, 10]]), classes=["ig", "neutrophil"])
+    >>> scores.n, scores.errors, scores.accuracy, scores.macro.sensitivity
+    (20, 1, 0.95, 0.95)
+    """
+    tp, fp, fn, tn = metrics.one_vs_rest(confusion)
+    if len(classes) != len(tp):
+        raise ShapeError(f"{len(tp)} rows of counts need {len(tp)} class names; got {len(classes)}")
+    low, high = wilson(tp.sum(), np.sum(confusion))
+    precision = _rates(metrics.precision(confusion), tp, tp + fp)
+    sensitivity = _rates(metrics.sensitivity(confusion), tp, tp + fn)
+    specificity = _rates(metrics.specificity(confusion), tn, tn + fp)
+    return Scores(
+        classes=tuple(classes),
+        confusion=np.array(confusion, dtype=np.int64),
+        accuracy=metrics.accuracy(confusion),
+        accuracy_ci=(float(low), float(high)),
+        precision=precision,
+        sensitivity=sensitivity,
+        specificity=specificity,
+        macro=Macro(
+            precision=metrics.macro_mean(precision.value),
+            sensitivity=metrics.macro_mean(sensitivity.value),
+            specificity=metrics.macro_mean(specificity.value),
+        ),
+    )
+
+
+def _rates(value: FloatArray, hits: IntArray, trials: IntArray) -> Rates:
+    low, high = wilson(hits, trials)
+    return Rates(value=value, low=low, high=high)
+
+
+def _known(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)

@@ -1,0 +1,75 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import binomtest, norm
+
+from hemoscope.errors import ConfigError, ShapeError
+from hemoscope.evaluation.intervals import wilson
+
+COUNTS = st.integers(1, 5000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))
+
+
+def test_ten_errors_in_2056_give_the_interval_of_the_paper_s_ensemble():
+    low, high = wilson(2046, 2056)
+    assert (round(100 * float(low), 2), round(100 * float(high), 2)) == (99.11, 99.74)
+
+
+@given(COUNTS, st.sampled_from([0.8, 0.95, 0.99]))
+def test_bounds_are_the_proportions_the_score_test_just_allows(counts, confidence):
+    hits, n = counts
+    z = norm.ppf(0.5 + confidence / 2)
+    low, high = (float(bound) for bound in wilson(hits, n, confidence=confidence))
+    assert 0 <= low <= hits / n <= high <= 1
+    for bound in (low, high):  # |p_hat - p| = z sqrt(p (1 - p) / n), squared
+        assert (hits / n - bound) ** 2 == pytest.approx(z**2 * bound * (1 - bound) / n, rel=1e-6, abs=1e-12)
+
+
+@given(st.lists(COUNTS, min_size=1, max_size=8))
+def test_vectors_agree_with_scipy_one_by_one(counts):
+    hits, n = np.array(counts).T
+    low, high = wilson(hits, n)
+    for i, (k, total) in enumerate(counts):
+        want = binomtest(k, total).proportion_ci(method="wilson")
+        np.testing.assert_allclose(
+            [low[i], high[i]], [want.low, want.high], atol=1e-12, err_msg=f"{k}/{total}"
+        )
+
+
+def test_no_trials_give_no_interval_beside_defined_ones():
+    low, high = wilson([0, 3], [0, 4])
+    assert np.isnan([low[0], high[0]]).all()
+    assert 0 < low[1] < 0.75 < high[1] < 1
+    assert np.isnan(wilson(0, 0)).all()
+
+
+def test_nothing_and_everything_reach_the_ends_exactly():
+    for n in range(1, 400):
+        low, high = wilson([0, n], n)
+        assert low[0] == 0.0, n
+        assert high[1] == 1.0, n
+        assert high[0] > 0, n
+        assert low[1] < 1, n
+
+
+def test_one_number_of_trials_serves_a_whole_array():
+    low, high = wilson(np.array([[1, 2], [3, 4]]), 10)
+    assert low.shape == high.shape == (2, 2)
+
+
+@pytest.mark.parametrize(("hits", "n"), [(3, 2), (-1, 4), ([1, 5], [4, 4])])
+def test_impossible_counts_are_refused(hits, n):
+    with pytest.raises(ShapeError, match="0 <= successes <= n"):
+        wilson(hits, n)
+
+
+@pytest.mark.parametrize(("hits", "n"), [(0.5, 2), (1, 2.0)])
+def test_fractions_of_counts_are_refused(hits, n):
+    with pytest.raises(ShapeError, match="whole counts"):
+        wilson(hits, n)
+
+
+@pytest.mark.parametrize("confidence", [0, 1, 95, -0.1, float("nan")])
+def test_a_confidence_outside_zero_to_one_is_refused(confidence):
+    with pytest.raises(ConfigError, match="strictly between 0 and 1"):
+        wilson(1, 2, confidence=confidence)
