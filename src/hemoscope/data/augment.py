@@ -1,0 +1,170 @@
+"""Flips, rotation and crop as one affine warp on a batch of uint8 images, on any device.
+
+A draw is made of numbers only (one 2x3 matrix an image), from a seeded generator, so that the same
+draw gives the same pixels on CPU and GPU to within one grey level. Nothing here reads an image.
+
+Coordinates: pixel centres lie on integers; a matrix maps a point (x, y, 1) of the output to a point
+(x, y) of the canvas. Bilinear interpolation.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hemoscope.errors import ShapeError
+from hemoscope.records import FloatArray
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["Augmentation", "Fill", "View", "draw_affine", "view_affine", "warp", "warp_on_device"]
+
+Fill = Literal["black", "edge"]
+View = Literal["center_crop", "full_image"]
+
+
+@dataclass(frozen=True, slots=True)
+class Augmentation:
+    """What training may do to an image.
+
+    Attributes:
+        rotation_deg: Rotation is uniform in plus or minus this angle about the image's centre.
+        hflip: Mirror left and right with probability one half.
+        vflip: Mirror top and bottom with probability one half.
+        crop: Where the input square is cut from the canvas.
+    """
+
+    rotation_deg: float = 60.0
+    hflip: bool = True
+    vflip: bool = True
+    crop: Literal["center", "random"] = "center"
+
+
+def draw_affine(
+    n: int, rng: np.random.Generator, *, canvas_px: int, image_px: int, augmentation: Augmentation
+) -> FloatArray:
+    """Draw one matrix an image: flip, then rotate about the centre, then crop.
+
+    The same numbers are drawn whatever is switched off, so that switching one thing off leaves the
+    other draws as they were.
+
+    Args:
+        n: Images.
+        rng: Source of randomness.
+        canvas_px: Side of the stored square.
+        image_px: Side of the square the network sees, at most `canvas_px`.
+        augmentation: What is allowed.
+
+    Returns:
+        Matrices from output to canvas, shape (n, 2, 3).
+
+    Raises:
+        ShapeError: If the input is larger than the canvas.
+    """
+    _check_sides(canvas_px, image_px)
+    draws = rng.random((n, 5))
+    angle = np.deg2rad((2 * draws[:, 0] - 1) * augmentation.rotation_deg)
+    flip_x = np.where(augmentation.hflip & (draws[:, 1] < 0.5), -1.0, 1.0)
+    flip_y = np.where(augmentation.vflip & (draws[:, 2] < 0.5), -1.0, 1.0)
+    if augmentation.crop == "random":
+        shift = np.floor(draws[:, 3:5] * (canvas_px - image_px + 1)) - (canvas_px - image_px) / 2
+    else:
+        shift = np.zeros((n, 2))
+    cos, sin = np.cos(angle), np.sin(angle)
+    # Backwards, from output to canvas: undo the crop, undo the rotation, undo the flip.
+    linear = np.stack(
+        [np.stack([flip_x * cos, -flip_x * sin], axis=1), np.stack([flip_y * sin, flip_y * cos], axis=1)],
+        axis=1,
+    )  # (n, 2, 2)
+    centre_out = np.full((n, 2), (image_px - 1) / 2) - shift
+    offset = (canvas_px - 1) / 2 - np.einsum("nij,nj->ni", linear, centre_out)
+    return np.concatenate([linear, offset[:, :, None]], axis=2)
+
+
+def view_affine(n: int, *, canvas_px: int, image_px: int, view: View) -> FloatArray:
+    """Return the fixed matrices of evaluation, shape (n, 2, 3): centre crop, or the whole canvas scaled.
+
+    Raises:
+        ShapeError: If the input is larger than the canvas.
+    """
+    _check_sides(canvas_px, image_px)
+    scale = 1.0 if view == "center_crop" else canvas_px / image_px
+    offset = (canvas_px - 1) / 2 - scale * (image_px - 1) / 2
+    if view == "center_crop":
+        offset = np.floor(offset)  # an odd margin must not blur every image by half a pixel
+    matrix = np.array([[scale, 0.0, offset], [0.0, scale, offset]])
+    return np.tile(matrix, (n, 1, 1))
+
+
+def warp(
+    images: NDArray[np.uint8], matrices: FloatArray, *, image_px: int, fill: Fill = "black"
+) -> NDArray[np.uint8]:
+    """Warp a batch on the CPU with OpenCV.
+
+    Args:
+        images: Canvases, shape (N, S, S, 3).
+        matrices: From output to canvas, shape (N, 2, 3).
+        image_px: Side of the output.
+        fill: What lies outside the canvas: black, or the nearest edge pixel.
+
+    Returns:
+        Images, shape (N, image_px, image_px, 3).
+    """
+    import cv2
+
+    border = cv2.BORDER_CONSTANT if fill == "black" else cv2.BORDER_REPLICATE
+    out = np.empty((len(images), image_px, image_px, 3), np.uint8)
+    for image, matrix, target in zip(images, matrices, out, strict=True):
+        cv2.warpAffine(
+            image,
+            matrix,
+            (image_px, image_px),
+            dst=target,
+            flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+            borderMode=border,
+            borderValue=(0, 0, 0),
+        )
+    return out
+
+
+def warp_on_device(images: Tensor, matrices: Tensor, *, image_px: int, fill: Fill = "black") -> Tensor:
+    """Warp a batch where it lies, with torch; same pixels as `warp` to within one grey level.
+
+    Args:
+        images: Canvases, uint8, shape (N, S, S, 3), any device.
+        matrices: From output to canvas, shape (N, 2, 3), same device.
+        image_px: Side of the output.
+        fill: What lies outside the canvas.
+
+    Returns:
+        Images, uint8, shape (N, image_px, image_px, 3).
+    """
+    import torch
+    from torch.nn import functional
+
+    n, canvas_px = images.shape[0], images.shape[1]
+    matrices = matrices.to(torch.float32)
+    linear, offset = matrices[:, :, :2], matrices[:, :, 2]
+    half_in, half_out = canvas_px / 2, image_px / 2
+    # To torch's coordinates, in which -1 and 1 are the outer edges of the first and last pixel.
+    theta_linear = linear * (half_out / half_in)
+    theta_offset = (linear.sum(dim=2) * (half_out - 0.5) + offset + 0.5) / half_in - 1
+    theta = torch.cat([theta_linear, theta_offset[:, :, None]], dim=2)  # (N, 2, 3)
+    grid = functional.affine_grid(theta, [n, 3, image_px, image_px], align_corners=False)
+    warped = functional.grid_sample(
+        images.permute(0, 3, 1, 2).to(torch.float32),
+        grid,
+        mode="bilinear",
+        padding_mode="zeros" if fill == "black" else "border",
+        align_corners=False,
+    )
+    return warped.round_().clamp_(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
+
+
+def _check_sides(canvas_px: int, image_px: int) -> None:
+    if not 1 <= image_px <= canvas_px:
+        raise ShapeError(f"expected an input of 1 to {canvas_px} px, the canvas' side; got {image_px} px")

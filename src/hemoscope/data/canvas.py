@@ -1,0 +1,214 @@
+"""The canvas: every image decoded and resized once, into one memory-mapped uint8 array.
+
+Built in parallel once for all runs of a data set; it lives in the cache folder under a name made of
+the manifest's digest and the size, so a changed image means another canvas. The description is
+written last: a killed build leaves nothing that a later one trusts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hemoscope.errors import DataError, ShapeError
+from hemoscope.places import available_cores, cache_dir
+from hemoscope.records import CellImage, IntArray, Manifest
+from hemoscope.runs import lock_folder, write_json
+
+__all__ = ["Canvas", "center_square", "open_canvas", "verify_canvas"]
+
+# Part of the name: change it whenever decoding or resizing changes a pixel.
+PIXEL_RULES = "1: upright RGB, central square, Pillow bilinear with antialiasing"
+PIXELS, CARD = "pixels.npy", "canvas.json"
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Canvas:
+    """A data set's pixels.
+
+    Attributes:
+        pixels: Memory map, uint8, shape (N, canvas_px, canvas_px, 3), RGB.
+        index: Row of every path.
+    """
+
+    pixels: NDArray[np.uint8]
+    index: dict[str, int]
+
+    @property
+    def canvas_px(self) -> int:
+        """Side of the squares."""
+        return self.pixels.shape[1]
+
+    def rows(self, paths: list[str]) -> IntArray:
+        """Return the rows of the given paths, shape (len(paths),)."""
+        return np.array([self.index[path] for path in paths], dtype=np.int64)
+
+
+def open_canvas(
+    manifest: Manifest, canvas_px: int, *, folder: Path | None = None, progress: Progress | None = None
+) -> Canvas:
+    """Return the canvas of a data set, building it if it is not there.
+
+    Args:
+        manifest: The images; those of the manifest, no others.
+        canvas_px: Side of the squares.
+        folder: Where canvases are kept; by default below the cache folder.
+        progress: Called with (images done, images in all) while building.
+
+    Raises:
+        DataError: If an image changed since the scan, or the disk is too small.
+    """
+    if canvas_px < 8:
+        raise ShapeError(f"expected a canvas of at least 8 px, got {canvas_px}")
+    home = (folder or cache_dir() / "canvas") / _key(manifest, canvas_px)
+    if not _is_sound(home):
+        with lock_folder(home):
+            if not _is_sound(home):  # another process may have built it while we waited
+                _build(manifest, canvas_px, home, progress)
+    pixels = np.load(home / PIXELS, mmap_mode="r")
+    return Canvas(pixels, {image.path: row for row, image in enumerate(manifest.images)})
+
+
+def verify_canvas(home: Path) -> bool:
+    """Read a whole canvas and compare its digest with the one taken while it was built."""
+    card = json.loads((home / CARD).read_text("utf-8"))
+    with (home / PIXELS).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest() == card["sha256"]
+
+
+def center_square(pixels: NDArray[np.uint8], side_px: int) -> NDArray[np.uint8]:
+    """Return the largest central square, resized to `side_px` with antialiasing.
+
+    It is the centre crop after resizing the shorter side to `side_px`, without ever making the long
+    side of a 1 x 5000 image 256 times longer.
+
+    Args:
+        pixels: uint8, shape (H, W, 3).
+        side_px: Side of the result.
+    """
+    from PIL import Image
+
+    height, width = pixels.shape[:2]
+    side = min(height, width)
+    left, top = (width - side) / 2, (height - side) / 2
+    image = Image.fromarray(pixels)
+    square = image.resize(
+        (side_px, side_px), Image.Resampling.BILINEAR, box=(left, top, left + side, top + side)
+    )
+    return np.asarray(square)
+
+
+def _key(manifest: Manifest, canvas_px: int) -> str:
+    text = f"{manifest.digest}\0{canvas_px}\0{PIXEL_RULES}"
+    return f"{hashlib.sha256(text.encode()).hexdigest()[:16]}-{canvas_px}"
+
+
+def _is_sound(home: Path) -> bool:
+    try:
+        card = json.loads((home / CARD).read_text("utf-8"))
+        stat = (home / PIXELS).stat()
+    except (OSError, json.JSONDecodeError):
+        return False
+    if (stat.st_size, stat.st_mtime_ns) == (card["bytes"], card["mtime_ns"]):
+        return True
+    # Copied or touched: the bytes decide.
+    return stat.st_size == card["bytes"] and verify_canvas(home)
+
+
+def _build(manifest: Manifest, canvas_px: int, home: Path, progress: Progress | None) -> None:
+    shape = (len(manifest.images), canvas_px, canvas_px, 3)
+    needed = int(np.prod(shape, dtype=np.int64))
+    (home / CARD).unlink(missing_ok=True)
+    part = home / f"{PIXELS}.part"
+    part.unlink(missing_ok=True)
+    free = shutil.disk_usage(home).free
+    if free < needed * 1.02:
+        raise DataError(
+            f"the canvas of {shape[0]:,} images needs {needed / 2**30:.1f} GiB in {home}, which has "
+            f"{free / 2**30:.1f} GiB free; make room or set HEMOSCOPE_CACHE to a larger disk"
+        )
+    pixels = np.lib.format.open_memmap(part, mode="w+", dtype=np.uint8, shape=shape)
+    problems: list[str] = []
+    with _squares(manifest, canvas_px) as squares:
+        for row, square in enumerate(squares):
+            if isinstance(square, str):
+                problems.append(square)
+            else:
+                pixels[row] = square
+            if progress:
+                progress(row + 1, shape[0])
+    pixels.flush()
+    del pixels
+    if problems:
+        part.unlink()
+        listing = "\n  ".join(problems[:20])
+        raise DataError(f"{len(problems)} images changed while they were read; run again:\n  {listing}")
+    with part.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    final = part.replace(home / PIXELS)
+    stat = final.stat()
+    write_json(
+        home / CARD,
+        {
+            "manifest": manifest.digest,
+            "canvas_px": canvas_px,
+            "images": shape[0],
+            "rules": PIXEL_RULES,
+            "sha256": digest,
+            "bytes": stat.st_size,
+            "mtime_ns": stat.st_mtime_ns,
+        },
+    )
+
+
+@contextmanager
+def _squares(manifest: Manifest, canvas_px: int) -> Iterator[Iterator[NDArray[np.uint8] | str]]:
+    """Yield every image's square in order, or what is wrong with it; a bounded number in memory."""
+    if manifest.root.suffix == ".npz":
+        yield (center_square(pixels, canvas_px) for pixels in _npz_images(manifest))
+        return
+    workers = available_cores()
+    with ThreadPoolExecutor(workers) as pool:
+
+        def in_order() -> Iterator[NDArray[np.uint8] | str]:
+            for start in range(0, len(manifest.images), 64 * workers):
+                chunk = manifest.images[start : start + 64 * workers]
+                yield from pool.map(lambda image: _read_square(manifest.root, image, canvas_px), chunk)
+
+        yield in_order()
+
+
+def _read_square(root: Path, image: CellImage, canvas_px: int) -> NDArray[np.uint8] | str:
+    from hemoscope.data.decode import decode
+    from hemoscope.errors import ImageError
+
+    try:
+        raw = (root / image.path).read_bytes()
+        if hashlib.sha256(raw).hexdigest() != image.hash:
+            return f"{image.path}: its bytes are no longer those of the scan"
+        return center_square(decode(raw).pixels, canvas_px)
+    except (OSError, ImageError) as error:
+        return f"{image.path}: {error}"
+
+
+def _npz_images(manifest: Manifest) -> Iterator[NDArray[np.uint8]]:
+    with np.load(manifest.root, allow_pickle=False) as archive:
+        loaded: str | None = None
+        array = np.empty(0, np.uint8)
+        for image in manifest.images:  # ordered by path, so each side is loaded once
+            side, number = image.path.split("/")
+            if side != loaded:
+                loaded, array = side, archive[f"{side}_images"]
+            pixels = array[int(number)]
+            yield pixels if pixels.ndim == 3 else np.repeat(pixels[:, :, None], 3, axis=2)
