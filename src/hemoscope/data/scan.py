@@ -1,0 +1,286 @@
+"""A folder of class folders, or a BloodMNIST `.npz`, becomes a Manifest with every problem in it.
+
+The scan reads each file once, in parallel, and collects what it finds instead of stopping at the
+first bad file. It never writes into the data folder, never follows a link in a circle, and never
+decides what to do about a problem: `usable` does, when training asks for it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from hemoscope.data.decode import IMAGE_SUFFIXES, decode, read_image_file
+from hemoscope.data.fingerprint import Fingerprint, fingerprint
+from hemoscope.data.scan_cache import FileStamp, ScanCache
+from hemoscope.errors import DataError, ImageError
+from hemoscope.records import CellImage, Manifest, Problem
+
+__all__ = ["SUBTYPES", "scan", "subtype_of", "usable"]
+
+SUBTYPES = frozenset(
+    {"BA", "BNE", "EO", "ERB", "IG", "LY", "MMY", "MO", "MY", "NEUTROPHIL", "PLATELET", "PMY", "SNE"}
+)
+_LEVELS = ("error", "warning", "note")
+_SHOWN = 20
+
+Progress = Callable[[int, int], None]
+
+
+def scan(root: Path, *, progress: Progress | None = None, cache: Path | None = None) -> Manifest:
+    """Read every image below a data folder, or inside a BloodMNIST `.npz`.
+
+    Args:
+        root: A folder of class folders (folders inside them belong to their class), or an `.npz`.
+        progress: Called with (images done, images in all) from the calling thread.
+        cache: A file that remembers what was read, so that a second scan reads only files whose
+            size or times changed. Written atomically; a damaged one is ignored. Not for an `.npz`.
+
+    Returns:
+        The readable images and every problem found, errors first.
+
+    Raises:
+        DataError: If `root` is neither a folder nor an `.npz`, or if the `.npz` is malformed.
+    """
+    if root.is_file() and root.suffix.lower() == ".npz":
+        from hemoscope.data.scan_npz import scan_npz
+
+        return scan_npz(root, progress=progress)
+    if not root.is_dir():
+        state = "a file" if root.exists() else "nothing"
+        raise DataError(
+            f"expected a folder of class folders or a BloodMNIST .npz at {show(root)}, found {state}. "
+            "Get one: hemoscope data fetch pbc, or hemoscope data synth DIR"
+        )
+    found = _walk_root(root)
+    remembered = ScanCache.load(cache, root)
+    images, converted, problems = _read_all(root, found.files, remembered, progress)
+    if cache is not None:
+        remembered.save(cache)
+    problems += found.problems
+    problems += _class_problems(root, found, {image.class_name for image in images})
+    return Manifest(
+        root=root,
+        classes=tuple(sorted(found.classes)),
+        images=tuple(sorted(images, key=lambda image: image.path)),
+        problems=tuple(sorted(problems, key=lambda p: (_LEVELS.index(p.level), p.path, p.what))),
+        not_images=found.not_images,
+        converted=dict(sorted(converted.items())),
+    )
+
+
+def usable(manifest: Manifest, *, skip_bad: bool) -> Manifest:
+    """Return what training may use, or say everything that stands against it.
+
+    Args:
+        manifest: The result of a scan.
+        skip_bad: Leave bad files and empty classes out instead of refusing. What was left out is
+            in the `errors` of the manifest that came in.
+
+    Raises:
+        DataError: If there are errors and `skip_bad` is off, or fewer than two classes remain.
+    """
+    where = show(manifest.root)
+    if manifest.errors and not skip_bad:
+        lines = [f"  {show(p.path)}: {p.what}" for p in manifest.errors[:_SHOWN]]
+        if len(manifest.errors) > _SHOWN:
+            lines.append(f"  and {len(manifest.errors) - _SHOWN} more")
+        raise DataError(
+            f"{where} has {len(manifest.errors)} problem(s) that stop training:\n"
+            + "\n".join(lines)
+            + f"\nLook at all of them: hemoscope data check {where}. Leave them out: --skip-bad"
+        )
+    classes = tuple(name for name, count in manifest.counts.items() if count)
+    if len(classes) < 2:
+        raise DataError(
+            f"expected images of at least 2 classes in {where}, found {len(classes)}. "
+            f"See: hemoscope data check {where}"
+        )
+    kept = tuple(problem for problem in manifest.problems if problem.level != "error")
+    return replace(manifest, classes=classes, problems=kept)
+
+
+def subtype_of(name: str) -> str:
+    """Return the subtype in a PBC file name, or nothing.
+
+    >>> subtype_of("SNE_123.jpg"), subtype_of("cell_123.jpg")
+    ('SNE', '')
+    """
+    prefix, separator, _ = name.partition("_")
+    return prefix if separator and prefix in SUBTYPES else ""
+
+
+def show(path: Path | str) -> str:
+    """Return a path that prints on one line of any terminal: odd characters are escaped."""
+    text = str(path)
+    return text if text.isprintable() else repr(text)
+
+
+@dataclass
+class _Found:
+    """What walking the folders has met so far."""
+
+    files: list[tuple[str, str]] = field(default_factory=list)  # (path below the root, class)
+    classes: list[str] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+    not_images: int = 0
+
+    def pass_over(self, path: str, what: str, *, hidden: bool = False) -> None:
+        self.not_images += 1
+        self.problems.append(Problem("note" if hidden else "warning", path, what))
+
+
+def _walk_root(root: Path) -> _Found:
+    found = _Found()
+    ancestors = frozenset({_identity(root)})
+    for entry in _entries(root, "", found):
+        if _is_hidden(entry.name):
+            _pass_over_hidden(entry, entry.name, found)
+        elif entry.is_dir():
+            found.classes.append(entry.name)
+            _walk_class(Path(entry.path), entry.name, found, ancestors)
+        elif _is_image_name(entry.name):
+            what = "an image outside every class folder is not used; move it into one"
+            found.problems.append(Problem("warning", entry.name, what))
+        else:
+            found.pass_over(entry.name, "not an image; passed over", hidden=True)
+    return found
+
+
+def _walk_class(folder: Path, below: str, found: _Found, ancestors: frozenset[tuple[int, int]]) -> None:
+    """Collect the files of a class folder and of the folders inside it; `below` is its path."""
+    identity = _identity(folder)
+    if identity in ancestors:
+        found.problems.append(Problem("warning", below, "a link back to a folder above; not followed"))
+        return
+    for entry in _entries(folder, below, found):
+        path = f"{below}/{entry.name}"
+        if _is_hidden(entry.name):
+            _pass_over_hidden(entry, path, found)
+        elif entry.is_dir():
+            _walk_class(Path(entry.path), path, found, ancestors | {identity})
+        elif _is_image_name(entry.name):
+            found.files.append((path, below.partition("/")[0]))
+        else:
+            found.pass_over(path, "not an image; passed over")
+
+
+def _entries(folder: Path, below: str, found: _Found) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(entries, key=lambda entry: entry.name)
+    except OSError as error:
+        what = f"the folder cannot be read: {os.strerror(error.errno or 0)}"
+        found.problems.append(Problem("error", below or ".", what))
+        return []
+
+
+def _pass_over_hidden(entry: os.DirEntry[str], path: str, found: _Found) -> None:
+    """Count a hidden file, each file of a `__MACOSX` folder, or a hidden folder as one."""
+    if entry.name == "__MACOSX" and entry.is_dir(follow_symlinks=False):
+        for folder, folders, names in os.walk(entry.path):
+            folders.sort()
+            for name in sorted(names):
+                inside = Path(folder, name).relative_to(entry.path).as_posix()
+                found.pass_over(f"{path}/{inside}", "left by macOS; passed over", hidden=True)
+    else:
+        found.pass_over(path, "hidden; passed over", hidden=True)
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith(".") or name == "__MACOSX"
+
+
+def _is_image_name(name: str) -> bool:
+    return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES  # noqa: PTH122  names hold any characters
+
+
+def _identity(folder: Path) -> tuple[int, int]:
+    info = folder.stat()
+    return info.st_dev, info.st_ino
+
+
+def _read_all(
+    root: Path, files: Sequence[tuple[str, str]], cache: ScanCache, progress: Progress | None
+) -> tuple[list[CellImage], Counter[str], list[Problem]]:
+    """Read files in parallel threads; Pillow, OpenCV and hashing let go of the interpreter."""
+    images: list[CellImage] = []
+    converted: Counter[str] = Counter()
+    problems: list[Problem] = []
+    for done, (path, class_name, result) in enumerate(_read_parallel(root, files, cache), start=1):
+        if isinstance(result, ImageError):
+            problems.append(Problem("error", path, str(result)))
+        else:
+            images.append(result.image(path, class_name, subtype_of(path.rpartition("/")[2])))
+            converted.update(result.conversions)
+        if progress is not None:
+            progress(done, len(files))
+    return images, converted, problems
+
+
+def _read_parallel(
+    root: Path, files: Sequence[tuple[str, str]], cache: ScanCache
+) -> Iterator[tuple[str, str, Fingerprint | ImageError]]:
+    pool = ThreadPoolExecutor(max_workers=available_cpus(), thread_name_prefix="scan")
+    try:
+        results = pool.map(lambda item: _read_one(root, item[0], cache), files)
+        for (path, class_name), result in zip(files, results, strict=True):
+            yield path, class_name, result
+    finally:
+        pool.shutdown(cancel_futures=True)  # Ctrl-C waits for the files in hand, not for all
+
+
+def _read_one(root: Path, path: str, cache: ScanCache) -> Fingerprint | ImageError:
+    try:
+        file = root / path
+        stamp = FileStamp.of(file)
+        known = cache.get(path, stamp)
+        if known is not None:
+            return known
+        data = read_image_file(file)
+        result = fingerprint(decode(data), data)
+    except ImageError as error:
+        return error
+    cache.put(path, stamp, result)
+    return result
+
+
+def available_cpus() -> int:
+    """Return how many CPUs this process may use: its affinity and container quota, not the machine's."""
+    from math import ceil
+
+    affinity = getattr(os, "sched_getaffinity", None)
+    count = len(affinity(0)) if affinity is not None else os.cpu_count() or 1
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
+        count = min(count, ceil(int(quota) / int(period)))
+    except (OSError, ValueError):
+        pass  # no control group, or "max": no quota
+    return max(count, 1)
+
+
+def _class_problems(root: Path, found: _Found, with_images: set[str]) -> list[Problem]:
+    problems = [
+        Problem("error", name, "the class folder holds no readable image; expected at least 1")
+        for name in found.classes
+        if name not in with_images
+    ]
+    if len(found.classes) < 2:
+        what = f"expected at least 2 class folders, found {len(found.classes)}"
+        problems.append(Problem("error", ".", what + _hint(root, found.classes)))
+    return problems
+
+
+def _hint(root: Path, classes: Sequence[str]) -> str:
+    if len(classes) != 1:
+        return "; expected ROOT/CLASS/IMAGE"
+    inner = root / classes[0]
+    try:
+        folders = [p for p in inner.iterdir() if p.is_dir() and not _is_hidden(p.name)]
+    except OSError:
+        return ""
+    return f"; did you mean {show(inner)}?" if folders else "; expected ROOT/CLASS/IMAGE"

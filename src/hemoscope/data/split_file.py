@@ -1,0 +1,154 @@
+"""A split as a CSV file: path, class, subtype, hash, split; one line an image, ordered by path.
+
+Reading verifies a split against the images, whoever made it, and tells everything that is wrong
+at once. A wrong split is never repaired.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import defaultdict
+from collections.abc import Mapping
+from pathlib import Path
+
+from hemoscope.errors import SplitError
+from hemoscope.records import CellImage, Manifest, Side, Split, SplitRow
+from hemoscope.runs import atomic_path
+
+__all__ = ["COLUMNS", "read_split", "write_split"]
+
+COLUMNS = ("path", "class", "subtype", "hash", "split")
+_REQUIRED = ("path", "class", "split")
+_SIDES: Mapping[str, Side] = {"train": "train", "val": "val", "test": "test"}
+_SHOWN = 20
+
+
+def write_split(split: Split, path: Path) -> None:
+    """Write a split atomically: UTF-8, LF line ends, file names of any characters."""
+    rows = sorted(split.rows, key=lambda row: row.path)
+    cells = (COLUMNS, *((r.path, r.class_name, r.subtype, r.hash, r.side) for r in rows))
+    lines = [",".join(map(_quoted, line)) for line in cells]
+    with atomic_path(path) as part:
+        part.write_bytes(("\n".join(lines) + "\n").encode("utf-8", "surrogateescape"))
+
+
+def read_split(path: Path, manifest: Manifest) -> Split:
+    """Read a split made here or elsewhere and verify it against the images.
+
+    The columns `subtype` and `hash` may be absent or empty; they are filled from the images.
+    Windows line ends and a byte order mark are accepted. Images in no side are allowed. One
+    content on two sides is allowed only where the data set itself was published so.
+
+    Returns:
+        A split of policy `given`; its digest is that of the split that was written.
+
+    Raises:
+        SplitError: Everything that does not fit, at once.
+    """
+    records = _records(path)
+    images = {image.path: image for image in manifest.images}
+    problems: list[str] = []
+    rows: dict[str, SplitRow] = {}
+    for line, record in records:
+        wrong = _row_problems(record, images)
+        if record["path"] in rows:
+            wrong.append("is listed more than once")
+        if wrong:
+            problems += [f"line {line}: {record['path']!r} {what}" for what in wrong]
+            continue
+        image = images[record["path"]]
+        rows[image.path] = SplitRow(
+            image.path, image.class_name, image.subtype, image.hash, _SIDES[record["split"]]
+        )
+    problems += _leaks(rows, images)
+    problems += _empty_sides(records)
+    if problems:
+        raise _refused(path, problems)
+    return Split(rows=tuple(rows[key] for key in sorted(rows)), policy="given", seed=None)
+
+
+def _quoted(value: str) -> str:
+    if any(character in value for character in ',"\r\n') or value != value.strip():
+        return '"' + value.replace('"', '""') + '"'
+    return value
+
+
+def _refused(path: Path, problems: list[str]) -> SplitError:
+    shown = [f"  {problem}" for problem in problems[:_SHOWN]]
+    if len(problems) > _SHOWN:
+        shown.append(f"  and {len(problems) - _SHOWN} more")
+    return SplitError(
+        f"{path} has {len(problems)} problem(s):\n"
+        + "\n".join(shown)
+        + "\nMake one that fits: hemoscope data split DIR --out FILE"
+    )
+
+
+def _records(path: Path) -> list[tuple[int, dict[str, str]]]:
+    """Return (line number, columns by name) of every row."""
+    try:
+        text = path.read_bytes().decode("utf-8", "surrogateescape").removeprefix("\ufeff")
+        rows = csv.reader(io.StringIO(text, newline=""), strict=True)
+        header = next(rows, [])
+        missing = [name for name in _REQUIRED if name not in header]
+        if missing:
+            found = ", ".join(header) or "none"
+            raise _refused(path, [f"column(s) missing: {', '.join(missing)}; found: {found}"])
+        uneven: list[str] = []
+        records: list[tuple[int, dict[str, str]]] = []
+        for row in rows:
+            if len(row) == len(header):
+                records.append((rows.line_num, dict(zip(header, row, strict=True))))
+            elif row:
+                uneven.append(f"line {rows.line_num}: {len(row)} values; expected {len(header)}")
+    except OSError as error:
+        raise SplitError(f"{path} cannot be read: {error.strerror or error}; expected a CSV file") from error
+    except csv.Error as error:
+        raise SplitError(
+            f"{path} is no CSV file: {error}; expected the columns {','.join(COLUMNS)}"
+        ) from error
+    if uneven:
+        raise _refused(path, uneven)
+    return records
+
+
+def _row_problems(record: Mapping[str, str], images: Mapping[str, CellImage]) -> list[str]:
+    problems: list[str] = []
+    if record["split"] not in _SIDES:
+        problems.append(f"is on side {record['split']!r}; expected train, val or test")
+    image = images.get(record["path"])
+    if image is None:
+        return [*problems, "is not among the readable images"]
+    if record["class"] != image.class_name:
+        problems.append(f"is of class {record['class']!r}, but lies in {image.class_name!r}")
+    digest = record.get("hash", "").lower()
+    if digest and digest != image.hash:
+        problems.append(f"has another content: {image.hash[:12]}..., expected {digest[:12]}...")
+    return problems
+
+
+def _leaks(rows: Mapping[str, SplitRow], images: Mapping[str, CellImage]) -> list[str]:
+    """Name every content that is on two sides, each pair of images once."""
+    problems: list[str] = []
+    for kind in ("hash", "pixel_hash"):
+        members: dict[str, list[SplitRow]] = defaultdict(list)
+        for row in rows.values():
+            content = getattr(images[row.path], kind)
+            if content and images[row.path].given_side != row.side:
+                members[content].append(row)
+        for group in members.values():
+            first = group[0]
+            for other in group[1:]:
+                what = (
+                    f"the same content is on two sides: {first.path!r} ({first.side}) "
+                    f"and {other.path!r} ({other.side})"
+                )
+                if other.side != first.side and what not in problems:
+                    problems.append(what)
+    return problems
+
+
+def _empty_sides(records: list[tuple[int, dict[str, str]]]) -> list[str]:
+    used = {record["split"] for _, record in records}
+    return [f"no image on side {side!r}; expected at least 1" for side in _SIDES if side not in used]
