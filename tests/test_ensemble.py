@@ -317,6 +317,28 @@ def test_a_twin_adds_nothing_and_stays_out(strategy):
     assert choose_members(val, strategy=strategy, size=3).members == ("a",)
 
 
+def test_one_member_goes_before_two_with_earlier_names_that_do_as_well():
+    # The mean of a and b is c, image by image.
+    a = [[0.75, 0.0, 0.25], [0.25, 0.5, 0.25]]
+    b = [[0.25, 0.5, 0.25], [0.75, 0.0, 0.25]]
+    c = [[0.5, 0.25, 0.25], [0.5, 0.25, 0.25]]
+    val = {name: member(rows, [0, 0]) for name, rows in (("a", a), ("b", b), ("c", c))}
+    assert value_by_definition([val["a"], val["b"]], "majority") == value_by_definition(
+        [val["c"]], "majority"
+    )
+    assert choose_members(val, strategy="exhaustive").members == ("c",)
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_log_losses_that_differ_by_rounding_alone_are_a_tie(strategy):
+    true = np.random.default_rng(1).uniform(0.5, 1, 50)  # one multiset of losses, added in two orders
+    rows = np.stack([true, 1 - true, np.zeros(50)], axis=1)
+    assert np.log(true).mean() != np.log(true[::-1]).mean()
+    there, back = member(rows, [0] * 50), member(rows[::-1], [0] * 50)
+    assert choose_members({"a": there, "b": back}, strategy=strategy, size=1).members == ("a",)
+    assert choose_members({"a": back, "b": there}, strategy=strategy, size=1).members == ("a",)
+
+
 def test_log_loss_decides_among_equal_errors():
     unsure, sure = [[0.5, 0.4, 0.1]], [[0.9, 0.1, 0.0]]
     val = {"a": member(unsure, [0]), "b": member(sure, [0])}
