@@ -244,8 +244,12 @@ def write_predictions(path: Path, sides: Mapping[str, Predictions]) -> None:
 
 
 @contextmanager
-def lock_folder(folder: Path) -> Iterator[None]:
+def lock_folder(folder: Path, *, wait: bool = False) -> Iterator[None]:
     """Hold a folder for this process; the operating system frees it even after a kill.
+
+    Args:
+        folder: Made if it is not there.
+        wait: Wait until it is free instead of refusing.
 
     Raises:
         RunError: If another process holds it.
@@ -255,7 +259,7 @@ def lock_folder(folder: Path) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / ".lock")
     try:
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=-1 if wait else 0)
     except Timeout:
         raise RunError(
             f"{folder} is in use by another process; wait for it or choose another --out"

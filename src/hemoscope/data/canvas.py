@@ -73,7 +73,7 @@ def open_canvas(
         raise ShapeError(f"expected a canvas of at least 8 px, got {canvas_px}")
     home = (folder or cache_dir() / "canvas") / _key(manifest, canvas_px)
     if not _is_sound(home):
-        with lock_folder(home):
+        with lock_folder(home, wait=True):
             if not _is_sound(home):  # another process may have built it while we waited
                 _build(manifest, canvas_px, home, progress)
     pixels = np.load(home / PIXELS, mmap_mode="r")

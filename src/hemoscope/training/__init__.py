@@ -1,1 +1,1 @@
-"""."""
+"""Fine-tuning: recipe, job, step, loop, checkpoint."""

@@ -1,0 +1,152 @@
+"""The run card, run.json: what was run, on what, by which versions, with what result.
+
+Written once when training starts (status `running`) and once when it ends (`done` or `failed`).
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from platform import python_version
+from typing import Any
+
+from torch import nn
+
+from hemoscope.evaluation.summary import score
+from hemoscope.models.weights import WeightsFile
+from hemoscope.records import Predictions, Problem
+from hemoscope.runs import CARD, write_json
+from hemoscope.training.device import Device, describe_machine
+from hemoscope.training.job import Job
+
+__all__ = ["RunCard"]
+
+PACKAGES = ("hemoscope", "torch", "torchvision", "numpy", "opencv-python-headless", "pillow")
+
+
+class RunCard:
+    """Collects and writes run.json of one job."""
+
+    def __init__(
+        self,
+        job: Job,
+        folder: Path,
+        *,
+        left_out: tuple[Problem, ...] = (),
+        second_acquisition: Mapping[str, int] | None = None,
+        command: str = "",
+    ) -> None:
+        self._path = folder / CARD
+        manifest, split = job.manifest, job.split
+        data = {
+            "root": manifest.root,
+            "digest": manifest.digest,
+            "classes": manifest.classes,
+            "counts": split.counts,
+            "left_out": [{"level": p.level, "path": p.path, "what": p.what} for p in left_out],
+            "second_acquisition": dict(second_acquisition or {}),
+        }
+        self._card: dict[str, Any] = {
+            "schema": 1,
+            "name": job.name,
+            "status": "running",
+            "arch": job.arch,
+            "seed": job.seed,
+            "digest": job.digest,
+            "recipe": job.recipe.model_dump(),
+            "image_px": job.image_px,
+            "data": data,
+            "split": {"digest": split.digest, "policy": split.policy, "seed": split.seed},
+            "weights": {"source": job.recipe.weights},
+            "versions": {"python": python_version()} | {name: _version(name) for name in PACKAGES},
+            "command": command,
+        }
+        self._began: str | None = self._earlier("started_at")
+        self._resumed = int((self._earlier("timings") or {}).get("resumed", 0))
+
+    def pretrained(self, weights: WeightsFile, digest: str) -> None:
+        """Say which ImageNet weights training starts from."""
+        self._card["weights"] |= {"origin": weights.origin, "note": weights.note, "sha256": digest}
+
+    def begin(self, *, device: Device, model: nn.Module, resumed_at: int) -> None:
+        """Write the card of a run that is under way."""
+        self._resumed += resumed_at > 0
+        self._card |= {
+            "parameters": sum(p.numel() for p in model.parameters()),
+            "machine": describe_machine(device),
+            "timings": {"resumed": self._resumed},
+            "started_at": self._began or _now(),
+        }
+        write_json(self._path, self._card)
+
+    def finish(
+        self,
+        *,
+        val: Predictions,
+        test: Predictions,
+        seconds: Mapping[str, float],
+        train_s: float,
+        images: int,
+    ) -> None:
+        """Write the card of a finished run.
+
+        Args:
+            val: Predictions on the validation images.
+            test: Predictions on the test images.
+            seconds: Of this process, by part.
+            train_s: Of training epochs, over all processes that worked on the run.
+            images: Training images seen, over all epochs.
+        """
+        elapsed = (datetime.now(UTC) - datetime.fromisoformat(self._card["started_at"])).total_seconds()
+        self._card |= {
+            "status": "done",
+            "metrics": {"val": score(val).to_json(), "test": score(test).to_json()},
+            "timings": {
+                "elapsed_s": round(elapsed, 1),
+                "train_s": round(train_s, 1),
+                "images_per_s": round(images / train_s, 1),
+                **{name: round(value, 2) for name, value in seconds.items()},
+                "resumed": self._resumed,
+            },
+            "peak_memory_mib": _peak_memory_mib(),
+            "finished_at": _now(),
+        }
+        write_json(self._path, self._card)
+
+    def fail(self, reason: str) -> None:
+        """Write the card of a run that could not go on."""
+        self._card |= {"status": "failed", "reason": reason}
+        write_json(self._path, self._card)
+
+    def _earlier(self, key: str) -> Any:
+        try:
+            card = json.loads(self._path.read_text("utf-8"))
+        except (FileNotFoundError, json.JSONDecodeError):
+            return None
+        return card.get(key)
+
+
+def _version(package: str) -> str:
+    from importlib.metadata import PackageNotFoundError
+
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "absent"
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _peak_memory_mib() -> int | None:
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak // (2**20 if sys.platform == "darwin" else 2**10)

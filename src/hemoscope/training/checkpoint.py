@@ -1,0 +1,95 @@
+"""The resumable state of a run: one safetensors file, replaced atomically after every epoch.
+
+It holds the network, the momentum of every parameter, and the history so far. No generator state is
+needed: every epoch's randomness is drawn from (seed, epoch).
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from hemoscope.errors import RunError
+from hemoscope.runs import EpochRow, atomic_path
+
+__all__ = ["load_checkpoint", "save_checkpoint", "save_model"]
+
+FILE = "checkpoint.safetensors"
+
+
+def save_checkpoint(
+    folder: Path,
+    *,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    history: list[EpochRow],
+    digest: str,
+    train_s: float,
+) -> None:
+    """Save the state after the last epoch of `history`.
+
+    Args:
+        folder: The run folder.
+        model: The network.
+        optimizer: Its SGD optimiser.
+        history: Every finished epoch.
+        digest: The job's digest, so that a checkpoint is never taken for another job's.
+        train_s: Seconds of training so far, over all sessions.
+    """
+    tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
+    for name, parameter in model.named_parameters():
+        momentum = optimizer.state.get(parameter, {}).get("momentum_buffer")
+        if momentum is not None:
+            tensors[f"momentum.{name}"] = momentum
+    state = {"history": [asdict(row) for row in history], "digest": digest, "train_s": train_s}
+    _save(tensors, folder / FILE, {"state": json.dumps(state)})
+
+
+def load_checkpoint(
+    folder: Path, *, model: nn.Module, optimizer: torch.optim.Optimizer, digest: str
+) -> tuple[list[EpochRow], float]:
+    """Bring network and optimiser to the last saved state.
+
+    Returns:
+        The history and the seconds of training so far; empty and 0 where nothing was saved.
+
+    Raises:
+        RunError: If the file is damaged or belongs to another job.
+    """
+    path = folder / FILE
+    if not path.is_file():
+        return [], 0.0
+    try:
+        with safe_open(path, "pt") as file:
+            state = json.loads((file.metadata() or {})["state"])
+        tensors = load_file(path)
+    except (SafetensorError, KeyError, json.JSONDecodeError, OSError) as error:
+        raise RunError(f"{path} is damaged: {error}; delete it to begin this run again") from error
+    if state["digest"] != digest:
+        raise RunError(
+            f"{path} belongs to another job; expected digest {digest[:8]}, got {state['digest'][:8]}"
+        )
+    model.load_state_dict({k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")})
+    for name, parameter in model.named_parameters():
+        momentum = tensors.get(f"momentum.{name}")
+        if momentum is not None:
+            buffer = torch.empty_like(parameter, requires_grad=False)  # keeps channels-last
+            optimizer.state[parameter]["momentum_buffer"] = buffer.copy_(momentum)
+    return [EpochRow(**row) for row in state["history"]], state["train_s"]
+
+
+def save_model(path: Path, model: nn.Module, metadata: dict[str, str]) -> None:
+    """Save a network's weights as safetensors, atomically."""
+    _save(dict(model.state_dict()), path, metadata)
+
+
+def _save(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
+    plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    with atomic_path(path) as part:
+        save_file(plain, part, metadata)

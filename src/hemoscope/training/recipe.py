@@ -1,0 +1,127 @@
+"""The recipe: every choice of training as one frozen, checked record, and the built-in ones.
+
+The paper leaves points open; each of them is a field here, with the default argued in
+docs/decisions/0002-ambiguities-of-the-paper.md. Imports no torch.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from hemoscope.errors import ConfigError, UnknownNameError
+
+__all__ = ["RECIPES", "Recipe", "load_recipe"]
+
+
+class Recipe(BaseModel):
+    """How a network is trained and evaluated. The defaults are the paper's recipe."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(default="paper", pattern=r"^[A-Za-z0-9_.]+$")
+    epochs: int = Field(default=25, ge=1)
+    batch_size: int = Field(default=32, ge=2)
+    lr: float = Field(default=0.001, gt=0)
+    lr_step: int = Field(default=7, ge=1, description="epochs between two decays of the learning rate")
+    lr_gamma: float = Field(default=0.1, gt=0, le=1, description="factor of one decay")
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+    weight_decay: float = Field(default=0.0, ge=0)
+    weights: Literal["imagenet", "none"] = "imagenet"
+    head: Literal["replace_last", "single_layer"] = "replace_last"
+    aux_weight: float = Field(default=0.4, ge=0, description="share of Inception v3's auxiliary loss")
+    image_px: int | None = Field(
+        default=None, ge=32, le=1024, description="None: the architecture's own input size"
+    )
+    rotation_deg: float = Field(default=60.0, ge=0, le=180)
+    hflip: bool = True
+    vflip: bool = True
+    crop: Literal["center", "random"] = "center"
+    fill: Literal["black", "edge"] = "black"
+    eval_view: Literal["center_crop", "full_image"] = "center_crop"
+    class_weights: Literal["none", "balanced"] = "none"
+    sampler: Literal["shuffle", "balanced"] = "shuffle"
+    select_epoch: Literal["last", "best_val"] = "last"
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+
+    def lr_at(self, epoch: int) -> float:
+        """Return the learning rate of an epoch, counted from 1.
+
+        >>> [Recipe().lr_at(epoch) for epoch in (1, 7, 8, 15)]
+        [0.001, 0.001, 0.0001, 1e-05]
+        """
+        # Rounded, so that 0.001 * 0.1 * 0.1 reads 1e-05 in every history.
+        return float(f"{self.lr * self.lr_gamma ** ((epoch - 1) // self.lr_step):.12g}")
+
+
+RECIPES: tuple[Recipe, ...] = (
+    Recipe(),
+    # Small networks from scratch on synthetic cells, in seconds an epoch on two cores.
+    Recipe(
+        name="demo",
+        epochs=8,
+        batch_size=32,
+        lr=0.02,
+        lr_step=6,
+        weight_decay=5e-4,
+        weights="none",
+        image_px=80,
+        eval_view="full_image",
+    ),
+)
+
+
+def load_recipe(name_or_file: str = "paper", changes: Iterable[str] = ()) -> Recipe:
+    """Return a built-in recipe or one from a TOML file, with `KEY=VALUE` changes applied.
+
+    Args:
+        name_or_file: A built-in name, or a path that ends in `.toml`.
+        changes: Such as `epochs=3` or `weights=none`.
+
+    Raises:
+        UnknownNameError: If neither a recipe nor a field has that name.
+        ConfigError: With every value that does not hold.
+    """
+    values = _base(name_or_file)
+    fields = Recipe.model_fields
+    for change in changes:
+        key, separator, text = change.partition("=")
+        if not separator:
+            raise ConfigError(f"expected --set KEY=VALUE, got {change!r}; for example --set epochs=3")
+        if key not in fields:
+            raise UnknownNameError("recipe field", key, fields)
+        values[key] = _parse(text)
+    try:
+        return Recipe.model_validate(values)
+    except ValidationError as error:
+        lines = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}, got {e['input']!r}" for e in error.errors()]
+        raise ConfigError(f"the recipe {name_or_file!r} does not hold:\n  " + "\n  ".join(lines)) from None
+
+
+def _base(name_or_file: str) -> dict[str, Any]:
+    if name_or_file.endswith(".toml"):
+        path = Path(name_or_file)
+        try:
+            values = tomllib.loads(path.read_text("utf-8"))
+        except FileNotFoundError:
+            raise ConfigError(f"expected a recipe file at {path}; there is none") from None
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{path} is not valid TOML: {error}") from error
+        return {"name": path.stem} | values
+    for recipe in RECIPES:
+        if recipe.name == name_or_file:
+            return recipe.model_dump()
+    raise UnknownNameError("recipe", name_or_file, [recipe.name for recipe in RECIPES])
+
+
+def _parse(text: str) -> Any:
+    if text in ("None", "null"):
+        return None
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text  # a bare word such as weights=none
