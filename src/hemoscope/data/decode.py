@@ -134,18 +134,18 @@ def _check_size(size: tuple[int, int]) -> None:
 
 
 def _upright_rgb(image: Image.Image) -> Decoded:
-    before, damaged = _orientation(image)
-    sixteen_bit = _is_sixteen_bit(image)
+    sixteen_bit = _is_sixteen_bit(image)  # known until the pixels are loaded
     first_frame = image.format != "MPO" and getattr(image, "n_frames", 1) > 1
+    before, _ = _orientation(image) if image.format == "TIFF" else (1, False)
     image.load()
-    after, _ = _orientation(image)  # Pillow turns a TIFF upright by itself
+    after, damaged = _orientation(image)  # 1 for a TIFF, which Pillow turns upright while loading
     rgb, reasons = _as_rgb(image)
     if after in _UPRIGHT:
         rgb = rgb.transpose(_UPRIGHT[after])
     flags = {
         "16-bit": sixteen_bit and "16-bit" not in reasons,
         "first-frame": first_frame,
-        "exif-rotated": before in _UPRIGHT,
+        "exif-rotated": before in _UPRIGHT or after in _UPRIGHT,
         "exif-damaged": damaged,
     }
     pixels = np.array(rgb, dtype=np.uint8)  # (H, W, 3), our own copy
@@ -190,6 +190,9 @@ def _is_sixteen_bit(image: Image.Image) -> bool:
 def _orientation(image: Image.Image) -> tuple[int, bool]:
     """Return the EXIF orientation, 1 for none, and whether the EXIF block is damaged."""
     try:
+        block = image.info.get("exif")
+        if isinstance(block, bytes):
+            Image.Exif().load(block)  # raises what opening the file has passed over
         value = image.getexif().get(_ORIENTATION_TAG, 1)
     except Exception:  # noqa: BLE001  a damaged block says nothing about the pixels; it is counted
         return 1, True

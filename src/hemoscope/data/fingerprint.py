@@ -67,7 +67,7 @@ def fingerprint(decoded: Decoded, data: bytes | None = None) -> Fingerprint:
 def pixel_hash(pixels: NDArray[np.uint8]) -> str:
     """Return SHA-256 over the shape and the values of (H, W, 3) pixels, 64 hex digits."""
     sha = hashlib.sha256(repr(tuple(int(n) for n in pixels.shape)).encode())
-    sha.update(np.ascontiguousarray(pixels))
+    sha.update(np.ascontiguousarray(pixels).data)
     return sha.hexdigest()
 
 

@@ -133,6 +133,10 @@ class _Found:
         self.not_images += 1
         self.problems.append(Problem("note" if hidden else "warning", path, what))
 
+    def cannot_read(self, path: str, error: OSError) -> None:
+        what = f"the folder cannot be read: {error.strerror or error}"
+        self.problems.append(Problem("error", path, what))
+
 
 def _walk_root(root: Path) -> _Found:
     found = _Found()
@@ -140,7 +144,7 @@ def _walk_root(root: Path) -> _Found:
     for entry in _entries(root, "", found):
         if _is_hidden(entry.name):
             _pass_over_hidden(entry, entry.name, found)
-        elif entry.is_dir():
+        elif _is_folder(entry):
             found.classes.append(entry.name)
             _walk_class(Path(entry.path), entry.name, found, ancestors)
         elif _is_image_name(entry.name):
@@ -153,7 +157,11 @@ def _walk_root(root: Path) -> _Found:
 
 def _walk_class(folder: Path, below: str, found: _Found, ancestors: frozenset[tuple[int, int]]) -> None:
     """Collect the files of a class folder and of the folders inside it; `below` is its path."""
-    identity = _identity(folder)
+    try:
+        identity = _identity(folder)
+    except OSError as error:
+        found.cannot_read(below, error)
+        return
     if identity in ancestors:
         found.problems.append(Problem("warning", below, "a link back to a folder above; not followed"))
         return
@@ -161,7 +169,7 @@ def _walk_class(folder: Path, below: str, found: _Found, ancestors: frozenset[tu
         path = f"{below}/{entry.name}"
         if _is_hidden(entry.name):
             _pass_over_hidden(entry, path, found)
-        elif entry.is_dir():
+        elif _is_folder(entry):
             _walk_class(Path(entry.path), path, found, ancestors | {identity})
         elif _is_image_name(entry.name):
             found.files.append((path, below.partition("/")[0]))
@@ -174,8 +182,7 @@ def _entries(folder: Path, below: str, found: _Found) -> list[os.DirEntry[str]]:
         with os.scandir(folder) as entries:
             return sorted(entries, key=lambda entry: entry.name)
     except OSError as error:
-        what = f"the folder cannot be read: {os.strerror(error.errno or 0)}"
-        found.problems.append(Problem("error", below or ".", what))
+        found.cannot_read(below or ".", error)
         return []
 
 
@@ -193,6 +200,13 @@ def _pass_over_hidden(entry: os.DirEntry[str], path: str, found: _Found) -> None
 
 def _is_hidden(name: str) -> bool:
     return name.startswith(".") or name == "__MACOSX"
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself; reading it as a file then says so
+        return False
 
 
 def _is_image_name(name: str) -> bool:

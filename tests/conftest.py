@@ -1,0 +1,52 @@
+"""Folders that many tests read: real cells where there are any, and small drawn noise everywhere."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+CREAM = (255, 229, 203)
+GREY_BLUE = (226, 219, 228)
+
+
+@pytest.fixture(scope="session")
+def real_cells() -> Path:
+    """The folder named by HEMOSCOPE_REAL_CELLS, by default the mini set beside the repository."""
+    beside = Path(__file__).resolve().parents[2] / "shared" / "data" / "pbc-mini"
+    named = os.environ.get("HEMOSCOPE_REAL_CELLS")
+    folder = Path(named) if named else beside
+    if not folder.is_dir():
+        pytest.skip(f"no real cells: {folder} is no folder; name one by HEMOSCOPE_REAL_CELLS")
+    return folder
+
+
+@pytest.fixture
+def image_folder(tmp_path: Path) -> Callable[..., Path]:
+    """A maker of folders of class folders with different PNG images: dark noise on one background."""
+
+    def make(
+        counts: Mapping[str, int],
+        *,
+        name: str = "cells",
+        size_px: int = 24,
+        background: tuple[int, int, int] = CREAM,
+        seed: int = 0,
+    ) -> Path:
+        rng = np.random.default_rng(seed)
+        for class_name, count in counts.items():
+            folder = tmp_path / name / class_name
+            folder.mkdir(parents=True, exist_ok=True)
+            for index in range(count):
+                pixels = np.full((size_px, size_px, 3), background, dtype=np.uint8)
+                low, high = size_px // 4, 3 * size_px // 4
+                noise = rng.integers(20, 160, (high - low, high - low, 3))
+                pixels[low:high, low:high] = noise
+                Image.fromarray(pixels).save(folder / f"{class_name}_{index:04d}.png")
+        return tmp_path / name
+
+    return make
