@@ -60,7 +60,7 @@ class ScanCache:
             document = json.loads(path.read_bytes())
             if document["version"] == _VERSION and document["root"] == cache.root:
                 cache.known = {name: _entry(row) for name, row in document["files"].items()}
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             cache.known = {}
         return cache
 
@@ -80,7 +80,9 @@ class ScanCache:
         """Write what this scan saw, atomically; nothing if it is what was loaded."""
         if self.seen == self.known:
             return
-        files = {name: [*astuple(stamp), *astuple(result)] for name, (stamp, result) in self.seen.items()}
+        files = {
+            name: [*astuple(stamp), *astuple(result)] for name, (stamp, result) in sorted(self.seen.items())
+        }
         write_text(path, json.dumps({"version": _VERSION, "root": self.root, "files": files}))
 
 
