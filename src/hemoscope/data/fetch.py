@@ -1,0 +1,188 @@
+"""Bring a published data set here: resumed, verified, unpacked, and in place in one step.
+
+Until all is verified it lives in a hidden folder beside its place, and the next call goes on from
+there. This module never replaces or removes a file that it did not write itself.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from hemoscope.data.archive import unpack
+from hemoscope.data.catalog import DataCard, data_card
+from hemoscope.data.transfer import Download, Progress, TransferPolicy
+from hemoscope.data.verify import check_counts, check_digest, class_root, is_here
+from hemoscope.errors import ConfigError, DataError, FetchError
+
+__all__ = ["Progress", "TransferPolicy", "fetch"]
+
+_LOCK = ".lock"
+
+
+def fetch(
+    name: str,
+    to: Path,
+    *,
+    card: DataCard | None = None,
+    progress: Progress | None = None,
+    policy: TransferPolicy | None = None,
+) -> Path:
+    """Return the place of a data set below `to`, fetching what is not there yet.
+
+    A data set in its place is verified and left alone. An archive of the published name in `to` is
+    used rather than downloaded, and stays there.
+
+    Args:
+        name: A name of the catalog.
+        to: Folder for data sets.
+        card: Another card than the catalog's, of the same name.
+        progress: Called with (what is done, bytes done, bytes in all or 0).
+        policy: Tries and time-outs.
+
+    Returns:
+        The folder of class folders `to/NAME`, or the file `to/NAME.npz`.
+
+    Raises:
+        UnknownNameError: If there is no such data set.
+        FetchError: If it cannot be had or is not what the card says; the message says what to do.
+    """
+    card = card or data_card(name)
+    if card.name != name:
+        raise ConfigError(f"the data card of {card.name!r} was given for {name!r}; expected the same name")
+    place = to / (card.filename if card.form == "npz" else card.name)
+    job = _Job(card, to, to / f".fetch-{card.name}", progress, policy or TransferPolicy())
+    try:
+        if is_here(place, card):
+            return place
+        with _held(job.staging):
+            if not is_here(place, card):  # another process may have brought it meanwhile
+                _bring(job, place)
+            _tidy(job.staging, keep=())
+    except OSError as error:
+        raise FetchError(
+            f"{card.name} cannot be written below {to}: {error}. What came is kept; "
+            "make room or choose another folder, then run the same command again"
+        ) from error
+    with suppress(OSError):
+        (job.staging / _LOCK).unlink(missing_ok=True)
+        job.staging.rmdir()
+    return place
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """One call of `fetch`."""
+
+    card: DataCard
+    to: Path
+    staging: Path
+    progress: Progress | None
+    policy: TransferPolicy
+
+
+def _bring(job: _Job, place: Path) -> None:
+    card, staging = job.card, job.staging
+    part = f"{card.filename}.part"
+    _tidy(staging, keep=(part, f"{part}.json", card.filename))
+    if card.form == "npz":
+        _download(job).replace(place)
+        return
+    by_hand = _placed_by_hand(job)
+    archive = by_hand or _download(job)
+    try:
+        unpack(archive, staging / "unpacked")
+        root = class_root(staging / "unpacked", card)
+        check_counts(root, card)
+    except DataError as error:
+        if by_hand:
+            what = f"{by_hand} is not what was expected. Move it away, then run the same command again"
+        else:
+            archive.unlink()
+            what = f"The download was not what was expected and is removed. {_advice(job)}"
+        raise FetchError(f"{card.name}: {error}. {what}") from error
+    root.replace(place)
+
+
+def _download(job: _Job) -> Path:
+    """Return the archive as published, from the first URL that gives it."""
+    import pooch
+
+    card, failures = job.card, []
+    download = Download(job.staging / f"{card.filename}.part", policy=job.policy, progress=job.progress)
+    for url in card.urls:
+        try:
+            # pooch's own type for downloaders differs from how it calls and documents them.
+            with _quiet(pooch.get_logger()):
+                path = pooch.retrieve(
+                    url,
+                    card.digest,
+                    fname=card.filename,
+                    path=job.staging,
+                    downloader=download,  # pyright: ignore[reportArgumentType]
+                )
+            return Path(path)
+        except (FetchError, ValueError) as error:  # pooch raises ValueError for another digest
+            failures.append(str(error))
+    raise FetchError("\n".join([f"{card.name} could not be fetched.", *failures, _advice(job)]))
+
+
+def _advice(job: _Job) -> str:
+    return (
+        f"Run the same command again; or download {job.card.filename} by hand from {job.card.page}, "
+        f"put it into {job.to}, and run the same command: it is verified and used"
+    )
+
+
+def _placed_by_hand(job: _Job) -> Path | None:
+    card = job.card
+    for path in (job.to / name for name in (card.filename, *card.also_named)):
+        if path.is_file():
+            if path.name == card.filename:
+                check_digest(path, card)
+            return path
+    return None
+
+
+def _tidy(staging: Path, *, keep: tuple[str, ...]) -> None:
+    """Remove what a killed call left, but for what the next one goes on from."""
+    for path in staging.iterdir():
+        if path.name in {*keep, _LOCK}:
+            continue
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
+@contextmanager
+def _held(staging: Path) -> Iterator[None]:
+    from filelock import FileLock, Timeout
+
+    staging.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(staging / _LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise FetchError(
+            f"another process is fetching into {staging.parent}; wait for it or choose another folder"
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def _quiet(logger: logging.Logger) -> Iterator[None]:
+    """Keep pooch's own lines off the terminal while it works."""
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
