@@ -1,0 +1,329 @@
+"""What each cell of peripheral blood looks like after May-Grünwald-Giemsa staining, as data.
+
+Lengths are in px of the PBC camera, whose field is 360 px wide and whose red cells measure about 85;
+a size given as a fraction is one of the cell's radius. Colours are RGB as seen on the cream
+background `PAPER_WHITE`; a pair of colours is the two ends between which one cell is drawn. This
+module draws nothing.
+
+Source:
+    Colours, sizes and counts were set by eye and by medians against the PBC data set
+    (DOI 10.17632/snkd93bnjr.1); the forms follow the usual haematological descriptions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from hemoscope.errors import UnknownNameError
+
+__all__ = [
+    "FIELD_PX",
+    "KINDS",
+    "PAPER_WHITE",
+    "RED_CELL",
+    "Cytoplasm",
+    "Form",
+    "Granules",
+    "Kind",
+    "Nucleus",
+    "class_names",
+    "kinds_of",
+]
+
+Rgb = tuple[int, int, int]
+Span = tuple[float, float]
+Form = Literal["round", "kidney", "folded", "band", "lobes"]
+
+FIELD_PX = 360
+PAPER_WHITE: Rgb = (254, 228, 202)
+RED_CELL: tuple[Rgb, Rgb] = ((214, 178, 172), (192, 152, 156))
+
+
+@dataclass(frozen=True, slots=True)
+class Cytoplasm:
+    """The cell's body without its granules.
+
+    Attributes:
+        colours: Ends of the colour's range.
+        mottle: Contrast of its texture, 0 for glassy.
+        ragged: Roughness of the margin, as a fraction of the radius.
+        bulge: Departure of the outline from an ellipse, as a fraction of the radius.
+        vacuoles: Fewest and most vacuoles.
+    """
+
+    colours: tuple[Rgb, Rgb]
+    mottle: float
+    ragged: Span = (0.0, 0.01)
+    bulge: Span = (0.01, 0.04)
+    vacuoles: tuple[int, int] = (0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Nucleus:
+    """Form, place and chromatin of the nucleus.
+
+    Attributes:
+        form: Which outline.
+        size: Mean radius of the whole, or half the width of a band or lobe; fraction of the cell's radius.
+        dark: Ends of the colour of condensed chromatin.
+        light: Ends of the colour of open chromatin.
+        clump_px: Grain of the chromatin.
+        openness: Share of open chromatin.
+        offset: How far off centre, as a fraction of the room there is.
+        depth: Depth of the indentation (kidney, folded), or angle in turns that a band spans.
+        lobes: Possible numbers of lobes, each as likely as the others.
+        nucleoli: Fewest and most nucleoli.
+    """
+
+    form: Form
+    size: Span
+    dark: tuple[Rgb, Rgb]
+    light: tuple[Rgb, Rgb]
+    clump_px: Span
+    openness: Span
+    offset: Span = (0.0, 0.5)
+    depth: Span = (0.0, 0.0)
+    lobes: tuple[int, ...] = (1,)
+    nucleoli: tuple[int, int] = (0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Granules:
+    """One population of granules.
+
+    Attributes:
+        cover: Summed area of all granules over the area they may lie in.
+        radius_px: Range of radii.
+        colours: Ends of the colour's range.
+        opacity: How much of what lies below they hide, in (0, 1].
+        hides_nucleus: Whether they also lie on top of the nucleus.
+        central: Whether they gather in the middle of the cell, as in a platelet.
+    """
+
+    cover: Span
+    radius_px: Span
+    colours: tuple[Rgb, Rgb]
+    opacity: Span
+    hides_nucleus: bool = False
+    central: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One subtype: what a PBC file name's prefix stands for.
+
+    Attributes:
+        prefix: Prefix of the file name.
+        class_name: Its class among the eight.
+        diameter_px: Range of diameters.
+        stretch: Range of the long axis over the short one.
+        cytoplasm: The body.
+        nucleus: None for a platelet.
+        granules: Populations of granules, drawn in order.
+    """
+
+    prefix: str
+    class_name: str
+    diameter_px: Span
+    stretch: Span
+    cytoplasm: Cytoplasm
+    nucleus: Nucleus | None = None
+    granules: tuple[Granules, ...] = ()
+
+
+_VIOLET: tuple[Rgb, Rgb] = ((70, 26, 122), (88, 36, 134))
+_VIOLET_OPEN: tuple[Rgb, Rgb] = ((132, 74, 146), (156, 96, 162))
+
+KINDS: tuple[Kind, ...] = (
+    Kind(
+        prefix="BA",
+        class_name="basophil",
+        diameter_px=(108, 142),
+        stretch=(1.0, 1.14),
+        cytoplasm=Cytoplasm(((206, 160, 186), (184, 140, 180)), 0.3, (0.0, 0.03), (0.01, 0.05), (0, 3)),
+        nucleus=Nucleus(
+            "lobes",
+            (0.44, 0.56),
+            ((86, 44, 138), (104, 58, 148)),
+            ((120, 70, 154), (146, 92, 164)),
+            (5, 8),
+            (0.2, 0.4),
+            lobes=(2, 3),
+        ),
+        granules=(
+            Granules((0.55, 1.15), (2.6, 4.8), ((56, 18, 98), (84, 30, 122)), (0.85, 1.0), hides_nucleus=True),
+        ),
+    ),
+    Kind(
+        prefix="EO",
+        class_name="eosinophil",
+        diameter_px=(118, 156),
+        stretch=(1.0, 1.15),
+        cytoplasm=Cytoplasm(((220, 160, 150), (212, 160, 168)), 0.25, (0.0, 0.012), (0.01, 0.05), (0, 3)),
+        nucleus=Nucleus(
+            "lobes", (0.36, 0.43), _VIOLET, _VIOLET_OPEN, (4, 6), (0.2, 0.4), (0.1, 0.6), lobes=(2, 2, 2, 3)
+        ),
+        granules=(
+            Granules((0.9, 1.4), (2.2, 3.6), ((206, 106, 92), (186, 92, 104)), (0.45, 0.75)),
+            Granules((0.10, 0.25), (2.0, 3.0), ((172, 66, 74), (160, 62, 92)), (0.45, 0.7)),
+        ),
+    ),
+    Kind(
+        prefix="ERB",
+        class_name="erythroblast",
+        diameter_px=(78, 118),
+        stretch=(1.0, 1.18),
+        cytoplasm=Cytoplasm(((128, 124, 176), (184, 152, 168)), 0.12, (0.0, 0.03), (0.01, 0.06)),
+        nucleus=Nucleus(
+            "round",
+            (0.50, 0.72),
+            ((44, 18, 92), (58, 24, 108)),
+            ((104, 52, 128), (126, 74, 146)),
+            (5, 8),
+            (0.10, 0.30),
+            (0.2, 1.0),
+        ),
+    ),
+    Kind(
+        prefix="PMY",
+        class_name="ig",
+        diameter_px=(138, 172),
+        stretch=(1.0, 1.15),
+        cytoplasm=Cytoplasm(((138, 126, 184), (172, 150, 196)), 0.35, (0.0, 0.012), (0.01, 0.05), (0, 2)),
+        nucleus=Nucleus(
+            "round",
+            (0.70, 0.80),
+            ((104, 48, 142), (118, 56, 150)),
+            ((150, 88, 162), (168, 104, 170)),
+            (3, 4.5),
+            (0.4, 0.6),
+            (0.3, 1.0),
+            nucleoli=(1, 3),
+        ),
+        granules=(
+            Granules((0.14, 0.34), (1.5, 2.6), ((118, 40, 124), (92, 34, 124)), (0.7, 1.0)),
+            Granules((0.02, 0.05), (1.5, 2.4), ((118, 40, 124), (92, 34, 124)), (0.6, 0.9), hides_nucleus=True),
+        ),
+    ),
+    Kind(
+        prefix="MY",
+        class_name="ig",
+        diameter_px=(120, 158),
+        stretch=(1.0, 1.18),
+        cytoplasm=Cytoplasm(((196, 172, 200), (182, 158, 198)), 0.4, (0.0, 0.012), (0.01, 0.06), (0, 1)),
+        nucleus=Nucleus(
+            "round",
+            (0.60, 0.72),
+            ((82, 34, 130), (96, 42, 140)),
+            ((138, 80, 152), (158, 98, 164)),
+            (4, 6),
+            (0.25, 0.45),
+            (0.5, 1.0),
+        ),
+        granules=(Granules((0.25, 0.55), (1.1, 1.9), ((146, 92, 160), (124, 64, 144)), (0.4, 0.8)),),
+    ),
+    Kind(
+        prefix="MMY",
+        class_name="ig",
+        diameter_px=(118, 152),
+        stretch=(1.0, 1.16),
+        cytoplasm=Cytoplasm(((210, 184, 202), (192, 168, 198)), 0.4, (0.0, 0.012), (0.01, 0.06), (0, 1)),
+        nucleus=Nucleus(
+            "kidney",
+            (0.62, 0.72),
+            ((76, 30, 126), (92, 38, 136)),
+            ((134, 76, 150), (156, 96, 162)),
+            (4, 6),
+            (0.2, 0.4),
+            (0.4, 0.9),
+            (0.35, 0.75),
+        ),
+        granules=(Granules((0.2, 0.45), (1.1, 1.8), ((152, 98, 162), (132, 72, 148)), (0.4, 0.8)),),
+    ),
+    Kind(
+        prefix="LY",
+        class_name="lymphocyte",
+        diameter_px=(82, 124),
+        stretch=(1.0, 1.18),
+        cytoplasm=Cytoplasm(((126, 142, 200), (164, 172, 212)), 0.35, (0.0, 0.06), (0.01, 0.06)),
+        nucleus=Nucleus(
+            "round",
+            (0.79, 0.91),
+            ((60, 26, 118), (80, 34, 130)),
+            ((98, 50, 138), (124, 68, 150)),
+            (6, 10),
+            (0.2, 0.45),
+            (0.2, 1.0),
+        ),
+        granules=(Granules((0.0, 0.06), (1.4, 2.2), ((140, 54, 130), (120, 44, 128)), (0.5, 0.9)),),
+    ),
+    Kind(
+        prefix="MO",
+        class_name="monocyte",
+        diameter_px=(138, 184),
+        stretch=(1.0, 1.25),
+        cytoplasm=Cytoplasm(((150, 150, 190), (182, 172, 202)), 0.45, (0.0, 0.05), (0.02, 0.09), (0, 7)),
+        nucleus=Nucleus(
+            "folded",
+            (0.62, 0.74),
+            ((96, 46, 140), (112, 56, 148)),
+            ((140, 84, 160), (160, 104, 172)),
+            (3, 4.5),
+            (0.35, 0.55),
+            (0.1, 0.7),
+            (0.35, 0.95),
+        ),
+        granules=(Granules((0.04, 0.16), (0.9, 1.5), ((140, 96, 166), (122, 76, 152)), (0.3, 0.6)),),
+    ),
+    Kind(
+        prefix="SNE",
+        class_name="neutrophil",
+        diameter_px=(116, 150),
+        stretch=(1.0, 1.15),
+        cytoplasm=Cytoplasm(((232, 200, 198), (208, 176, 190)), 0.3, (0.0, 0.01), (0.01, 0.05), (0, 1)),
+        nucleus=Nucleus(
+            "lobes", (0.24, 0.29), _VIOLET, _VIOLET_OPEN, (4, 6), (0.12, 0.3), (0, 0.6), lobes=(2, 3, 3, 4, 4, 5)
+        ),
+        granules=(Granules((0.08, 0.28), (0.9, 1.7), ((182, 118, 166), (154, 84, 148)), (0.35, 0.8)),),
+    ),
+    Kind(
+        prefix="BNE",
+        class_name="neutrophil",
+        diameter_px=(116, 150),
+        stretch=(1.0, 1.15),
+        cytoplasm=Cytoplasm(((232, 200, 198), (208, 176, 190)), 0.3, (0.0, 0.01), (0.01, 0.05), (0, 1)),
+        nucleus=Nucleus(
+            "band", (0.17, 0.215), _VIOLET, _VIOLET_OPEN, (4, 6), (0.12, 0.32), (0.0, 0.5), (0.42, 0.78)
+        ),
+        granules=(Granules((0.08, 0.28), (0.9, 1.7), ((182, 118, 166), (154, 84, 148)), (0.35, 0.8)),),
+    ),
+    Kind(
+        prefix="PLATELET",
+        class_name="platelet",
+        diameter_px=(30, 60),
+        stretch=(1.0, 1.4),
+        cytoplasm=Cytoplasm(((204, 182, 208), (176, 160, 206)), 0.5, (0.02, 0.10), (0.04, 0.14)),
+        granules=(
+            Granules((0.5, 1.0), (1.8, 3.0), ((152, 84, 160), (118, 62, 150)), (0.5, 0.9), central=True),
+            Granules((0.15, 0.45), (1.3, 2.2), ((96, 34, 116), (120, 48, 128)), (0.6, 1.0), central=True),
+        ),
+    ),
+)
+
+
+def class_names() -> tuple[str, ...]:
+    """Return the eight class names in alphabetical order."""
+    return tuple(sorted({kind.class_name for kind in KINDS}))
+
+
+def kinds_of(class_name: str) -> tuple[Kind, ...]:
+    """Return the subtypes of one class.
+
+    Raises:
+        UnknownNameError: If there is no such class.
+    """
+    found = tuple(kind for kind in KINDS if kind.class_name == class_name)
+    if not found:
+        raise UnknownNameError("cell class", class_name, class_names())
+    return found
