@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from pathlib import Path
 
@@ -19,7 +20,12 @@ def cache_dir() -> Path:
 
 
 def available_cores() -> int:
-    """Return how many cores this process may use, not how many the machine has."""
-    if hasattr(os, "sched_getaffinity"):  # Linux; elsewhere every core is ours
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    """Return how many cores this process may use: its affinity and container quota, not the machine's."""
+    affinity = getattr(os, "sched_getaffinity", None)  # Linux; elsewhere every core is ours
+    count = len(affinity(0)) if affinity else os.cpu_count() or 1
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text("ascii").split()
+        count = min(count, math.ceil(int(quota) / int(period)))
+    except (OSError, ValueError):
+        pass  # no control group, or "max": no quota
+    return max(count, 1)

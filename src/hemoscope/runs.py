@@ -36,6 +36,7 @@ __all__ = [
     "atomic_path",
     "find_runs",
     "format_history",
+    "jsonable",
     "lock_folder",
     "write_json",
     "write_predictions",
@@ -101,6 +102,12 @@ class Run:
     def done(self) -> bool:
         """Whether the run finished."""
         return (self.path / DONE).is_file()
+
+    @property
+    def finished_at(self) -> float:
+        """When the run finished, in seconds since the epoch; 0 if it did not."""
+        done = self.path / DONE
+        return done.stat().st_mtime if done.is_file() else 0.0
 
     @property
     def arch(self) -> str:
@@ -206,7 +213,7 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, value: object) -> None:
     """Write a JSON document atomically; NaN becomes null, because JSON has no NaN."""
-    write_text(path, json.dumps(_jsonable(value), indent=2, ensure_ascii=False) + "\n")
+    write_text(path, json.dumps(jsonable(value), indent=2, ensure_ascii=False) + "\n")
 
 
 def format_history(rows: Sequence[EpochRow]) -> str:
@@ -270,15 +277,16 @@ def lock_folder(folder: Path, *, wait: bool = False) -> Iterator[None]:
         lock.release()
 
 
-def _jsonable(value: object) -> object:
+def jsonable(value: object) -> object:
+    """Return a value that JSON can hold: arrays as lists, paths as text, NaN and infinity as null."""
     if isinstance(value, Mapping):
-        return {str(k): _jsonable(v) for k, v in value.items()}
+        return {str(k): jsonable(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_jsonable(v) for v in value]
+        return [jsonable(v) for v in value]
     if isinstance(value, np.generic):
-        return _jsonable(value.item())
+        return jsonable(value.item())
     if isinstance(value, np.ndarray):
-        return _jsonable(value.tolist())
+        return jsonable(value.tolist())
     if isinstance(value, float) and not np.isfinite(value):
         return None
     if isinstance(value, Path):

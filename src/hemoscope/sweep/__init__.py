@@ -1,1 +1,1 @@
-"""."""
+"""Many runs: which ones (`plan`) and doing them on this machine (`local`)."""

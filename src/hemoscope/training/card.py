@@ -58,7 +58,7 @@ class RunCard:
             "seed": job.seed,
             "digest": job.digest,
             "recipe": job.recipe.model_dump(),
-            "image_px": job.image_px,
+            "image_px": job.sides_px[0],
             "data": data,
             "split": {"digest": split.digest, "policy": split.policy, "seed": split.seed},
             "weights": {"source": job.recipe.weights},

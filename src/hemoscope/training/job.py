@@ -9,7 +9,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 
-from hemoscope.models.registry import Architecture, get_arch
+from hemoscope.models.registry import get_arch
 from hemoscope.records import Manifest, Split
 from hemoscope.training.recipe import Recipe
 
@@ -37,21 +37,9 @@ class Job:
     weights_sha256: str = ""
 
     @property
-    def row(self) -> Architecture:
-        """The architecture's registry row."""
-        return get_arch(self.arch)
-
-    @property
-    def image_px(self) -> int:
-        """Side of the square the network sees."""
-        return self.recipe.image_px or self.row.input_px
-
-    @property
-    def canvas_px(self) -> int:
-        """Side of the stored square, in the architecture's own proportion to its input."""
-        if self.recipe.image_px is None:
-            return self.row.canvas_px
-        return round(self.recipe.image_px * self.row.canvas_px / self.row.input_px)
+    def sides_px(self) -> tuple[int, int]:
+        """Sides of the network's input and of the canvas."""
+        return get_arch(self.arch).sides_px(self.recipe.image_px)
 
     @property
     def digest(self) -> str:

@@ -94,7 +94,7 @@ def fit(
     )
     history, trained_s = load_checkpoint(folder, model=model, optimizer=optimizer, digest=job.digest)
     card.begin(device=device, model=model, resumed_at=len(history))
-    batches = Batches(canvas, job.image_px, recipe.fill, device.torch_device)
+    batches = Batches(canvas, job.sides_px[0], recipe.fill, device.torch_device)
     sides = {side: _targets(job, canvas, side) for side in ("train", "val", "test")}
     clock, val = Clock(), None
 

@@ -1,0 +1,159 @@
+"""`hemoscope data`: fetch, check, split, synth."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hemoscope.cli.console import JsonFlag, note, print_json, print_table, progress
+
+__all__ = ["app"]
+
+app = typer.Typer(help="Data sets: fetch, check, split, draw synthetic cells.", no_args_is_help=True)
+
+DataDir = Annotated[
+    Path, typer.Argument(metavar="DIR", help="A folder of class folders, or a BloodMNIST .npz.")
+]
+SHOWN = 40
+
+
+class Policy(StrEnum):
+    """How a split is drawn."""
+
+    paper = "paper"
+    clean = "clean"
+
+
+@app.command()
+def fetch(
+    name: Annotated[
+        str, typer.Argument(help="pbc, bloodmnist, bloodmnist_64, bloodmnist_128 or bloodmnist_224.")
+    ],
+    *,
+    to: Annotated[Path, typer.Option(help="Folder for data sets.")] = Path("data"),
+    as_json: JsonFlag = False,
+) -> None:
+    """Download a data set: resumable, verified, unpacked safely."""
+    from hemoscope.data.fetch import fetch as fetch_data
+
+    with progress() as report:
+        place = fetch_data(name, to, progress=report)
+    if as_json:
+        print_json({"name": name, "path": place})
+    else:
+        typer.echo(str(place))
+
+
+@app.command()
+def check(root: DataDir, *, as_json: JsonFlag = False) -> None:
+    """Report every problem at once; exit 1 if there are errors, which stop training.
+
+    Warnings (duplicates, contradictory labels, another acquisition) do not stop training but may bend
+    the scores; notes are counted.
+    """
+    from hemoscope.data.audit import audit
+    from hemoscope.training.run import scan_cached
+
+    with progress() as report:
+        manifest = scan_cached(root, report)
+    findings = audit(manifest).to_json()
+    if as_json:
+        print_json(findings)
+    else:
+        _print_findings(findings)
+    if manifest.errors:
+        raise typer.Exit(1)
+
+
+def _print_findings(findings: dict[str, object]) -> None:
+    from collections import Counter
+
+    classes: dict[str, int] = findings["classes"]  # type: ignore[assignment]
+    second: dict[str, int] = findings["second_acquisition_classes"]  # type: ignore[assignment]
+    problems: list[dict[str, str]] = findings["problems"]  # type: ignore[assignment]
+    rows = [["class", "images", "second acquisition"]]
+    rows += [[name, f"{n:,}", str(second.get(name, 0))] for name, n in classes.items()]
+    rows.append(["all", f"{findings['images']:,}", f"{findings['second_acquisition']}"])
+    print_table(rows, right=(1, 2))
+    typer.echo(
+        f"\n{findings['not_images']} files that are no images; {findings['duplicate_groups']} groups of identical "
+        f"images, {findings['conflicting_groups']} of them with contradictory labels; "
+        f"{findings['near_duplicate_groups']} groups that look alike"
+    )
+    levels = Counter(p["level"] for p in problems)
+    typer.echo(", ".join(f"{levels[level]} {level}s" for level in ("error", "warning", "note")))
+    for problem in problems[:SHOWN]:
+        typer.echo(f"  {problem['level']:7}  {problem['path']}: {problem['what']}")
+    if len(problems) > SHOWN:
+        typer.echo(f"  and {len(problems) - SHOWN} more; all of them: --json")
+
+
+@app.command()
+def split(
+    root: DataDir,
+    *,
+    out: Annotated[Path, typer.Option(help="CSV to write.")],
+    policy: Annotated[
+        Policy, typer.Option(help="paper: every image; clean: without duplicates.")
+    ] = Policy.paper,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the draw.")] = 0,
+    skip_bad: Annotated[
+        bool, typer.Option("--skip-bad", help="Leave bad files out instead of refusing.")
+    ] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Divide the images into 64 % train, 24 % val, 12 % test; identical content stays on one side."""
+    from hemoscope.data.split_file import write_split
+    from hemoscope.errors import DataError
+    from hemoscope.training.run import prepare
+
+    with progress() as report:
+        prepared = prepare(root, policy=policy.value, split_seed=seed, skip_bad=skip_bad, progress=report)
+    if out.exists():
+        from hemoscope.data.split_file import read_split
+
+        if read_split(out, prepared.manifest).digest != prepared.split.digest:
+            raise DataError(
+                f"{out} holds another split; expected a free name or the same split. Delete it or choose another --out"
+            )
+    write_split(prepared.split, out)
+    counts = prepared.split.counts
+    if as_json:
+        print_json({"digest": prepared.split.digest, "counts": counts, "out": out})
+        return
+    rows = [["class", "train", "val", "test"]]
+    rows += [[name, *(str(counts[side][name]) for side in rows[0][1:])] for name in prepared.split.classes]
+    rows.append(["all", *(f"{sum(counts[side].values()):,}" for side in rows[0][1:])])
+    print_table(rows, right=(1, 2, 3))
+    note(f"{out}: digest {prepared.split.digest}")
+
+
+@app.command()
+def synth(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to write class folders into.")],
+    *,
+    per_class: Annotated[int, typer.Option(min=1, help="Cells of each class.")] = 60,
+    size_px: Annotated[int, typer.Option(min=32, max=1024, help="Side of an image.")] = 200,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of every cell.")] = 0,
+    as_json: JsonFlag = False,
+) -> None:
+    """Draw synthetic cells of the eight classes: for trying things, not for measuring them."""
+    from hemoscope.data.synthetic import write_dataset
+
+    with progress() as report:
+        written = write_dataset(
+            folder,
+            per_class=per_class,
+            size_px=size_px,
+            seed=seed,
+            progress=lambda done, total: report("drawing cells", done, total),
+        )
+    if as_json:
+        print_json(
+            {"path": folder, "images": written, "per_class": per_class, "size_px": size_px, "seed": seed}
+        )
+    else:
+        typer.echo(f"{written:,} synthetic cells in {folder}")

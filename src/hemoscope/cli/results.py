@@ -1,0 +1,128 @@
+"""`hemoscope evaluate`, `ensemble` and `report`: everything that starts from finished runs."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hemoscope.cli.console import JsonFlag, note, print_json, print_scores, progress
+
+__all__ = ["ensemble", "evaluate", "report"]
+
+Runs = Annotated[Path, typer.Argument(metavar="RUNS", help="A folder of run folders.")]
+Members = Annotated[
+    str,
+    typer.Option(
+        help="auto (the four best on validation), paper, greedy, exhaustive, or names with commas between."
+    ),
+]
+
+
+class Vote(StrEnum):
+    """How members are combined."""
+
+    majority = "majority"
+    soft = "soft"
+
+
+def evaluate(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A finished run folder.")],
+    *,
+    data: Annotated[
+        Path | None, typer.Option(help="Labelled images to score instead of the run's own test side.")
+    ] = None,
+    split: Annotated[
+        Path | None, typer.Option(help="Score only the test side of this split of --data.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cuda, cuda:N, mps or cpu.")] = "auto",
+    as_json: JsonFlag = False,
+) -> None:
+    """Score a finished run: its own test predictions, or any labelled folder."""
+    from hemoscope.errors import RunError
+    from hemoscope.evaluation.summary import score
+    from hemoscope.runs import Run
+
+    finished = Run.open(run)
+    if not finished.done:
+        raise RunError(
+            f"{run} is not finished; the command that started it goes on with it: {finished.card.get('command')}"
+        )
+    if data is None:
+        if split:
+            raise typer.BadParameter("--split needs --data", param_hint="--split")
+        predictions = finished.predictions("test")
+    else:
+        from hemoscope.training.evaluate import predict_folder
+
+        with progress() as tell:
+            predictions = predict_folder(finished, data, split_file=split, device_name=device, progress=tell)
+    scores = score(predictions).to_json()
+    if as_json:
+        print_json({"run": run, **scores})
+    else:
+        print_scores(scores)
+
+
+def ensemble(
+    runs: Runs = Path("runs"),
+    *,
+    members: Members = "auto",
+    vote: Annotated[
+        Vote, typer.Option(help="majority of predictions, or mean of probabilities.")
+    ] = Vote.majority,
+    as_json: JsonFlag = False,
+) -> None:
+    """Let several runs vote; members are chosen on validation images only."""
+    from hemoscope.errors import RunError
+    from hemoscope.report.collect import collect
+
+    result = collect(runs, members=members, vote=vote.value)
+    chosen = result.ensemble
+    if chosen is None:
+        raise RunError(f"there is no ensemble in {runs}: {result.no_ensemble}")
+    names = [entry.name for entry in chosen.members]
+    scores = chosen.scores.to_json()
+    if as_json:
+        print_json(
+            {
+                "members": names,
+                "vote": vote.value,
+                "chosen": chosen.chosen,
+                "val_errors": chosen.val_errors,
+                **scores,
+            }
+        )
+        return
+    for name in names:
+        typer.echo(name)
+    note(chosen.chosen)
+    print_scores(scores)
+
+
+def report(
+    runs: Runs = Path("runs"),
+    *,
+    out: Annotated[Path, typer.Option(help="Folder for the report, its tables and figures.")] = Path(
+        "report"
+    ),
+    members: Members = "auto",
+    vote: Annotated[
+        Vote, typer.Option(help="majority of predictions, or mean of probabilities.")
+    ] = Vote.majority,
+    data: Annotated[
+        Path | None, typer.Option(help="Where the images are now, for the pictures of errors.")
+    ] = None,
+    title: Annotated[str | None, typer.Option(help="Title of the report.")] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Write one self-contained HTML file, and tables and figures beside it."""
+    from hemoscope.report import write_report
+
+    path = write_report(runs, out, members=members, vote=vote.value, data=data, title=title)
+    if as_json:
+        print_json({"report": path})
+    else:
+        typer.echo(str(path))

@@ -1,0 +1,227 @@
+"""`hemoscope train`, `benchmark` and `demo`."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+import time
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hemoscope.cli.console import JsonFlag, Progress, note, percent, print_json, print_scores, progress
+
+if TYPE_CHECKING:
+    from hemoscope.sweep.local import Outcome
+    from hemoscope.training.recipe import Recipe
+    from hemoscope.training.run import Prepared
+
+__all__ = ["benchmark", "demo", "train"]
+
+
+class Executor(StrEnum):
+    """Where the runs of a sweep are done."""
+
+    local = "local"
+
+
+Data = Annotated[Path, typer.Option(help="A folder of class folders, or a BloodMNIST .npz.")]
+SplitFile = Annotated[
+    Path | None, typer.Option("--split", help="A split to use; by default policy paper, seed 0.")
+]
+RecipeName = Annotated[str, typer.Option(help="A built-in recipe (paper, demo) or a .toml file.")]
+Changes = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a field of the recipe.")
+]
+Out = Annotated[Path, typer.Option(help="Folder of run folders.")]
+SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Leave bad files out, and say so in the run.")]
+DeviceName = Annotated[str, typer.Option("--device", help="auto, cuda, cuda:N, mps or cpu.")]
+
+
+def train(
+    arch: Annotated[str, typer.Argument(help="An architecture; the names: hemoscope models.")],
+    *,
+    data: Data,
+    split: SplitFile = None,
+    recipe: RecipeName = "paper",
+    changes: Changes = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of head, order, augmentation and dropout.")] = 0,
+    out: Out = Path("runs"),
+    skip_bad: SkipBad = False,
+    device: DeviceName = "auto",
+    as_json: JsonFlag = False,
+) -> None:
+    """Fine-tune one architecture; the same command goes on with a run that was stopped."""
+    chosen = _recipe_for(arch, recipe, changes)
+    from hemoscope.training.run import run_job
+
+    with progress() as report:
+        prepared = _prepare(data, split, skip_bad=skip_bad, report=report)
+        run = run_job(
+            arch,
+            chosen,
+            prepared,
+            seed=seed,
+            out=out,
+            device_name=device,
+            watcher=_watcher(arch, seed, report),
+            progress=report,
+            command=_command(),
+        )
+    scores = run.card["metrics"]["test"]
+    if as_json:
+        print_json({"run": run.path, **scores})
+    else:
+        print_scores(scores)
+        note(f"run: {run.path}")
+
+
+def benchmark(
+    *,
+    data: Data,
+    arch: Annotated[str, typer.Option(help="all, or names with commas between.")] = "all",
+    seeds: Annotated[str, typer.Option(help="Seeds with commas between.")] = "0",
+    split: SplitFile = None,
+    recipe: RecipeName = "paper",
+    changes: Changes = None,
+    out: Out = Path("runs"),
+    executor: Annotated[Executor, typer.Option(help="Where to run.")] = Executor.local,
+    skip_bad: SkipBad = False,
+    device: DeviceName = "auto",
+    as_json: JsonFlag = False,
+) -> None:
+    """Run architectures x seeds: skip what is done, go on past a failure, list failures at the end."""
+    from hemoscope.models.registry import parse_archs
+    from hemoscope.sweep.plan import parse_seeds, plan
+    from hemoscope.training.recipe import load_recipe
+
+    planned = plan([row.name for row in parse_archs(arch)], parse_seeds(seeds))
+    chosen = load_recipe(recipe, changes or ())
+    from hemoscope.sweep.local import run_sweep
+
+    note(f"{len(planned)} runs, executor {executor.value}")
+    began = time.monotonic()
+    outcomes: list[Outcome] = []
+
+    def tell(outcome: Outcome) -> None:
+        outcomes.append(outcome)
+        _tell(outcome, len(outcomes), len(planned), time.monotonic() - began)
+
+    with progress() as report:
+        prepared = _prepare(data, split, skip_bad=skip_bad, report=report)
+        run_sweep(
+            planned,
+            chosen,
+            prepared,
+            out=out,
+            device_name=device,
+            watch=lambda item: _watcher(item.arch, item.seed, report),
+            progress=report,
+            on_outcome=tell,
+            command=_command(),
+        )
+    failed = [o for o in outcomes if o.run is None]
+    if as_json:
+        print_json(
+            {
+                "runs": [
+                    {"run": o.run.path, "arch": o.planned.arch, "seed": o.planned.seed, "fresh": o.fresh}
+                    | o.run.card["metrics"]["test"]
+                    for o in outcomes
+                    if o.run
+                ],
+                "failed": [
+                    {"arch": o.planned.arch, "seed": o.planned.seed, "reason": o.reason} for o in failed
+                ],
+            }
+        )
+    note(f"{len(outcomes) - len(failed)} of {len(outcomes)} runs are done in {out}")
+    for o in failed:
+        note(f"FAILED {o.planned.arch} seed {o.planned.seed}: {o.reason}")
+    if failed:
+        raise typer.Exit(1)
+
+
+def demo(
+    *,
+    out: Annotated[Path, typer.Option(help="Folder for cells, runs and report.")] = Path("demo"),
+    as_json: JsonFlag = False,
+) -> None:
+    """Offline: synthetic cells, three small networks, their ensemble, the report. About two minutes."""
+    from hemoscope.demo import run_demo
+
+    with progress() as report:
+        result = run_demo(out, progress=report, watch=lambda item: _watcher(item.arch, item.seed, report))
+    if as_json:
+        print_json(
+            {
+                "report": result.report,
+                "runs": result.runs,
+                "ensemble": result.ensemble,
+                "elapsed_s": result.elapsed_s,
+            }
+        )
+        return
+    print_scores(result.ensemble)
+    note("Synthetic cells show that everything works; they say nothing about real ones.")
+    typer.echo(str(result.report))
+
+
+def _recipe_for(arch: str, recipe: str, changes: list[str] | None) -> Recipe:
+    from hemoscope.models.registry import get_arch
+    from hemoscope.training.recipe import load_recipe
+
+    get_arch(arch)  # a wrong name is told before any data are read
+    return load_recipe(recipe, changes or ())
+
+
+def _prepare(data: Path, split: Path | None, *, skip_bad: bool, report: Progress) -> Prepared:
+    from hemoscope.training.run import prepare
+
+    prepared = prepare(data, split_file=split, skip_bad=skip_bad, progress=report)
+    sides = {side: sum(n.values()) for side, n in prepared.split.counts.items()}
+    note(
+        f"{sides['train']:,} training, {sides['val']:,} validation and {sides['test']:,} test images; "
+        f"split {prepared.split.digest[:8]}"
+        + (f"; {len(prepared.left_out)} bad files left out" if prepared.left_out else "")
+    )
+    return prepared
+
+
+def _watcher(arch: str, seed: int, report: Progress):
+    from hemoscope.runs import EpochRow
+    from hemoscope.training.loop import Watcher
+
+    class Teller(Watcher):
+        def on_step(self, epoch: int, step: int, steps: int) -> None:
+            report(f"{arch} s{seed} epoch {epoch}, batches", step, steps)
+
+        def on_epoch(self, row: EpochRow, epochs: int) -> None:
+            note(
+                f"{arch} s{seed} epoch {row.epoch}/{epochs}: train loss {row.train_loss:.4f}, validation "
+                f"{percent(row.val_accuracy)}, {row.images_per_s:.0f} images/s"
+            )
+
+    return Teller()
+
+
+def _tell(outcome: Outcome, done: int, total: int, elapsed_s: float) -> None:
+    item = outcome.planned
+    if outcome.run is None:
+        result = "failed"
+    else:
+        card = outcome.run.card
+        rate = card["timings"]["images_per_s"]
+        result = f"test {percent(card['metrics']['test']['accuracy'])}, {rate:.0f} images/s"
+        result += f", {outcome.elapsed_s:.0f} s" if outcome.fresh else ", was done"
+    left = elapsed_s / done * (total - done)
+    note(
+        f"[{done}/{total}] {item.arch} s{item.seed}: {result}"
+        + (f"; about {left / 60:.0f} min left" if done < total else "")
+    )
+
+
+def _command() -> str:
+    return shlex.join(["hemoscope", *sys.argv[1:]])

@@ -1,0 +1,45 @@
+"""Which runs a sweep consists of. Pure: no torch, no files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from hemoscope.errors import ConfigError
+
+__all__ = ["PlannedRun", "parse_seeds", "plan"]
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedRun:
+    """One run to do."""
+
+    arch: str
+    seed: int
+
+
+def plan(archs: Sequence[str], seeds: Sequence[int]) -> tuple[PlannedRun, ...]:
+    """Return every architecture with every seed, one seed after the other.
+
+    Seed by seed, so that a sweep cut short has one complete table and not a few complete rows.
+
+    >>> [(run.arch, run.seed) for run in plan(["alexnet", "vgg11"], [0, 1])]
+    [('alexnet', 0), ('vgg11', 0), ('alexnet', 1), ('vgg11', 1)]
+    """
+    return tuple(PlannedRun(arch, seed) for seed in dict.fromkeys(seeds) for arch in dict.fromkeys(archs))
+
+
+def parse_seeds(text: str) -> tuple[int, ...]:
+    """Return the seeds of a comma-separated list.
+
+    Raises:
+        ConfigError: If one is not a whole number of at least 0.
+
+    >>> parse_seeds("0, 1,2")
+    (0, 1, 2)
+    """
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    bad = [part for part in parts if not part.isdecimal()]
+    if bad or not parts:
+        raise ConfigError(f"expected seeds such as 0,1,2; got {text!r}")
+    return tuple(int(part) for part in parts)
