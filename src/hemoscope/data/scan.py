@@ -11,12 +11,13 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
-from hemoscope.data.decode import IMAGE_SUFFIXES, decode, read_image_file
+from hemoscope.data.decode import decode, read_image_file
 from hemoscope.data.fingerprint import Fingerprint, fingerprint
 from hemoscope.data.scan_cache import FileStamp, ScanCache
+from hemoscope.data.scan_walk import Found, is_hidden, walk
 from hemoscope.errors import DataError, ImageError
 from hemoscope.records import CellImage, Manifest, Problem
 
@@ -56,7 +57,7 @@ def scan(root: Path, *, progress: Progress | None = None, cache: Path | None = N
             f"expected a folder of class folders or a BloodMNIST .npz at {show(root)}, found {state}. "
             "Get one: hemoscope data fetch pbc, or hemoscope data synth DIR"
         )
-    found = _walk_root(root)
+    found = walk(root)
     remembered = ScanCache.load(cache, root)
     images, converted, problems = _read_all(root, found.files, remembered, progress)
     if cache is not None:
@@ -120,104 +121,6 @@ def show(path: Path | str) -> str:
     return text if text.isprintable() else repr(text)
 
 
-@dataclass
-class _Found:
-    """What walking the folders has met so far."""
-
-    files: list[tuple[str, str]] = field(default_factory=list)  # (path below the root, class)
-    classes: list[str] = field(default_factory=list)
-    problems: list[Problem] = field(default_factory=list)
-    not_images: int = 0
-
-    def pass_over(self, path: str, what: str, *, hidden: bool = False) -> None:
-        self.not_images += 1
-        self.problems.append(Problem("note" if hidden else "warning", path, what))
-
-    def cannot_read(self, path: str, error: OSError) -> None:
-        what = f"the folder cannot be read: {error.strerror or error}"
-        self.problems.append(Problem("error", path, what))
-
-
-def _walk_root(root: Path) -> _Found:
-    found = _Found()
-    ancestors = frozenset({_identity(root)})
-    for entry in _entries(root, "", found):
-        if _is_hidden(entry.name):
-            _pass_over_hidden(entry, entry.name, found)
-        elif _is_folder(entry):
-            found.classes.append(entry.name)
-            _walk_class(Path(entry.path), entry.name, found, ancestors)
-        elif _is_image_name(entry.name):
-            what = "an image outside every class folder is not used; move it into one"
-            found.problems.append(Problem("warning", entry.name, what))
-        else:
-            found.pass_over(entry.name, "not an image; passed over", hidden=True)
-    return found
-
-
-def _walk_class(folder: Path, below: str, found: _Found, ancestors: frozenset[tuple[int, int]]) -> None:
-    """Collect the files of a class folder and of the folders inside it; `below` is its path."""
-    try:
-        identity = _identity(folder)
-    except OSError as error:
-        found.cannot_read(below, error)
-        return
-    if identity in ancestors:
-        found.problems.append(Problem("warning", below, "a link back to a folder above; not followed"))
-        return
-    for entry in _entries(folder, below, found):
-        path = f"{below}/{entry.name}"
-        if _is_hidden(entry.name):
-            _pass_over_hidden(entry, path, found)
-        elif _is_folder(entry):
-            _walk_class(Path(entry.path), path, found, ancestors | {identity})
-        elif _is_image_name(entry.name):
-            found.files.append((path, below.partition("/")[0]))
-        else:
-            found.pass_over(path, "not an image; passed over")
-
-
-def _entries(folder: Path, below: str, found: _Found) -> list[os.DirEntry[str]]:
-    try:
-        with os.scandir(folder) as entries:
-            return sorted(entries, key=lambda entry: entry.name)
-    except OSError as error:
-        found.cannot_read(below or ".", error)
-        return []
-
-
-def _pass_over_hidden(entry: os.DirEntry[str], path: str, found: _Found) -> None:
-    """Count a hidden file, each file of a `__MACOSX` folder, or a hidden folder as one."""
-    if entry.name == "__MACOSX" and entry.is_dir(follow_symlinks=False):
-        for folder, folders, names in os.walk(entry.path):
-            folders.sort()
-            for name in sorted(names):
-                inside = Path(folder, name).relative_to(entry.path).as_posix()
-                found.pass_over(f"{path}/{inside}", "left by macOS; passed over", hidden=True)
-    else:
-        found.pass_over(path, "hidden; passed over", hidden=True)
-
-
-def _is_hidden(name: str) -> bool:
-    return name.startswith(".") or name == "__MACOSX"
-
-
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # a link to itself; reading it as a file then says so
-        return False
-
-
-def _is_image_name(name: str) -> bool:
-    return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES  # noqa: PTH122  names hold any characters
-
-
-def _identity(folder: Path) -> tuple[int, int]:
-    info = folder.stat()
-    return info.st_dev, info.st_ino
-
-
 def _read_all(
     root: Path, files: Sequence[tuple[str, str]], cache: ScanCache, progress: Progress | None
 ) -> tuple[list[CellImage], Counter[str], list[Problem]]:
@@ -277,7 +180,7 @@ def available_cpus() -> int:
     return max(count, 1)
 
 
-def _class_problems(root: Path, found: _Found, with_images: set[str]) -> list[Problem]:
+def _class_problems(root: Path, found: Found, with_images: set[str]) -> list[Problem]:
     problems = [
         Problem("error", name, "the class folder holds no readable image; expected at least 1")
         for name in found.classes
@@ -294,7 +197,7 @@ def _hint(root: Path, classes: Sequence[str]) -> str:
         return "; expected ROOT/CLASS/IMAGE"
     inner = root / classes[0]
     try:
-        folders = [p for p in inner.iterdir() if p.is_dir() and not _is_hidden(p.name)]
+        folders = [p for p in inner.iterdir() if p.is_dir() and not is_hidden(p.name)]
     except OSError:
         return ""
     return f"; did you mean {show(inner)}?" if folders else "; expected ROOT/CLASS/IMAGE"

@@ -1,0 +1,125 @@
+"""Which files below a data folder are images of which class, by their names and places only.
+
+No file is opened here. Links are followed, but never in a circle; what is passed over is counted
+and said.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from hemoscope.data.decode import IMAGE_SUFFIXES
+from hemoscope.records import Problem
+
+__all__ = ["Found", "is_hidden", "walk"]
+
+
+@dataclass
+class Found:
+    """What walking the folders has met so far.
+
+    Attributes:
+        files: (path below the root, class name) of every file named like an image.
+        classes: Names of the class folders.
+        problems: What is not as expected.
+        not_images: Files that are no images by their name.
+    """
+
+    files: list[tuple[str, str]] = field(default_factory=list)
+    classes: list[str] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+    not_images: int = 0
+
+    def pass_over(self, path: str, what: str, *, hidden: bool = False) -> None:
+        """Count a file that is no image; a note if that was to be expected, else a warning."""
+        self.not_images += 1
+        self.problems.append(Problem("note" if hidden else "warning", path, what))
+
+    def cannot_read(self, path: str, error: OSError) -> None:
+        """Record a folder that cannot be looked into."""
+        what = f"the folder cannot be read: {error.strerror or error}"
+        self.problems.append(Problem("error", path, what))
+
+
+def walk(root: Path) -> Found:
+    """List the image files of every class folder, each folder in the order of its names."""
+    found = Found()
+    ancestors = frozenset({_identity(root)})
+    for entry in _entries(root, "", found):
+        if is_hidden(entry.name):
+            _pass_over_hidden(entry, entry.name, found)
+        elif _is_folder(entry):
+            found.classes.append(entry.name)
+            _walk_class(Path(entry.path), entry.name, found, ancestors)
+        elif _is_image_name(entry.name):
+            what = "an image outside every class folder is not used; move it into one"
+            found.problems.append(Problem("warning", entry.name, what))
+        else:
+            found.pass_over(entry.name, "not an image; passed over", hidden=True)
+    return found
+
+
+def _walk_class(folder: Path, below: str, found: Found, ancestors: frozenset[tuple[int, int]]) -> None:
+    """Collect the files of a class folder and of the folders inside it; `below` is its path."""
+    try:
+        identity = _identity(folder)
+    except OSError as error:
+        found.cannot_read(below, error)
+        return
+    if identity in ancestors:
+        found.problems.append(Problem("warning", below, "a link back to a folder above; not followed"))
+        return
+    for entry in _entries(folder, below, found):
+        path = f"{below}/{entry.name}"
+        if is_hidden(entry.name):
+            _pass_over_hidden(entry, path, found)
+        elif _is_folder(entry):
+            _walk_class(Path(entry.path), path, found, ancestors | {identity})
+        elif _is_image_name(entry.name):
+            found.files.append((path, below.partition("/")[0]))
+        else:
+            found.pass_over(path, "not an image; passed over")
+
+
+def _entries(folder: Path, below: str, found: Found) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(entries, key=lambda entry: entry.name)
+    except OSError as error:
+        found.cannot_read(below or ".", error)
+        return []
+
+
+def _pass_over_hidden(entry: os.DirEntry[str], path: str, found: Found) -> None:
+    """Count a hidden file, each file of a `__MACOSX` folder, or a hidden folder as one."""
+    if entry.name == "__MACOSX" and entry.is_dir(follow_symlinks=False):
+        for folder, folders, names in os.walk(entry.path):
+            folders.sort()
+            for name in sorted(names):
+                inside = Path(folder, name).relative_to(entry.path).as_posix()
+                found.pass_over(f"{path}/{inside}", "left by macOS; passed over", hidden=True)
+    else:
+        found.pass_over(path, "hidden; passed over", hidden=True)
+
+
+def is_hidden(name: str) -> bool:
+    """Tell dot files and the folder that macOS puts into archives."""
+    return name.startswith(".") or name == "__MACOSX"
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself; reading it as a file then says so
+        return False
+
+
+def _is_image_name(name: str) -> bool:
+    return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES  # noqa: PTH122  names hold any characters
+
+
+def _identity(folder: Path) -> tuple[int, int]:
+    info = folder.stat()
+    return info.st_dev, info.st_ino
