@@ -102,7 +102,7 @@ class _Handler(BaseHTTPRequestHandler):
                 if self.served.bytes_per_s:
                     time.sleep(len(piece) / self.served.bytes_per_s)
 
-    def log_message(self, *args: object) -> None:
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002, the base class names it
         """Say nothing."""
 
 

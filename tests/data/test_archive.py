@@ -42,7 +42,9 @@ def test_files_arrive_with_their_bytes_and_are_returned_sorted(tmp_path):
     assert [f.read_bytes() for f in files] == [CELLS[n] for n in sorted(CELLS)]
 
 
-@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+@pytest.mark.parametrize(
+    "method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA]
+)
 def test_every_compression_python_knows_is_read(tmp_path, method):
     assert len(unpack(write(tmp_path, zip_bytes(CELLS, method)), tmp_path / "out")) == 2
 
@@ -56,7 +58,9 @@ def test_a_zip_in_a_zip_is_unpacked_where_it_lies(tmp_path):
 
 def test_three_archives_around_a_file_are_one_too_many(tmp_path):
     deep = zip_bytes({"b.zip": zip_bytes({"c.zip": zip_bytes(CELLS)})})
-    with pytest.raises(DataError, match=r"cells\.zip > b\.zip > c\.zip lies 3 archives deep; expected at most 2"):
+    with pytest.raises(
+        DataError, match=r"cells\.zip > b\.zip > c\.zip lies 3 archives deep; expected at most 2"
+    ):
         unpack(write(tmp_path, deep), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -131,9 +135,10 @@ def test_names_that_are_one_on_some_disk_are_refused(tmp_path, names, held):
 
 def test_the_same_name_twice_is_refused(tmp_path):
     out = io.BytesIO()
-    with zipfile.ZipFile(out, "w") as z, pytest.warns(UserWarning, match="Duplicate"):
+    with zipfile.ZipFile(out, "w") as z:
         z.writestr("a/x.jpg", b"1")
-        z.writestr("a/x.jpg", b"2")
+        with pytest.warns(UserWarning, match="Duplicate"):
+            z.writestr("a/x.jpg", b"2")
     with pytest.raises(DataError, match="collides"):
         unpack(write(tmp_path, out.getvalue()), tmp_path / "out")
 
@@ -191,7 +196,9 @@ def test_an_entry_that_lies_about_its_size_is_refused(tmp_path, declared):
     assert {p.name for p in tmp_path.iterdir()} == {"cells.zip"}
 
 
-@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+@pytest.mark.parametrize(
+    "method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA]
+)
 def test_a_flipped_bit_is_noticed_and_leaves_nothing(tmp_path, method):
     data = bytearray(zip_bytes({"a.jpg": bytes(range(256)) * 4}, method))
     data[60] ^= 0x10
