@@ -152,12 +152,15 @@ def test_one_class_alone_and_none_are_errors(image_folder, tmp_path):
     assert "found 0" in none.errors[0].what
 
 
+@posix
 def test_what_is_no_data_folder_is_refused(tmp_path):
     (tmp_path / "data.csv").write_text("path")
     with pytest.raises(DataError, match="found a file"):
         scan(tmp_path / "data.csv")
     with pytest.raises(DataError, match=r"found nothing.*hemoscope data fetch"):
         scan(tmp_path / "absent")
+    with pytest.raises(DataError, match="found what cannot be read: Not a directory"):
+        scan(tmp_path / "data.csv" / "cells")
 
 
 def test_conversions_are_counted_over_all_images(image_folder):

@@ -8,6 +8,7 @@ decides what to do about a problem: `usable` does, when training asks for it.
 from __future__ import annotations
 
 import os
+import stat
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -47,12 +48,12 @@ def scan(root: Path, *, progress: Progress | None = None, cache: Path | None = N
     Raises:
         DataError: If `root` is neither a folder nor an `.npz`, or if the `.npz` is malformed.
     """
-    if root.is_file() and root.suffix.lower() == ".npz":
+    state = _state(root)
+    if state == "a file" and root.suffix.lower() == ".npz":
         from hemoscope.data.scan_npz import scan_npz
 
         return scan_npz(root, progress=progress)
-    if not root.is_dir():
-        state = "a file" if root.exists() else "nothing"
+    if state != "a folder":
         raise DataError(
             f"expected a folder of class folders or a BloodMNIST .npz at {show(root)}, found {state}. "
             "Get one: hemoscope data fetch pbc, or hemoscope data synth DIR"
@@ -119,6 +120,16 @@ def show(path: Path | str) -> str:
     """Return a path that prints on one line of any terminal: odd characters are escaped."""
     text = str(path)
     return text if text.isprintable() else repr(text)
+
+
+def _state(root: Path) -> str:
+    try:
+        mode = root.stat().st_mode
+    except FileNotFoundError:
+        return "nothing"
+    except OSError as error:
+        return f"what cannot be read: {error.strerror or error}"
+    return "a folder" if stat.S_ISDIR(mode) else "a file"
 
 
 def _read_all(
