@@ -14,8 +14,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from scipy.fft import dctn
 
 from hemoscope.data.decode import decode
+from hemoscope.data.fingerprint import perceptual_hash
 from hemoscope.data.scan import available_cpus, scan, subtype_of, usable
 from hemoscope.data.scan_npz import BLOOD_CLASSES, npz_images
 from hemoscope.errors import DataError
@@ -73,6 +75,14 @@ def test_the_perceptual_hash_hardly_moves_when_an_image_is_compressed_and_scaled
     near = (by_path["a/a_0000.png"] ^ by_path["a/small.jpg"]).bit_count()
     far = (by_path["a/a_0000.png"] ^ by_path["a/a_0001.png"]).bit_count()
     assert near <= 6 < far
+
+
+def test_the_perceptual_hash_compares_the_lowest_cosines_with_their_median():
+    gray = np.random.default_rng(1).integers(0, 256, (32, 32), dtype=np.uint8)
+    low = dctn(gray.astype(float), norm="ortho")[:8, :8].ravel()
+    want = "".join("1" if value > np.median(low) else "0" for value in low)
+    assert f"{perceptual_hash(np.dstack([gray] * 3)):064b}" == want
+    assert want.count("1") == 32
 
 
 def test_every_bad_file_is_told_at_once_errors_first(image_folder):
@@ -475,15 +485,17 @@ class TestNpz:
         with pytest.raises(DataError, match=r"test_images cannot be read: Bad CRC"):
             scan(path)
 
-    def test_an_array_shorter_than_its_header_says_is_refused(self, tmp_path):
+    @pytest.mark.parametrize(("change", "message"), [(-50, "truncated"), (1, "longer than its header")])
+    def test_an_array_of_another_length_than_its_header_says_is_refused(self, tmp_path, change, message):
         path = self.save(tmp_path, arrays())
         out = io.BytesIO()
         with zipfile.ZipFile(path) as old, zipfile.ZipFile(out, "w") as new:
             for name in old.namelist():
                 body = old.read(name)
-                new.writestr(name, body[:-50] if name == "val_images.npy" else body)
+                other = (body + b"\0")[: len(body) + change]
+                new.writestr(name, other if name == "val_images.npy" else body)
         path.write_bytes(out.getvalue())
-        with pytest.raises(DataError, match=r"val_images cannot be read: truncated"):
+        with pytest.raises(DataError, match=f"val_images cannot be read: {message}"):
             scan(path)
 
 

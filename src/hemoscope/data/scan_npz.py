@@ -228,6 +228,7 @@ def _rows(
                     body = _read_exactly(file, math.prod(shape[1:]))
                     pixels = np.frombuffer(body, dtype=np.uint8).reshape(shape[1], shape[2], -1)
                     yield side, index, np.array(np.broadcast_to(pixels, (*shape[1:3], 3)))
-                file.read(1)  # the archive's checksum is compared at the end
+                if file.read(1):  # reading to the end also compares the archive's checksum
+                    raise EOFError("longer than its header says")
         except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
             raise _refused(root, [f"{side}_images cannot be read: {error}"]) from error
