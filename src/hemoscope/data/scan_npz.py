@@ -209,6 +209,12 @@ def _read_exactly(file: IO[bytes], size: int) -> bytes:
     return body
 
 
+def _expect_end(file: IO[bytes]) -> None:
+    """Read to the end, where the archive's checksum is compared; nothing may be left."""
+    if file.read(1):
+        raise EOFError("longer than its header says")
+
+
 def _paths(layout: _Layout) -> Iterator[str]:
     digits = max(5, *(len(str(len(labels) - 1)) for labels in layout.labels.values()))
     for side in _SIDES:
@@ -228,7 +234,6 @@ def _rows(
                     body = _read_exactly(file, math.prod(shape[1:]))
                     pixels = np.frombuffer(body, dtype=np.uint8).reshape(shape[1], shape[2], -1)
                     yield side, index, np.array(np.broadcast_to(pixels, (*shape[1:3], 3)))
-                if file.read(1):  # reading to the end also compares the archive's checksum
-                    raise EOFError("longer than its header says")
+                _expect_end(file)
         except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
             raise _refused(root, [f"{side}_images cannot be read: {error}"]) from error
