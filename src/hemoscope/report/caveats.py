@@ -1,0 +1,127 @@
+"""What a reader must know beside the scores: each point with the figures of this report's own runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from hemoscope import paper
+from hemoscope.report.facts import DataFacts
+from hemoscope.report.networks import Network
+
+__all__ = ["Caveat", "caveats"]
+
+
+@dataclass(frozen=True, slots=True)
+class Caveat:
+    """One point: a short statement, and what it means for the figures."""
+
+    title: str
+    text: str
+
+
+def caveats(
+    data: DataFacts, networks: Sequence[Network], *, chosen_on_validation: bool
+) -> tuple[Caveat, ...]:
+    """Return the points that apply to these runs, the most important first.
+
+    Args:
+        data: Data set and split.
+        networks: The networks of the report.
+        chosen_on_validation: Whether there is an ensemble, and validation chose its members.
+    """
+    last = _of_intervals(chosen_on_validation=chosen_on_validation)
+    return (*_of_data(data), *_of_training(networks), _of_seeds(networks), last)
+
+
+def _of_data(data: DataFacts) -> list[Caveat]:
+    found: list[Caveat] = []
+    if data.kind == "synthetic":
+        text = (
+            "The images were drawn by a program. High scores show that the software works from end to end; "
+            "they say nothing about real blood."
+        )
+        found.append(Caveat("These are not real cells.", text))
+    if data.kind in ("pbc", "bloodmnist"):
+        text = (
+            "The data set names no patient, slide or smear, so cells of one person may be on both sides of the "
+            "split. The scores are optimistic for a new patient, and say nothing about another laboratory."
+        )
+        found.append(Caveat("Splits by patient are impossible.", text))
+    if data.kind == "other":
+        text = (
+            "The split keeps identical images together, but knows nothing of patients or slides. If cells of one "
+            "person are on both sides, the scores are optimistic for a new one."
+        )
+        found.append(Caveat("The split does not separate patients.", text))
+    second = {name: n for name, n in (data.second_acquisition or {}).items() if n}
+    if second:
+        total = sum(second.values())
+        listed = ", ".join(f"{name} {n}" for name, n in second.items())
+        text = (
+            f"{total:,} images have another background colour than the rest ({listed}). A network can learn the "
+            "background in place of the cell wherever these counts differ between classes."
+        )
+        found.append(Caveat("A second acquisition is a possible shortcut.", text))
+    if data.left_out:
+        text = (
+            f"Training left out {_files(len(data.left_out))} that could not be used; see the list at the end."
+        )
+        found.append(Caveat("Not every file was used.", text))
+    return found
+
+
+def _of_training(networks: Sequence[Network]) -> list[Caveat]:
+    found: list[Caveat] = []
+    entries = [entry for network in networks for entry in network.entries]
+    scratch = [n.label for n in networks if (n.entries[0].card.get("weights") or {}).get("source") == "none"]
+    if scratch:
+        who = "All networks" if len(scratch) == len(networks) else ", ".join(scratch)
+        text = f"{who} started from random weights. The paper's networks started from ImageNet weights."
+        found.append(Caveat("Trained from scratch.", text))
+    notes: dict[str, list[str]] = {}
+    for network in networks:
+        note = (network.entries[0].card.get("weights") or {}).get("note")
+        if note:
+            notes.setdefault(str(note), []).append(network.label)
+    for note, labels in notes.items():
+        who = "all networks" if len(labels) == len(networks) else ", ".join(labels)
+        found.append(Caveat(f"About the pretrained weights of {who}.", note))
+    epochs = sorted({int(e.recipe["epochs"]) for e in entries if "epochs" in e.recipe})
+    short = [n for n in epochs if n < paper.RECIPE.epochs]
+    if short:
+        span = f"{short[0]}" if len(short) == 1 else f"{short[0]} to {short[-1]}"
+        text = f"{span} epochs, where the paper trained for {paper.RECIPE.epochs}. More epochs may give other figures."
+        found.append(Caveat("Fewer epochs than the paper.", text))
+    return found
+
+
+def _of_seeds(networks: Sequence[Network]) -> Caveat:
+    seeds = [len(network.entries) for network in networks]
+    if max(seeds) == 1:
+        text = (
+            "Each network was trained once. Another seed can move a network by a few images either way, so small "
+            "differences between rows are no ranking."
+        )
+        return Caveat("One seed.", text)
+    span = f"{seeds[0]}" if len(set(seeds)) == 1 else f"{min(seeds)} to {max(seeds)}"
+    text = (
+        f"{span} seeds a network. Where there are several, tables give mean ± standard deviation over them; "
+        "all seeds share one split, so the spread does not include the luck of the split."
+    )
+    return Caveat("Several seeds, one split.", text)
+
+
+def _of_intervals(*, chosen_on_validation: bool) -> Caveat:
+    judged = "The best single network was"
+    if chosen_on_validation:
+        judged = "The best single network and the members of the ensemble were"
+    text = (
+        "Intervals are Wilson's, at 95 %. They cover the chance of drawing these test images and nothing else. "
+        f"{judged} chosen on the validation images; the test images played no part."
+    )
+    return Caveat("What the intervals cover.", text)
+
+
+def _files(n: int) -> str:
+    return "1 file" if n == 1 else f"{n:,} files"
