@@ -38,7 +38,7 @@ def render_cell(kind: Kind, *, scale: float, rng: np.random.Generator) -> Patch:
     nucleus = np.zeros_like(body)
     if kind.nucleus is not None:
         nucleus = nucleus_mask(rng, kind.nucleus, side=side, radius=radius)
-        nucleus = np.minimum(nucleus, blur(body, 0.8 * scale) * body)
+        nucleus = np.minimum(nucleus, np.clip(blur(body, 2 * scale) * 2 - 0.9, 0, 1))
     # Close to the nucleus and at the very margin there are fewer granules.
     inside = np.clip(blur(body, 2 * scale) * 1.6 - 0.6, 0, 1)
     for granules in kind.granules:
@@ -58,12 +58,13 @@ def render_cell(kind: Kind, *, scale: float, rng: np.random.Generator) -> Patch:
 
 
 def _body(rng: np.random.Generator, kind: Kind, *, side: int, radius: float) -> Mask:
+    low, high = kind.cytoplasm.ragged
     points = outline(
         rng,
         radius,
         stretch=rng.uniform(*kind.stretch),
         bulge=rng.uniform(*kind.cytoplasm.bulge),
-        ragged=rng.uniform(*kind.cytoplasm.ragged),
+        ragged=low + (high - low) * rng.random() ** 2,  # most cells have a smooth margin
     )
     return body_mask(side, points)
 
@@ -83,6 +84,9 @@ def _chromatin(rng: np.random.Generator, nucleus: Nucleus, mask: Mask, *, scale:
     clumps = 0.8 * clumps + 0.6 * grain(rng, mask.shape, 2.2 * scale)  # type: ignore[arg-type]
     threshold = np.quantile(clumps, 1 - rng.uniform(*nucleus.openness))
     opened = 1 / (1 + np.exp(-3.0 * (clumps - threshold)))
+    if nucleus.form == "folded":
+        # Folds show as winding lines where the nucleus lies double.
+        opened *= 1 - np.exp(-((grain(rng, mask.shape, 24 * scale) / 0.14) ** 2))
     membrane = np.clip(mask - blur(mask, 2.0 * scale), 0, 1) * 2
     opened = np.clip(opened - membrane, 0, 1).astype(np.float32)
     dark, light = pick_density(rng, nucleus.dark), pick_density(rng, nucleus.light)

@@ -56,17 +56,15 @@ def draw_kind(kind: Kind, *, size_px: int, rng: np.random.Generator) -> NDArray[
     return _photograph(rng, film, scale=scale)
 
 
-def _red_cells(
-    rng: np.random.Generator, size_px: int, *, keep_clear: tuple[float, float, float]
-) -> Density:
+def _red_cells(rng: np.random.Generator, size_px: int, *, keep_clear: tuple[float, float, float]) -> Density:
     """Return the film's density, shape (S, S, 3), with red cells that keep mostly off the middle."""
     scale = size_px / FIELD_PX
     film = np.zeros((size_px, size_px), np.float32)
-    mean_radius = rng.uniform(37, 47) * scale
-    crowding, pallor = rng.uniform(0.62, 1.02), rng.uniform(0.15, 0.8)
+    mean_radius = rng.uniform(35, 45) * scale
+    crowding, pallor = rng.uniform(0.62, 1.02), rng.uniform(0.35, 1.0)
     crenated = rng.uniform(0.02, 0.05) if rng.random() < 0.1 else 0.0
     placed: list[tuple[float, float, float]] = []
-    wanted = rng.integers(8, 30)
+    wanted = rng.integers(10, 36)
     for _ in range(90):
         if len(placed) >= wanted:
             break
@@ -91,18 +89,23 @@ def _red_cell(rng: np.random.Generator, radius: float, *, pallor: float, crenate
         turn = np.linspace(0, 2 * math.pi, len(points), endpoint=False)
         points *= (1 + crenated * np.cos(turn * rng.integers(9, 15)))[:, None]
     fill(disc, points)
-    fill(hollow, points * rng.uniform(0.36, 0.5))
+    fill(hollow, points * rng.uniform(0.25, 0.55))
     thick = disc.astype(np.float32) / 255
-    dip = blur(hollow.astype(np.float32) / 255, radius * 0.13)
+    hollow_mask = hollow.astype(np.float32) / 255
+    dip = 0.7 * blur(hollow_mask, radius * 0.09) + 0.5 * blur(hollow_mask, radius * 0.24)
     rim = blur(thick, radius * 0.12)
-    return thick * (0.78 + 0.34 * rim - pallor * dip) * np.float32(rng.normal(1, 0.06))
+    return (
+        blur(thick, radius * 0.03)
+        * np.maximum(0.66 + 0.40 * rim - pallor * dip, 0)
+        * np.float32(rng.normal(1, 0.06))
+    )
 
 
 def _strew_others(rng: np.random.Generator, film: Density, *, keep_clear: float) -> None:
     """Lay stray platelets, and now and then a second white cell at the border, on the film."""
     size_px = film.shape[0]
     scale = size_px / FIELD_PX
-    strays = [(_PLATELET, 0.30, 0.49) for _ in range(min(rng.poisson(0.7), 3))]
+    strays = [(_PLATELET, 0.30, 0.49) for _ in range(min(rng.poisson(0.4), 3))]
     if rng.random() < 0.10:
         strays.append((_NEIGHBOURS[rng.integers(len(_NEIGHBOURS))], 0.52, 0.60))
     for kind, near, far in strays:
@@ -122,7 +125,8 @@ def _place(film: Density, cell: Patch, centre: NDArray[np.float64]) -> None:
 
 def _add(film: Density, patch: Density, centre: tuple[float, float]) -> None:
     window, part = _overlap(film.shape[0], patch.shape[0], np.array(centre))
-    film[window] += patch[part]
+    below, above = film[window], patch[part]
+    film[window] = np.maximum(below, above) + 0.3 * np.minimum(below, above)
 
 
 def _overlap(
@@ -142,12 +146,12 @@ def _photograph(rng: np.random.Generator, film: Density, *, scale: float) -> NDA
     """Turn density into an image: stain strength, light, focus, sharpening, sensor noise."""
     size_px = film.shape[0]
     stain = rng.uniform(0.84, 1.16) * rng.normal(1, 0.04, 3)
-    light = np.array(PAPER_WHITE) * rng.normal(1, 0.012, 3) * rng.uniform(0.965, 1.0)
+    light = np.array(PAPER_WHITE) * rng.normal(1, 0.007, 3) * rng.uniform(0.97, 1.0)
     shade = 1 + 0.006 * cv2.resize(grain(rng, (6, 6), 2), (size_px, size_px), interpolation=cv2.INTER_CUBIC)
     image = np.exp(film * -stain.astype(np.float32)) * light.astype(np.float32)
     image *= shade[..., None]
     image = blur(image, rng.uniform(0.5, 1.3) * scale)
-    sharp = rng.uniform(0.2, 0.8)
+    sharp = rng.uniform(0.4, 1.2)
     image += sharp * (image - blur(image, 2.0 * scale))
     noise = blur(rng.standard_normal(image.shape, dtype=np.float32), 0.5) * rng.uniform(1.0, 3.0)
     return np.clip(np.rint(image + noise), 0, 255).astype(np.uint8)

@@ -23,7 +23,7 @@ _SUBPIXEL_BITS = 4
 def outline(
     rng: np.random.Generator, radius: float, *, stretch: float, bulge: float, ragged: float = 0.0
 ) -> NDArray[np.float64]:
-    """Return a closed outline around the origin as points, shape (96, 2).
+    """Return a closed outline around the origin as points, shape (128, 2).
 
     Args:
         rng: Where the chance comes from.
@@ -32,11 +32,11 @@ def outline(
         bulge: Amplitude of slow waves around the outline, as a fraction of the radius.
         ragged: Amplitude of point-to-point roughness, as a fraction of the radius.
     """
-    turn = np.linspace(0, 2 * math.pi, 96, endpoint=False)
+    turn = np.linspace(0, 2 * math.pi, 128, endpoint=False)
     waves = np.arange(2, 7)[:, None]  # (5, 1)
     weight = rng.normal(size=(5, 1)) * bulge * 2 / waves
     reach = 1 + (weight * np.cos(waves * turn + rng.uniform(0, 2 * math.pi, (5, 1)))).sum(0)
-    reach += rng.normal(size=96) * ragged
+    reach += rng.normal(size=128) * ragged
     axis = math.sqrt(stretch)
     points = np.stack([np.cos(turn) * reach * axis, np.sin(turn) * reach / axis], axis=1) * radius
     return points @ _rotation(rng.uniform(0, 2 * math.pi))
@@ -91,10 +91,12 @@ def _draw_whole(
         side = away + math.pi + rng.normal(0, 0.4) + notch * rng.uniform(1.4, 2.6)
         depth = rng.uniform(*nucleus.depth) * (1 if notch == 0 else 0.5)
         reach = radius * size * (1.12 - depth * 0.5)
-        width = radius * size * rng.uniform(0.16, 0.36) * (1 if notch == 0 else 0.5)
-        dent = np.stack([np.cos(_RING) * radius * size * depth * 0.62, np.sin(_RING) * width], axis=1)
+        width = radius * size * rng.uniform(0.18, 0.38) * (1 if notch == 0 else 0.6)
+        # A cleft that is narrow at its bottom and opens outward.
+        opening = width * (0.8 + 0.7 * np.cos(_RING))
+        dent = np.stack([np.cos(_RING) * radius * size * depth * 0.62, np.sin(_RING) * opening], axis=1)
         fill(canvas, dent @ _rotation(-side) + shift + _toward(side) * reach, 0)
-    return _smooth(canvas, radius * 0.05)
+    return _smooth(canvas, radius * 0.08)
 
 
 def _draw_band(
@@ -104,12 +106,13 @@ def _draw_band(
     span = rng.uniform(*nucleus.depth) * 2 * math.pi
     steps = 40
     bend = np.full(steps, span / steps)
-    if rng.random() < 0.2:
+    if rng.random() < 0.12:
         bend[steps // 2 :] *= -0.6
     heading = np.cumsum(bend) + rng.uniform(0, 2 * math.pi)
-    arc_length = rng.uniform(1.75, 2.15) * radius
+    arc_length = rng.uniform(1.9, 2.4) * radius
     path = np.cumsum(np.stack([np.cos(heading), np.sin(heading)], 1), axis=0) * arc_length / steps
     path -= (path.min(0) + path.max(0)) / 2
+    path *= min(1.0, (0.88 - size) * radius / np.hypot(*path.T).max())
     path += _toward(rng.uniform(0, 2 * math.pi)) * radius * 0.15 * rng.uniform(*nucleus.offset)
     waist = 1 + 0.16 * np.cos(np.linspace(0, rng.uniform(1.5, 3) * 2 * math.pi, steps) + rng.uniform(0, 6))
     for point, width in zip(path, waist, strict=True):
@@ -123,7 +126,7 @@ def _draw_lobes(
     """Draw lobes along an arc, joined by thin filaments."""
     n = int(rng.choice(nucleus.lobes))
     long_axis = radius * size * (3 / max(n, 2)) ** 0.45 * (1.12 if n > 2 else 1.0)
-    arc = radius * rng.uniform(0.40, 0.50) if n > 2 else radius * rng.uniform(0.36, 0.46)
+    arc = radius * rng.uniform(0.46, 0.56) if n > 2 else radius * rng.uniform(0.36, 0.46)
     turn = rng.uniform(0, 2 * math.pi)
     shift = _toward(rng.uniform(0, 2 * math.pi)) * radius * 0.12 * rng.uniform(*nucleus.offset)
     centres = []
@@ -134,7 +137,8 @@ def _draw_lobes(
         lobe = lobe * (axis * rng.uniform(0.66, 0.95), axis)  # the long axis lies along the arc
         fill(canvas, lobe @ _rotation(-turn + rng.normal(0, 0.35)) + centre)
         centres.append(centre)
-        turn += min((2 * axis * rng.uniform(0.88, 1.12)) / arc, 5.4 / n if n > 2 else 2.9)
+        apart = rng.uniform(0.88, 1.12) if n > 2 else rng.uniform(1.0, 1.5)
+        turn += min(2 * axis * apart / arc, 5.4 / n if n > 2 else math.pi)
     mask = _smooth(canvas, radius * 0.045)
     threads = np.zeros_like(canvas)
     middle = (canvas.shape[0] - 1) / 2

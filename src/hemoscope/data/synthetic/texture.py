@@ -43,9 +43,7 @@ def grain(rng: np.random.Generator, shape: tuple[int, int], size_px: float) -> M
     return noise / max(float(noise.std()), 1e-6)
 
 
-def granule_mask(
-    rng: np.random.Generator, granules: Granules, where: Mask, *, scale: float
-) -> Mask:
+def granule_mask(rng: np.random.Generator, granules: Granules, where: Mask, *, scale: float) -> Mask:
     """Return the mask of granules strewn where `where` is set.
 
     Args:
@@ -64,7 +62,7 @@ def granule_mask(
     centre = np.stack([x, y], 1) + rng.uniform(-0.5, 0.5, (count, 2))
     if granules.central:
         middle = (np.array(where.shape[::-1]) - 1) / 2
-        centre = middle + (centre - middle) * rng.uniform(0.3, 0.92, (count, 1))
+        centre = middle + (centre - middle) * rng.uniform(0.55, 1.0, (count, 1))
     fixed = np.round(centre * 16).astype(int).tolist()
     radii = np.maximum(8, np.round(rng.uniform(low, high, count) * 16)).astype(int).tolist()
     opacity = np.round(rng.uniform(*granules.opacity, count) * 255).astype(int).tolist()
