@@ -1,7 +1,13 @@
 """hemoscope: recognise the cells of peripheral blood with deep convolutional networks."""
 
-from importlib.metadata import version
-
 __all__ = ["__version__"]
 
-__version__ = version("hemoscope")
+__version__: str
+
+
+def __getattr__(name: str) -> str:
+    if name == "__version__":
+        from importlib.metadata import version  # 50 ms that most imports need not spend
+
+        return version("hemoscope")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

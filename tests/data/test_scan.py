@@ -18,9 +18,10 @@ from scipy.fft import dctn
 
 from hemoscope.data.decode import decode
 from hemoscope.data.fingerprint import perceptual_hash
-from hemoscope.data.scan import available_cpus, scan, subtype_of, usable
+from hemoscope.data.scan import scan, subtype_of, usable
 from hemoscope.data.scan_npz import BLOOD_CLASSES, npz_images
 from hemoscope.errors import DataError
+from hemoscope.places import available_cores
 from hemoscope.records import Manifest
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="file names and links of POSIX systems")
@@ -313,7 +314,7 @@ def test_subtypes_come_from_the_prefixes_of_the_data_set_only():
 
 
 def test_at_least_one_cpu_is_available():
-    assert 1 <= available_cpus() <= (os.cpu_count() or 1)
+    assert 1 <= available_cores() <= (os.cpu_count() or 1)
 
 
 class TestCache:

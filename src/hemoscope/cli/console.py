@@ -120,7 +120,7 @@ def _plain_lines() -> Progress:
     def report(what: str, done: int, total: int) -> None:
         now = time.monotonic()
         began.setdefault(what, now)
-        if done < total and now - said.get(what, began[what]) < PLAIN_EVERY_S:
+        if now - said.get(what, began[what]) < PLAIN_EVERY_S and (done < total or what not in said):
             return
         said[what] = now
         elapsed = now - began[what]

@@ -12,7 +12,6 @@ import json
 import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -140,14 +139,13 @@ def _build(manifest: Manifest, canvas_px: int, home: Path, progress: Progress | 
         )
     pixels = np.lib.format.open_memmap(part, mode="w+", dtype=np.uint8, shape=shape)
     problems: list[str] = []
-    with _squares(manifest, canvas_px) as squares:
-        for row, square in enumerate(squares):
-            if isinstance(square, str):
-                problems.append(square)
-            else:
-                pixels[row] = square
-            if progress:
-                progress(row + 1, shape[0])
+    for done, (row, square) in enumerate(_squares(manifest, canvas_px), 1):
+        if isinstance(square, str):
+            problems.append(square)
+        else:
+            pixels[row] = square
+        if progress:
+            progress(done, shape[0])
     pixels.flush()
     del pixels
     if problems:
@@ -172,21 +170,21 @@ def _build(manifest: Manifest, canvas_px: int, home: Path, progress: Progress | 
     )
 
 
-@contextmanager
-def _squares(manifest: Manifest, canvas_px: int) -> Iterator[Iterator[NDArray[np.uint8] | str]]:
-    """Yield every image's square in order, or what is wrong with it; a bounded number in memory."""
+def _squares(manifest: Manifest, canvas_px: int) -> Iterator[tuple[int, NDArray[np.uint8] | str]]:
+    """Yield the row and square of every image, or what is wrong with it; a bounded number in memory."""
     if manifest.root.suffix == ".npz":
-        yield (center_square(pixels, canvas_px) for pixels in _npz_images(manifest))
+        from hemoscope.data.scan_npz import npz_images
+
+        rows = {image.path: row for row, image in enumerate(manifest.images)}
+        for path, pixels in npz_images(manifest.root):
+            yield rows[path], center_square(pixels, canvas_px)
         return
     workers = available_cores()
     with ThreadPoolExecutor(workers) as pool:
-
-        def in_order() -> Iterator[NDArray[np.uint8] | str]:
-            for start in range(0, len(manifest.images), 64 * workers):
-                chunk = manifest.images[start : start + 64 * workers]
-                yield from pool.map(lambda image: _read_square(manifest.root, image, canvas_px), chunk)
-
-        yield in_order()
+        for start in range(0, len(manifest.images), 64 * workers):
+            chunk = manifest.images[start : start + 64 * workers]
+            squares = pool.map(lambda image: _read_square(manifest.root, image, canvas_px), chunk)
+            yield from enumerate(squares, start)
 
 
 def _read_square(root: Path, image: CellImage, canvas_px: int) -> NDArray[np.uint8] | str:
@@ -200,15 +198,3 @@ def _read_square(root: Path, image: CellImage, canvas_px: int) -> NDArray[np.uin
         return center_square(decode(raw).pixels, canvas_px)
     except (OSError, ImageError) as error:
         return f"{image.path}: {error}"
-
-
-def _npz_images(manifest: Manifest) -> Iterator[NDArray[np.uint8]]:
-    with np.load(manifest.root, allow_pickle=False) as archive:
-        loaded: str | None = None
-        array = np.empty(0, np.uint8)
-        for image in manifest.images:  # ordered by path, so each side is loaded once
-            side, number = image.path.split("/")
-            if side != loaded:
-                loaded, array = side, archive[f"{side}_images"]
-            pixels = array[int(number)]
-            yield pixels if pixels.ndim == 3 else np.repeat(pixels[:, :, None], 3, axis=2)

@@ -7,7 +7,6 @@ decides what to do about a problem: `usable` does, when training asks for it.
 
 from __future__ import annotations
 
-import os
 import stat
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -20,6 +19,7 @@ from hemoscope.data.fingerprint import Fingerprint, fingerprint
 from hemoscope.data.scan_cache import FileStamp, ScanCache
 from hemoscope.data.scan_walk import Found, is_hidden, walk
 from hemoscope.errors import DataError, ImageError
+from hemoscope.places import available_cores
 from hemoscope.records import CellImage, Manifest, Problem
 
 __all__ = ["SUBTYPES", "scan", "subtype_of", "usable"]
@@ -153,7 +153,7 @@ def _read_all(
 def _read_parallel(
     root: Path, files: Sequence[tuple[str, str]], cache: ScanCache
 ) -> Iterator[tuple[str, str, Fingerprint | ImageError]]:
-    pool = ThreadPoolExecutor(max_workers=available_cpus(), thread_name_prefix="scan")
+    pool = ThreadPoolExecutor(max_workers=available_cores(), thread_name_prefix="scan")
     try:
         results = pool.map(lambda item: _read_one(root, item[0], cache), files)
         for (path, class_name), result in zip(files, results, strict=True):
@@ -175,20 +175,6 @@ def _read_one(root: Path, path: str, cache: ScanCache) -> Fingerprint | ImageErr
         return error
     cache.put(path, stamp, result)
     return result
-
-
-def available_cpus() -> int:
-    """Return how many CPUs this process may use: its affinity and container quota, not the machine's."""
-    from math import ceil
-
-    affinity = getattr(os, "sched_getaffinity", None)
-    count = len(affinity(0)) if affinity is not None else os.cpu_count() or 1
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
-        count = min(count, ceil(int(quota) / int(period)))
-    except (OSError, ValueError):
-        pass  # no control group, or "max": no quota
-    return max(count, 1)
 
 
 def _class_problems(root: Path, found: Found, with_images: set[str]) -> list[Problem]:
