@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hemoscope.data.synthetic.morphology import Cytoplasm, Kind, Nucleus
-from hemoscope.data.synthetic.shapes import Mask, blur, body_mask, fill, nucleus_mask, outline
+from hemoscope.data.synthetic.shapes import Mask, as_mask, blur, body_mask, fill, nucleus_mask, outline
 from hemoscope.data.synthetic.texture import Density, grain, granule_mask, mix, pick_density
 
 __all__ = ["Patch", "render_cell"]
@@ -71,17 +71,17 @@ def _body(rng: np.random.Generator, kind: Kind, *, side: int, radius: float) -> 
 
 def _cytoplasm(rng: np.random.Generator, cytoplasm: Cytoplasm, body: Mask, *, scale: float) -> Density:
     colour = pick_density(rng, cytoplasm.colours)
-    fine = grain(rng, body.shape, 2.5 * scale)  # type: ignore[arg-type]
-    coarse = grain(rng, body.shape, 14 * scale)  # type: ignore[arg-type]
+    fine = grain(rng, body.shape, 2.5 * scale)
+    coarse = grain(rng, body.shape, 14 * scale)
     margin = np.clip(body - blur(body, 2.2 * scale), 0, 1)
     depth = np.clip(1 + cytoplasm.mottle * (0.45 * fine + 0.35 * coarse), 0.25, 2.5) + 0.7 * margin
-    return depth[..., None] * colour
+    return (depth[..., None] * colour).astype(np.float32, copy=False)
 
 
 def _chromatin(rng: np.random.Generator, nucleus: Nucleus, mask: Mask, *, scale: float) -> Density:
     """Paint condensed and open chromatin, a dark membrane, and nucleoli."""
-    clumps = grain(rng, mask.shape, rng.uniform(*nucleus.clump_px) * scale)  # type: ignore[arg-type]
-    clumps = 0.8 * clumps + 0.6 * grain(rng, mask.shape, 2.2 * scale)  # type: ignore[arg-type]
+    clumps = grain(rng, mask.shape, rng.uniform(*nucleus.clump_px) * scale)
+    clumps = 0.8 * clumps + 0.6 * grain(rng, mask.shape, 2.2 * scale)
     threshold = np.quantile(clumps, 1 - rng.uniform(*nucleus.openness))
     opened = 1 / (1 + np.exp(-3.0 * (clumps - threshold)))
     if nucleus.form == "folded":
@@ -101,7 +101,7 @@ def _vacuoles(
 ) -> Density:
     for _ in range(rng.integers(cytoplasm.vacuoles[0], cytoplasm.vacuoles[1] + 1)):
         hole = _spot(rng, where, (2.0, 5.0), scale=scale)
-        paint = paint * (1 - 0.75 * hole[..., None])
+        paint = mix(paint, paint * np.float32(0.25), hole)
     return paint
 
 
@@ -113,5 +113,5 @@ def _spot(rng: np.random.Generator, where: Mask, radius_px: tuple[float, float],
         y, x = np.divmod(rng.choice(room), where.shape[1])
         middle = (where.shape[0] - 1) / 2
         points = outline(rng, rng.uniform(*radius_px) * scale, stretch=rng.uniform(1, 1.3), bulge=0.05)
-        fill(canvas, points + (x - middle, y - middle))
-    return blur(canvas.astype(np.float32) / 255, 0.8 * scale)
+        fill(canvas, points + np.array([x - middle, y - middle]))
+    return blur(as_mask(canvas), 0.8 * scale)

@@ -132,7 +132,7 @@ class Kind:
     granules: tuple[Granules, ...] = ()
 
 
-_VIOLET: tuple[Rgb, Rgb] = ((62, 22, 118), (82, 32, 132))
+_VIOLET: tuple[Rgb, Rgb] = ((68, 26, 126), (88, 38, 140))
 _VIOLET_OPEN: tuple[Rgb, Rgb] = ((128, 62, 130), (148, 84, 146))
 
 KINDS: tuple[Kind, ...] = (
@@ -152,7 +152,7 @@ KINDS: tuple[Kind, ...] = (
             lobes=(2, 3),
         ),
         granules=(
-            Granules((0.5, 1.25), (1.9, 4.0), ((56, 18, 98), (84, 30, 122)), (0.85, 1.0), hides_nucleus=True),
+            Granules((0.4, 1.1), (1.9, 4.0), ((64, 24, 112), (94, 40, 134)), (0.85, 1.0), hides_nucleus=True),
         ),
     ),
     Kind(
@@ -160,13 +160,13 @@ KINDS: tuple[Kind, ...] = (
         class_name="eosinophil",
         diameter_px=(118, 156),
         stretch=(1.0, 1.15),
-        cytoplasm=Cytoplasm(((222, 166, 160), (214, 164, 172)), 0.25, (0.0, 0.012), (0.01, 0.05), (0, 3)),
+        cytoplasm=Cytoplasm(((218, 158, 164), (204, 154, 178)), 0.25, (0.0, 0.012), (0.01, 0.05), (0, 3)),
         nucleus=Nucleus(
             "lobes", (0.38, 0.45), _VIOLET, _VIOLET_OPEN, (4, 6), (0.2, 0.4), (0.1, 0.6), lobes=(2, 2, 2, 3)
         ),
         granules=(
-            Granules((0.9, 1.4), (2.2, 3.6), ((208, 128, 124), (186, 108, 122)), (0.45, 0.75)),
-            Granules((0.10, 0.25), (2.0, 3.0), ((182, 90, 98), (158, 72, 106)), (0.45, 0.7)),
+            Granules((0.9, 1.4), (2.2, 3.6), ((206, 122, 126), (186, 102, 130)), (0.45, 0.75)),
+            Granules((0.10, 0.25), (2.0, 3.0), ((182, 84, 98), (154, 68, 110)), (0.45, 0.7)),
         ),
     ),
     Kind(
@@ -178,7 +178,7 @@ KINDS: tuple[Kind, ...] = (
         nucleus=Nucleus(
             "round",
             (0.58, 0.78),
-            ((38, 16, 92), (54, 22, 108)),
+            ((46, 22, 104), (64, 30, 120)),
             ((104, 52, 128), (126, 74, 146)),
             (5, 8),
             (0.10, 0.30),
@@ -248,7 +248,7 @@ KINDS: tuple[Kind, ...] = (
         class_name="lymphocyte",
         diameter_px=(82, 124),
         stretch=(1.0, 1.18),
-        cytoplasm=Cytoplasm(((110, 110, 172), (158, 152, 196)), 0.35, (0.0, 0.045), (0.01, 0.06)),
+        cytoplasm=Cytoplasm(((118, 106, 168), (168, 152, 192)), 0.35, (0.0, 0.045), (0.01, 0.06)),
         nucleus=Nucleus(
             "round",
             (0.83, 0.94),
@@ -265,7 +265,7 @@ KINDS: tuple[Kind, ...] = (
         class_name="monocyte",
         diameter_px=(138, 184),
         stretch=(1.0, 1.25),
-        cytoplasm=Cytoplasm(((150, 138, 176), (188, 170, 192)), 0.4, (0.0, 0.035), (0.02, 0.09), (0, 7)),
+        cytoplasm=Cytoplasm(((148, 130, 170), (188, 164, 188)), 0.4, (0.0, 0.035), (0.02, 0.09), (0, 7)),
         nucleus=Nucleus(
             "folded",
             (0.68, 0.78),

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from hemoscope.data.synthetic.cell import Patch, render_cell
 from hemoscope.data.synthetic.morphology import FIELD_PX, KINDS, PAPER_WHITE, RED_CELL, Kind, kinds_of
-from hemoscope.data.synthetic.shapes import blur, fill, outline
+from hemoscope.data.synthetic.shapes import as_mask, blur, fill, outline
 from hemoscope.data.synthetic.texture import Density, grain, pick_density
 from hemoscope.errors import ConfigError
 
@@ -90,8 +90,8 @@ def _red_cell(rng: np.random.Generator, radius: float, *, pallor: float, crenate
         points *= (1 + crenated * np.cos(turn * rng.integers(9, 15)))[:, None]
     fill(disc, points)
     fill(hollow, points * rng.uniform(0.25, 0.55))
-    thick = disc.astype(np.float32) / 255
-    hollow_mask = hollow.astype(np.float32) / 255
+    thick = as_mask(disc)
+    hollow_mask = as_mask(hollow)
     dip = 0.7 * blur(hollow_mask, radius * 0.09) + 0.5 * blur(hollow_mask, radius * 0.24)
     rim = blur(thick, radius * 0.12)
     return (

@@ -7,6 +7,7 @@ px of that patch. Nothing here knows a colour.
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from hemoscope.data.synthetic.morphology import Nucleus
 
-__all__ = ["Mask", "blur", "body_mask", "fill", "nucleus_mask", "outline"]
+__all__ = ["Mask", "as_mask", "blur", "body_mask", "fill", "nucleus_mask", "outline"]
 
 Mask = NDArray[np.float32]
 _SUBPIXEL_BITS = 4
@@ -49,6 +50,11 @@ def fill(canvas: NDArray[np.uint8], points: NDArray[np.float64], value: int = 25
     cv2.fillPoly(canvas, [fixed], (value,), cv2.LINE_AA, _SUBPIXEL_BITS)
 
 
+def as_mask(canvas: NDArray[np.uint8]) -> Mask:
+    """Return a drawn canvas, 0 to 255, as a mask in [0, 1]."""
+    return (canvas * np.float32(1 / 255)).astype(np.float32, copy=False)
+
+
 def blur(mask: Mask, sigma: float) -> Mask:
     """Return the mask blurred by a Gaussian; a sigma below a quarter px changes nothing."""
     if sigma < 0.25:
@@ -60,7 +66,7 @@ def body_mask(side: int, points: NDArray[np.float64]) -> Mask:
     """Return the mask of a cell's body on a patch of `side` px."""
     canvas = np.zeros((side, side), np.uint8)
     fill(canvas, points)
-    return canvas.astype(np.float32) / 255
+    return as_mask(canvas)
 
 
 def nucleus_mask(rng: np.random.Generator, nucleus: Nucleus, *, side: int, radius: float) -> Mask:
@@ -133,7 +139,7 @@ def _draw_lobes(
     for _ in range(n):
         axis = long_axis * rng.uniform(0.82, 1.15)
         centre = _toward(turn) * arc * rng.uniform(0.82, 1.12) + shift
-        lobe = outline(np.random.default_rng(rng.integers(1 << 32)), 1.0, stretch=1.0, bulge=0.06)
+        lobe = outline(rng, 1.0, stretch=1.0, bulge=0.06)
         lobe = lobe * (axis * rng.uniform(0.66, 0.95), axis)  # the long axis lies along the arc
         fill(canvas, lobe @ _rotation(-turn + rng.normal(0, 0.35)) + centre)
         centres.append(centre)
@@ -142,11 +148,11 @@ def _draw_lobes(
     mask = _smooth(canvas, radius * 0.045)
     threads = np.zeros_like(canvas)
     middle = (canvas.shape[0] - 1) / 2
-    for start, end in zip(centres, centres[1:], strict=False):
+    for start, end in pairwise(centres):
         ends = [tuple(np.round((p + middle) * 16).astype(int).tolist()) for p in (start, end)]
         width = max(1, round(radius * rng.uniform(0.04, 0.13)))
         cv2.line(threads, ends[0], ends[1], (230,), width, cv2.LINE_AA, _SUBPIXEL_BITS)
-    return np.maximum(mask, threads.astype(np.float32) / 255)
+    return np.maximum(mask, as_mask(threads))
 
 
 _RING = np.linspace(0, 2 * math.pi, 32, endpoint=False)
@@ -154,7 +160,7 @@ _RING = np.linspace(0, 2 * math.pi, 32, endpoint=False)
 
 def _smooth(canvas: NDArray[np.uint8], sigma: float) -> Mask:
     """Round every corner: blur, then bring the edge back to about one px."""
-    soft = blur(canvas.astype(np.float32) / 255, sigma)
+    soft = blur(as_mask(canvas), sigma)
     steep = max(1.0, 2.0 * sigma)
     return np.clip((soft - 0.5) * steep + 0.5, 0, 1)
 

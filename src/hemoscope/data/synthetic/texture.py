@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hemoscope.data.synthetic.morphology import PAPER_WHITE, Granules, Rgb
-from hemoscope.data.synthetic.shapes import Mask, blur
+from hemoscope.data.synthetic.shapes import Mask, as_mask, blur
 
-__all__ = ["Density", "density", "granule_mask", "grain", "mix", "pick_density"]
+__all__ = ["Density", "density", "grain", "granule_mask", "mix", "pick_density"]
 
 Density = NDArray[np.float32]
 
@@ -34,7 +34,7 @@ def pick_density(rng: np.random.Generator, ends: tuple[Rgb, Rgb]) -> Density:
 
 def mix(below: Density, above: Density, mask: Mask) -> Density:
     """Return `above` laid over `below` (H, W, 3) where the mask (H, W) says so."""
-    return below + (above - below) * mask[..., None]
+    return (below + (above - below) * mask[..., None]).astype(np.float32, copy=False)
 
 
 def grain(rng: np.random.Generator, shape: tuple[int, int], size_px: float) -> Mask:
@@ -68,4 +68,4 @@ def granule_mask(rng: np.random.Generator, granules: Granules, where: Mask, *, s
     opacity = np.round(rng.uniform(*granules.opacity, count) * 255).astype(int).tolist()
     for point, radius, value in zip(fixed, radii, opacity, strict=True):
         cv2.circle(canvas, point, radius, (value,), -1, cv2.LINE_AA, 4)
-    return canvas.astype(np.float32) / 255
+    return as_mask(canvas)
