@@ -2,7 +2,7 @@
 
 The cells are seeded, free to ship and look like a May-Grünwald-Giemsa smear under an analyser's
 camera. They stand in for real cells where none are at hand; a score on them says nothing about
-patients. `morphology` holds what is known of each cell as data, `shapes`, `texture` and `cell`
+patients. `morphology` has the words for a cell and `kinds` the cells as data; `shapes`, `texture` and `cell`
 draw one cell, `scene` puts it among red cells, `dataset` writes folders.
 """
 

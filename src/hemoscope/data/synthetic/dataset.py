@@ -12,7 +12,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from hemoscope.data.synthetic.morphology import Kind, class_names, kinds_of
+from hemoscope.data.synthetic.kinds import class_names, kinds_of
+from hemoscope.data.synthetic.morphology import Kind
 from hemoscope.data.synthetic.scene import SIZE_LIMITS_PX, draw_kind
 from hemoscope.errors import ConfigError, DataError
 

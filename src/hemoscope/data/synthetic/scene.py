@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hemoscope.data.synthetic.cell import Patch, render_cell
-from hemoscope.data.synthetic.morphology import FIELD_PX, KINDS, PAPER_WHITE, RED_CELL, Kind, kinds_of
+from hemoscope.data.synthetic.kinds import KINDS, kinds_of
+from hemoscope.data.synthetic.morphology import FIELD_PX, PAPER_WHITE, RED_CELL, Kind
 from hemoscope.data.synthetic.shapes import as_mask, blur, fill, outline
 from hemoscope.data.synthetic.texture import Density, grain, pick_density
 from hemoscope.errors import ConfigError
@@ -24,7 +25,8 @@ _NEIGHBOURS = tuple(kind for kind in KINDS if kind.prefix in {"SNE", "LY", "MO",
 def draw_cell(class_name: str, *, size_px: int = 360, rng: np.random.Generator) -> NDArray[np.uint8]:
     """Draw one cell of a class in the middle of a field of red cells.
 
-    The field shows the same piece of a smear at every size: a smaller image is a coarser one.
+    The field is as wide a piece of smear at every size: a smaller image is a coarser one, though not of
+    the same cells.
 
     Args:
         class_name: One of the eight classes.
