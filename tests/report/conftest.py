@@ -159,3 +159,8 @@ def _history(rng: np.random.Generator, epochs: int) -> list[EpochRow]:
 @pytest.fixture
 def runs(tmp_path: Path) -> Runs:
     return Runs(tmp_path / "runs")
+
+
+@pytest.fixture(scope="session")
+def make_runs() -> type[Runs]:
+    return Runs

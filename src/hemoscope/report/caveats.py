@@ -31,7 +31,9 @@ def caveats(
         chosen_on_validation: Whether there is an ensemble, and validation chose its members.
     """
     last = _of_intervals(chosen_on_validation=chosen_on_validation)
-    return (*_of_data(data), *_of_training(networks), _of_seeds(networks), last)
+    like_the_paper = data.kind in ("pbc", "bloodmnist")
+    training = _of_training(networks, like_the_paper=like_the_paper)
+    return (*_of_data(data), *training, _of_seeds(networks), last)
 
 
 def _of_data(data: DataFacts) -> list[Caveat]:
@@ -71,13 +73,15 @@ def _of_data(data: DataFacts) -> list[Caveat]:
     return found
 
 
-def _of_training(networks: Sequence[Network]) -> list[Caveat]:
+def _of_training(networks: Sequence[Network], *, like_the_paper: bool) -> list[Caveat]:
     found: list[Caveat] = []
     entries = [entry for network in networks for entry in network.entries]
     scratch = [n.label for n in networks if (n.entries[0].card.get("weights") or {}).get("source") == "none"]
     if scratch:
         who = "All networks" if len(scratch) == len(networks) else ", ".join(scratch)
-        text = f"{who} started from random weights. The paper's networks started from ImageNet weights."
+        text = f"{who} started from random weights."
+        if like_the_paper:
+            text += " The paper's networks started from ImageNet weights."
         found.append(Caveat("Trained from scratch.", text))
     notes: dict[str, list[str]] = {}
     for network in networks:
@@ -89,7 +93,7 @@ def _of_training(networks: Sequence[Network]) -> list[Caveat]:
         found.append(Caveat(f"About the pretrained weights of {who}.", note))
     epochs = sorted({int(e.recipe["epochs"]) for e in entries if "epochs" in e.recipe})
     short = [n for n in epochs if n < paper.RECIPE.epochs]
-    if short:
+    if short and like_the_paper:
         span = f"{short[0]}" if len(short) == 1 else f"{short[0]} to {short[-1]}"
         text = f"{span} epochs, where the paper trained for {paper.RECIPE.epochs}. More epochs may give other figures."
         found.append(Caveat("Fewer epochs than the paper.", text))

@@ -135,7 +135,7 @@ def collect(
         and tuple(best.scores.support.tolist()) == paper.TEST_SUPPORT
     )
     return Report(
-        title=title or f"{data.title}: {_plural(len(networks), 'network')}",
+        title=title or _title(data, networks, ensemble),
         made_at=datetime.now(UTC),
         data=data,
         entries=entries,
@@ -151,6 +151,11 @@ def collect(
             data, networks, chosen_on_validation=ensemble is not None and ensemble.choice is not None
         ),
     )
+
+
+def _title(data: DataFacts, networks: Sequence[Network], ensemble: Ensemble | None) -> str:
+    together = " and their ensemble" if ensemble else ""
+    return f"{data.title}: {_plural(len(networks), 'network')}{together}"
 
 
 def _read_all(runs: Sequence[Run]) -> tuple[list[Entry], list[LeftOut]]:
@@ -215,7 +220,7 @@ def _largest_group(entries: Sequence[Entry]) -> tuple[list[Entry], list[LeftOut]
     digest = kept[0].split_digest
     why = {
         True: "same split, but it predicted other images than the runs in this report",
-        False: f"another split than the {_plural(len(kept), 'run')} in this report (split {digest[:12]})",
+        False: f"another split than this report's, {digest[:12]}, of {_plural(len(kept), 'run')}",
     }
     out = [
         LeftOut(entry.name, f"{why[entry.split_digest == digest]}; its own is {entry.split_digest[:12]}")

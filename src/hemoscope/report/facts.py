@@ -1,7 +1,7 @@
 """What is known about the data set and split of a report, and which data set it is.
 
-A data set is told by what the runs recorded: class names, file names, test sizes. Nothing is read
-from disk here.
+A data set is told by what the runs recorded: class names and file names. Nothing is read from disk
+here.
 """
 
 from __future__ import annotations
@@ -24,9 +24,8 @@ _TITLES: Mapping[DataKind, str] = {
     "bloodmnist": "BloodMNIST, peripheral blood cells",
     "synthetic": "Synthetic blood cells",
 }
-_PBC_FILE = re.compile(
-    r"(BA|BNE|EO|ERB|IG|LY|MMY|MO|MY|NEUTROPHIL|PLATELET|PMY|SNE)_\d+\.jpe?g", re.IGNORECASE
-)
+_PBC_FILE = re.compile(r"[A-Z]+_[1-9]\d*\.jpg")
+_DRAWN_FILE = re.compile(r"[A-Z]+_0\d*\.jpg")  # no number of the original data set begins with 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,9 +96,11 @@ def data_facts(cards: Sequence[Mapping[str, Any]], test: Predictions) -> DataFac
 def _kind(data: Mapping[str, Any], test: Predictions, root: str) -> DataKind:
     if data.get("synthetic"):
         return "synthetic"
+    names = [path.rpartition("/")[2] for path in test.paths]
+    if names and all(_DRAWN_FILE.fullmatch(name) for name in names):
+        return "synthetic"
     if test.classes != paper.CLASSES:
         return "other"
     if root.lower().endswith(".npz"):
         return "bloodmnist"
-    names = [path.rpartition("/")[2] for path in test.paths]
-    return "pbc" if names and sum(bool(_PBC_FILE.fullmatch(n)) for n in names) > 0.5 * len(names) else "other"
+    return "pbc" if names and all(_PBC_FILE.fullmatch(name) for name in names) else "other"

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from hemoscope import __version__, paper
 from hemoscope.ensemble import How
 from hemoscope.evaluation.summary import Scores
-from hemoscope.report import formats, provenance, tables
+from hemoscope.report import formats, provenance, tables, texttable
 from hemoscope.report.collect import Mistake, Report, collect
 from hemoscope.report.montage import Thumbnail, thumbnails
 from hemoscope.report.networks import Network
@@ -90,9 +90,9 @@ def write_report(
     made = [tables.table2(report), tables.table3(report)]
     for table, csv_text in zip(made, (tables.table2_csv(report), tables.table3_csv(report)), strict=True):
         write_text(out / "tables" / f"{table.name}.csv", csv_text)
-        write_text(out / "tables" / f"{table.name}.md", tables.as_markdown(table))
+        write_text(out / "tables" / f"{table.name}.md", texttable.as_markdown(table))
         write_text(
-            out / "tables" / f"{table.name}.tex", "\n".join(map(tables.as_latex, tables.panels(table)))
+            out / "tables" / f"{table.name}.tex", "\n".join(map(texttable.as_latex, texttable.panels(table)))
         )
     page = out / "report.html"
     write_text(page, _render(report, made, _Figures(out / "figures"), data or Path(report.data.root)))
@@ -117,7 +117,7 @@ class _Figures:
         return _Picture(_uri("image/svg+xml", svg), caption, alt, round(96 * width_in))
 
 
-def _render(report: Report, made: Sequence[tables.TextTable], figures: _Figures, root: Path) -> str:
+def _render(report: Report, made: Sequence[texttable.TextTable], figures: _Figures, root: Path) -> str:
     from jinja2 import Environment, StrictUndefined
 
     shown = report.mistakes[:MOST_MISTAKES]
@@ -133,12 +133,12 @@ def _render(report: Report, made: Sequence[tables.TextTable], figures: _Figures,
     template = environment.from_string(
         files("hemoscope.report").joinpath("template.html.j2").read_text("utf-8")
     )
-    return template.render(
+    rendered = template.render(
         report=report,
         paper=paper,
         version=__version__,
         table1=provenance.data_table(report),
-        table2=tables.panels(made[0]),
+        table2=texttable.panels(made[0]),
         table3=made[1],
         per_class=tables.per_class(report.headline),
         confusions=provenance.confusions_table(report),
@@ -155,6 +155,7 @@ def _render(report: Report, made: Sequence[tables.TextTable], figures: _Figures,
         n_with_history=sum(any(e.history for e in network.entries) for network in report.networks),
         wrong=[_wrong(mistake, pictures.get(mistake.path)) for mistake in shown] if pictures else [],
     )
+    return rendered.lstrip()
 
 
 def _filters() -> dict[str, Callable[..., str]]:

@@ -98,7 +98,7 @@ def _choose(entries: Sequence[Entry], members: str, how: How) -> tuple[tuple[str
 
 def _sentence(choice: Choice, candidates: int) -> str:
     if len(choice.members) == candidates:
-        return f"All {candidates} runs."
+        return f"All {candidates} runs there are."
     looked = {
         "top": f"The {len(choice.members)} best of {candidates} runs on the validation images",
         "greedy": f"Added one by one from {candidates} runs while the validation errors of the vote went down",

@@ -9,7 +9,7 @@ from typing import Any
 from hemoscope.report.collect import Report
 from hemoscope.report.formats import NOT_DEFINED, count, duration
 from hemoscope.report.networks import Entry
-from hemoscope.report.tables import Row, TextTable
+from hemoscope.report.texttable import Row, TextTable
 
 __all__ = [
     "commands",

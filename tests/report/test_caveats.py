@@ -1,0 +1,84 @@
+import pytest
+
+from hemoscope.report.collect import collect
+
+SMALL = (30, 40, 20, 25, 30, 20, 35, 25)
+
+
+def drawn_file(class_name: str, i: int) -> str:
+    return f"{class_name}/{'SNE' if class_name == 'neutrophil' else 'BA'}_{i + 1:06d}.jpg"
+
+
+def plain_file(class_name: str, i: int) -> str:
+    return f"{class_name}/crop{i}.png"
+
+
+def said(report) -> dict[str, str]:
+    return {caveat.title: caveat.text for caveat in report.caveats}
+
+
+def test_real_cells_are_known_by_their_names_and_come_with_the_patients_caveat(runs):
+    runs.add("resnet18", test=SMALL)
+    report = collect(runs.root)
+    assert report.data.kind == "pbc"
+    assert "optimistic" in said(report)["Splits by patient are impossible."]
+    assert report.data.credit == "Acevedo et al. 2020, CC BY 4.0"
+
+
+def test_drawn_cells_are_called_synthetic_and_get_no_credit(runs):
+    runs.add("resnet18", test=SMALL, rename=drawn_file)
+    report = collect(runs.root)
+    assert report.data.kind == "synthetic"
+    assert "These are not real cells." in said(report)
+    assert report.data.credit == ""
+    assert not any("paper" in text for text in said(report).values())
+
+
+def test_cells_of_another_source_are_not_taken_for_the_papers(runs):
+    runs.add("resnet18", test=SMALL, rename=plain_file)
+    report = collect(runs.root)
+    assert report.data.kind == "other"
+    assert "The split does not separate patients." in said(report)
+
+
+def test_the_second_acquisition_is_counted_a_class(runs):
+    folder = runs.add("resnet18", test=SMALL)
+    card = collect(folder).entries[0].card
+    runs.add(
+        "vgg19",
+        test=SMALL,
+        data=card["data"] | {"second_acquisition": {"ig": 151, "monocyte": 50, "platelet": 0}},
+    )
+    text = said(collect(runs.root))["A second acquisition is a possible shortcut."]
+    assert text.startswith("201 images")
+    assert "ig 151, monocyte 50)" in text
+
+
+@pytest.mark.parametrize(("epochs", "short"), [(24, True), (25, False)])
+def test_fewer_epochs_than_the_papers_25_are_said(runs, epochs, short):
+    runs.add("resnet18", test=SMALL, epochs=epochs)
+    assert ("Fewer epochs than the paper." in said(collect(runs.root))) == short
+
+
+def test_random_and_approximated_weights_are_said_with_the_networks_they_concern(runs):
+    runs.add("resnet18", test=SMALL, weights={"source": "none"})
+    runs.add("vgg19", test=SMALL, weights={"source": "imagenet", "note": "16-bit copy of the original"})
+    texts = said(collect(runs.root))
+    assert texts["Trained from scratch."].startswith("ResNet-18 started from random weights")
+    assert texts["About the pretrained weights of VGG-19."] == "16-bit copy of the original"
+
+
+def test_the_number_of_seeds_is_said(runs):
+    runs.add("resnet18", test=SMALL, seed=0)
+    assert "One seed." in said(collect(runs.root))
+    runs.add("resnet18", test=SMALL, seed=1)
+    assert said(collect(runs.root))["Several seeds, one split."].startswith("2 seeds a network")
+
+
+def test_validation_is_only_credited_with_members_that_it_chose(runs):
+    for arch in ("resnet18", "vgg19"):
+        runs.add(arch, test=SMALL)
+    chosen = said(collect(runs.root))["What the intervals cover."]
+    named = said(collect(runs.root, members="resnet18,vgg19"))["What the intervals cover."]
+    assert "members of the ensemble were chosen on the validation" in chosen
+    assert "members" not in named

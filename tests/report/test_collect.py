@@ -1,0 +1,164 @@
+import json
+import statistics
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from hemoscope.errors import RunError, UnknownNameError
+from hemoscope.records import Predictions
+from hemoscope.report.collect import collect
+from hemoscope.runs import CARD, PREDICTIONS
+
+SMALL = (30, 40, 20, 25, 30, 20, 35, 25)
+
+
+def test_the_largest_group_of_one_split_is_reported_and_the_rest_named(runs):
+    kept = {runs.add(arch, test=SMALL).name for arch in ("resnet18", "vgg19")}
+    other = runs.add("alexnet", test=SMALL, split="b").name
+    report = collect(runs.root)
+    assert {entry.name for entry in report.entries} == kept
+    assert [item.name for item in report.left_out] == [other]
+    assert "another split" in report.left_out[0].reason
+
+
+def test_same_split_but_other_images_is_left_out_with_that_reason(runs):
+    for seed in (0, 1):
+        runs.add("resnet18", test=SMALL, seed=seed)
+    folder = runs.add("vgg19", test=SMALL[::-1])
+    card = json.loads((folder / CARD).read_text("utf-8"))
+    card["split"]["digest"] = collect(runs.root).data.split_digest
+    (folder / CARD).write_text(json.dumps(card), "utf-8")
+    (left_out,) = collect(runs.root).left_out
+    assert (left_out.name, "other images" in left_out.reason) == (folder.name, True)
+
+
+def test_unfinished_failed_and_damaged_runs_are_left_out_with_the_reason(runs):
+    runs.add("resnet18", test=SMALL)
+    runs.add("vgg11", test=SMALL, done=False)
+    runs.add("vgg13", test=SMALL, done=False, status="failed", reason="the loss is NaN in epoch 2")
+    (runs.add("vgg16", test=SMALL) / PREDICTIONS).write_bytes(b"damaged")
+    card = runs.add("vgg19", test=SMALL) / CARD
+    card.write_text(json.dumps(json.loads(card.read_text("utf-8")) | {"split": {"policy": "paper"}}), "utf-8")
+    reasons = {item.name.split("-")[0]: item.reason for item in collect(runs.root).left_out}
+    assert "not finished" in reasons["vgg11"]
+    assert "the loss is NaN in epoch 2" in reasons["vgg13"]
+    assert "cannot be read" in reasons["vgg16"]
+    assert "lacks digest" in reasons["vgg19"]
+
+
+def test_no_readable_run_is_refused_with_every_reason(runs):
+    (runs.add("vgg16", test=SMALL) / PREDICTIONS).write_bytes(b"damaged")
+    with pytest.raises(RunError, match=r"at least 1 finished run.*vgg16.*cannot be read"):
+        collect(runs.root)
+
+
+def test_the_best_single_run_is_chosen_on_validation_not_on_test(runs):
+    classes, target = ("a", "b"), np.array([0, 1] * 10)
+
+    def side(name: str, wrong: int) -> Predictions:
+        pred = np.where(np.arange(20) < wrong, 1 - target, target)
+        paths = tuple(f"{name}/{i:02d}" for i in range(20))
+        return Predictions(classes, paths, target, np.eye(2)[pred] * 0.8 + 0.1, pred)
+
+    good_on_val = runs.add("resnet18", predictions={"val": side("v", 1), "test": side("t", 5)})
+    runs.add("vgg19", predictions={"val": side("v", 4), "test": side("t", 0)})
+    assert collect(runs.root).best.name == good_on_val.name
+
+
+def test_seeds_of_one_recipe_make_one_network_with_mean_and_sample_deviation(runs):
+    for seed in (0, 1, 2):
+        runs.add("resnet18", test=SMALL, seed=seed, error_rate=0.1)
+    (network,) = collect(runs.root).networks
+    accuracies = [float(np.mean(e.test.pred == e.test.target)) for e in network.entries]
+    assert network.summary.mean[-1] == pytest.approx(statistics.mean(accuracies))
+    assert network.summary.sd is not None
+    assert network.summary.sd[-1] == pytest.approx(statistics.stdev(accuracies))
+    assert [entry.label for entry in network.entries] == [f"ResNet-18, seed {i}" for i in (0, 1, 2)]
+
+
+def test_recipes_of_one_architecture_are_told_apart_by_what_differs(runs):
+    for epochs in (4, 8):
+        runs.add("resnet18", test=SMALL, epochs=epochs, name=f"r{epochs}")
+    assert {n.label for n in collect(runs.root).networks} == {"ResNet-18 (epochs 4)", "ResNet-18 (epochs 8)"}
+
+
+def test_networks_come_in_the_order_of_the_papers_table_4_then_by_name(runs):
+    for arch in ("wide_resnet50_2", "my_net", "alexnet", "resnet18"):
+        runs.add(arch, test=SMALL)
+    assert [n.arch for n in collect(runs.root).networks] == [
+        "alexnet",
+        "resnet18",
+        "wide_resnet50_2",
+        "my_net",
+    ]
+
+
+@pytest.mark.parametrize("how", ["majority", "soft"])
+def test_the_ensembles_errors_are_those_of_a_vote_taken_image_by_image(runs, how):
+    for arch in ("resnet18", "vgg19", "alexnet", "vgg11"):
+        runs.add(arch, test=SMALL, error_rate=0.3)
+    report = collect(runs.root, vote=how)
+    assert report.ensemble is not None
+    members = [entry.test for entry in report.ensemble.members]
+    wrong: list[tuple[str, str, float]] = []
+    tied = 0
+    for i, path in enumerate(members[0].paths):
+        mean = np.mean([m.probs[i] for m in members], axis=0)
+        votes = Counter(int(m.pred[i]) for m in members)
+        leaders = [c for c, n in votes.items() if n == max(votes.values())]
+        tied += len(leaders) > 1
+        said = max(leaders if how == "majority" else range(8), key=lambda c: (mean[c], -c))
+        if said != members[0].target[i]:
+            wrong.append((path, report.data.classes[said], float(mean[said])))
+    assert len(wrong) > 5
+    assert tied == report.ensemble.tied > 0
+    assert report.ensemble.scores.errors == len(wrong)
+    got = [(m.path, m.pred, m.prob) for m in report.mistakes]
+    assert [m.prob for m in report.mistakes] == sorted((m.prob for m in report.mistakes), reverse=True)
+    assert {g[:2] for g in got} == {w[:2] for w in wrong}
+    assert sorted(g[2] for g in got) == pytest.approx(sorted(w[2] for w in wrong), abs=1e-6)
+    counts = Counter((m.true, m.pred) for m in report.mistakes)
+    assert {(c.true, c.pred): c.count for c in report.confusions} == dict(counts)
+
+
+def test_auto_takes_the_four_with_the_fewest_validation_errors(runs):
+    for rank, arch in enumerate(("alexnet", "vgg11", "vgg13", "vgg16", "vgg19", "resnet18")):
+        runs.add(arch, test=SMALL, error_rate=0.05 * (rank + 1))
+    report = collect(runs.root)
+    assert report.ensemble is not None
+    ranked = sorted(report.entries, key=lambda e: (e.val.pred != e.val.target).sum())
+    assert {m.name for m in report.ensemble.members} == {e.name for e in ranked[:4]}
+    assert "test images played no part" in report.ensemble.chosen
+
+
+def test_named_members_are_runs_or_architectures(runs):
+    first = runs.add("resnet18", test=SMALL, seed=0).name
+    second = runs.add("resnet18", test=SMALL, seed=1).name
+    vgg = runs.add("vgg19", test=SMALL).name
+    by_arch = collect(runs.root, members="vgg19, resnet18").ensemble
+    by_name = collect(runs.root, members=f"{second},vgg19").ensemble
+    assert by_arch is not None
+    assert by_name is not None
+    assert [m.name for m in by_arch.members] == [vgg, first]
+    assert [m.name for m in by_name.members] == [second, vgg]
+
+
+def test_an_unknown_member_or_vote_is_refused_with_the_close_names(runs):
+    for arch in ("resnet18", "vgg19"):
+        runs.add(arch, test=SMALL)
+    with pytest.raises(UnknownNameError, match="did you mean resnet18"):
+        collect(runs.root, members="resnet81,vgg19")
+    with pytest.raises(UnknownNameError, match="unknown vote"):
+        collect(runs.root, vote="loud")  # pyright: ignore[reportArgumentType]
+    with pytest.raises(RunError, match="the paper's ensemble"):
+        collect(runs.root, members="paper")
+
+
+@pytest.mark.parametrize("members", ["auto", "resnet18", "top"])
+def test_one_run_makes_no_ensemble_and_says_so(runs, members):
+    runs.add("resnet18", test=SMALL)
+    report = collect(runs.root, members=members)
+    assert report.ensemble is None
+    assert "an ensemble of one is that run" in report.no_ensemble
+    assert report.headline.errors == report.best.scores.errors

@@ -1,0 +1,205 @@
+import json
+import re
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from hemoscope.report import write_report
+from hemoscope.runs import CARD
+
+SMALL = (30, 40, 20, 25, 30, 20, 35, 25)
+EVIL = ("<script>alert('1')</script>", "a & b|c", 'quote" onload="x')
+
+
+def odd_file(class_name: str, i: int) -> str:
+    return f"folder/<img src=x onerror=alert({i})>&amp;.jpg"
+
+
+def parsed(page: Path) -> ET.Element:
+    """Parse the page as XML, which refuses whatever is not closed, nested or escaped."""
+    text = page.read_text("utf-8")
+    assert text.startswith("<!DOCTYPE html>")
+    return ET.fromstring(text.removeprefix("<!DOCTYPE html>"))
+
+
+def words(node: ET.Element) -> str:
+    return " ".join("".join(node.itertext()).split())
+
+
+def table(root: ET.Element, name: str) -> list[list[str]]:
+    (figure,) = root.findall(f".//figure[@id='{name}']")
+    return [[words(cell) for cell in row] for row in figure.findall(".//tr")]
+
+
+@pytest.fixture(scope="module")
+def module_runs(tmp_path_factory, make_runs):
+    runs = make_runs(tmp_path_factory.mktemp("report") / "runs")
+    for arch in ("resnet18", "vgg19", "squeezenet1_1"):
+        runs.add(arch)
+    runs.add("alexnet", split="b")
+    return runs
+
+
+@pytest.fixture(scope="module")
+def page(module_runs):
+    return write_report(module_runs.root, module_runs.root.parent / "out")
+
+
+def test_the_page_is_well_formed_and_every_id_is_used_once(page):
+    ids = [node.get("id", "") for node in parsed(page).iter() if node.get("id")]
+    assert sorted(ids) == sorted(set(ids))
+
+
+def test_every_link_leads_somewhere_on_the_page(page):
+    root = parsed(page)
+    ids = {node.get("id") for node in root.iter()}
+    links = [node.get("href", "") for node in root.iter("a")]
+    assert links
+    assert {link.removeprefix("#") for link in links} <= ids
+
+
+def test_the_page_loads_nothing_and_runs_nothing(page):
+    text = page.read_text("utf-8")
+    assert not re.search(r"<(script|link|iframe|object|embed|base)\b|@import|url\(|https?://", text)
+    for node in parsed(page).iter():
+        for key, value in node.attrib.items():
+            assert not key.startswith("on"), (node.tag, key)
+            if key in ("src", "href", "srcset"):
+                assert value.startswith(("data:image/", "#")), value[:60]
+
+
+def test_every_picture_says_in_words_what_it_shows(page):
+    pictures = list(parsed(page).iter("img"))
+    assert len(pictures) >= 1 + 4 + 3
+    assert all(picture.get("alt") for picture in pictures)
+
+
+def test_tables_and_figures_lie_beside_the_page(page):
+    out = page.parent
+    tables = {path.name for path in (out / "tables").iterdir()}
+    assert tables == {f"{name}.{kind}" for name in ("table2", "table3") for kind in ("csv", "md", "tex")}
+    stems = {path.stem for path in (out / "figures").iterdir()}
+    assert {"ranking", "confusion-ensemble", "curves-resnet-18"} <= stems
+    for stem in stems:
+        ET.parse(out / "figures" / f"{stem}.svg")
+        with Image.open(out / "figures" / f"{stem}.png") as image:
+            image.verify()
+
+
+def test_the_headline_is_the_ensembles_accuracy_errors_and_interval(page):
+    root = parsed(page)
+    (overall,) = [row for row in table(root, "table2") if row[0] == "Ensemble of 3"]
+    headline = words(root.findall(".//div[@class='headline']")[0])
+    assert overall[-2] in headline
+    assert f"{overall[-1]} of 2,056 test images" in headline
+    assert re.search(r"95 % interval \d\d\.\d\d–\d\d\.\d\d %", headline)
+
+
+def test_runs_that_were_left_out_are_named_with_the_reason(page):
+    (row,) = table(parsed(page), "left-out")[1:]
+    assert row[0].startswith("alexnet")
+    assert "another split" in row[1]
+
+
+def test_the_commands_and_the_caveats_are_on_the_page(page):
+    text = words(parsed(page))
+    assert "hemoscope train vgg19 --data data/pbc --seed 0" in text
+    assert "Splits by patient are impossible." in text
+
+
+def test_whatever_a_user_named_is_shown_and_never_obeyed(runs):
+    folder = runs.add("<b>net</b>", classes=EVIL, test=(40, 40, 40), rename=None, error_rate=0.3, name="run")
+    card = json.loads((folder / CARD).read_text("utf-8"))
+    card["command"] = "hemoscope train --data 'caf\udce9/<i>' \x07"
+    card["data"]["left_out"] = [{"level": "error", "path": "x\udcff\u202egpj.exe", "what": "<u>bad</u>"}]
+    card["machine"]["device"] = "</td><script>"
+    (folder / CARD).write_text(json.dumps(card), "utf-8")
+    page = write_report(folder, runs.root.parent / "out", title="<title> & more")
+    root = parsed(page)
+    assert not list(root.iter("script"))
+    assert words(root.findall(".//h1")[0]) == "<title> & more"
+    assert [row[0] for row in table(root, "table1")][1:-1] == list(EVIL)
+    assert table(root, "files-left-out")[1] == ["x\\xff\\u202egpj.exe", "<u>bad</u>"]
+    assert "caf\\xe9/<i>' \\x07" in words(root)
+
+
+def test_odd_file_names_are_shown_as_they_are(runs):
+    runs.add("resnet18", classes=("a", "b"), test=(30, 30), rename=odd_file, error_rate=0.4)
+    page = write_report(runs.root, runs.root.parent / "out")
+    shown = [row[0] for row in table(parsed(page), "mistakes")[1:]]
+    assert shown
+    assert all(re.fullmatch(r"folder/<img src=x onerror=alert\(\d+\)>&amp;\.jpg", name) for name in shown)
+
+
+@pytest.mark.parametrize("where", ["the run card", "the data option"])
+def test_wrong_images_are_shown_where_they_can_be_read(runs, tmp_path, where):
+    folder = runs.add("resnet18", test=SMALL, error_rate=0.3)
+    cells = tmp_path / "cells"
+    page = write_report(folder, tmp_path / "without", data=cells)
+    names = [row[0] for row in table(parsed(page), "mistakes")[1:]]
+    for name in names[1:]:
+        (cells / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (60, 60), (120, 40, 160)).save(cells / name)
+    if where == "the run card":
+        card = json.loads((folder / CARD).read_text("utf-8"))
+        card["data"]["root"] = str(cells)
+        (folder / CARD).write_text(json.dumps(card), "utf-8")
+    root = parsed(write_report(folder, tmp_path / "with", data=None if where == "the run card" else cells))
+    assert not root.findall(".//figure[@id='mistakes']")
+    (montage,) = root.findall(".//ul[@class='cells']")
+    assert [words(item.findall("./span[@class='file']")[0]) for item in montage] == names
+    assert [len(item.findall("./img")) for item in montage] == [0] + [1] * (len(names) - 1)
+    assert "Acevedo et al. 2020, CC BY 4.0" in words(root)
+
+
+@pytest.mark.parametrize("n_classes", [2, 30])
+def test_any_number_of_classes_makes_a_page(runs, n_classes):
+    classes = tuple(f"a class with quite a long name, number {i:02d}" for i in range(n_classes))
+    runs.add("resnet18", classes=classes, test=[12] * n_classes, rename=None, error_rate=0.1)
+    root = parsed(write_report(runs.root, runs.root.parent / "out"))
+    assert len(table(root, "table1")) == n_classes + 2
+
+
+def test_one_run_without_history_says_what_there_is_not(runs):
+    runs.add("resnet18", test=SMALL, history=False, error_rate=0)
+    folder = runs.root.parent / "out"
+    text = words(parsed(write_report(runs.root, folder)))
+    assert "an ensemble of one is that run" in text
+    assert "None of the runs kept a history." in text
+    assert not list((folder / "figures").glob("curves*"))
+
+
+def test_a_run_without_errors_shows_no_wrong_images(runs):
+    folder = runs.add("resnet18", test=SMALL, error_rate=0)
+    text = words(parsed(write_report(folder, runs.root.parent / "out")))
+    assert "Nothing: every test image got its own class." in text
+
+
+def test_what_is_undefined_reads_n_a(runs):
+    runs.add("resnet18", classes=("a", "absent"), test=(30, 0), rename=None, error_rate=0)
+    root = parsed(write_report(runs.root, runs.root.parent / "out"))
+    (row,) = [row for row in table(root, "per-class") if row[0] == "absent"]
+    assert row[1:3] == ["n/a", "n/a"]
+
+
+def test_a_bare_run_card_is_enough(runs):
+    folder = runs.add("resnet18", test=SMALL)
+    card = json.loads((folder / CARD).read_text("utf-8"))
+    bare = {key: card[key] for key in ("arch", "seed")}
+    bare |= {"recipe": {}, "data": {"classes": card["data"]["classes"]}, "split": {"digest": "d"}}
+    (folder / CARD).write_text(json.dumps(bare), "utf-8")
+    root = parsed(write_report(folder, runs.root.parent / "out"))
+    (row,) = table(root, "runs")[1:]
+    assert row.count("n/a") >= 5
+    assert [int(r[1]) for r in table(root, "table1")[1:-1]] == list(SMALL)
+
+
+def test_the_same_runs_give_the_same_tables_and_figures(module_runs, page, tmp_path):
+    again = write_report(module_runs.root, tmp_path / "again")
+    for path in sorted(page.parent.glob("*/*")):
+        other = tmp_path / "again" / path.relative_to(page.parent)
+        assert path.read_bytes() == other.read_bytes(), path.name
+    assert np.isclose(len(again.read_bytes()), len(page.read_bytes()), rtol=0.01)
