@@ -162,3 +162,27 @@ def test_one_run_makes_no_ensemble_and_says_so(runs, members):
     assert report.ensemble is None
     assert "an ensemble of one is that run" in report.no_ensemble
     assert report.headline.errors == report.best.scores.errors
+
+
+@pytest.mark.parametrize(("how", "pred", "val_errors"), [("majority", "a", 1), ("soft", "b", 0)])
+def test_two_hesitant_votes_beat_a_sure_one_only_in_a_majority(runs, how, pred, val_errors):
+    for arch, prob_a in (("resnet18", 0.51), ("vgg19", 0.51), ("alexnet", 0.02)):
+        probs = np.array([[prob_a, 1 - prob_a]] * 2)
+        target, said = np.array([1, 0]), probs.argmax(axis=1)
+        sides = {s: Predictions(("a", "b"), ("1.png", "2.png"), target, probs, said) for s in ("val", "test")}
+        first = sides["val"].take([0])  # one image of class b
+        runs.add(arch, predictions={"val": first, "test": sides["test"]})
+    ensemble = collect(runs.root, vote=how).ensemble
+    assert ensemble is not None
+    assert [ensemble.predictions.classes[c] for c in ensemble.predictions.pred] == [pred, pred]
+    assert ensemble.val_errors == val_errors
+
+
+def test_confusions_come_most_frequent_first_with_their_share_of_the_true_class(runs):
+    target = np.array([0] * 10 + [1] * 10)
+    pred = np.where(np.isin(np.arange(20), (0, 10, 11, 12)), 1 - target, target)
+    paths = tuple(f"{i:02d}.png" for i in range(20))
+    said = Predictions(("a", "b"), paths, target, np.eye(2)[pred], pred)
+    runs.add("resnet18", predictions={"val": said, "test": said})
+    got = [(c.true, c.pred, c.count, c.share) for c in collect(runs.root).confusions]
+    assert got == [("b", "a", 3, 0.3), ("a", "b", 1, 0.1)]

@@ -119,6 +119,14 @@ def test_the_papers_figures_stand_beside_ours_only_where_they_can_be_compared(
     assert any(row["source"] == "published" for row in rows_of(tables.table3_csv(report))) == published
 
 
+def test_the_difference_is_ours_minus_the_papers(runs):
+    runs.add("vgg19", error_rate=0.2)
+    rows = {row.kind: row.cells[1:] for row in tables.table2(collect(runs.root)).rows}
+    for ours, theirs, gap in zip(rows["main"][:-1], rows["paper"][:-1], rows["difference"][:-1], strict=True):
+        assert float(gap.replace("−", "-")) == pytest.approx(float(ours) - float(theirs), abs=0.011)
+    assert int(rows["difference"][-1]) == int(rows["main"][-1]) - 15 > 0
+
+
 def test_an_architecture_the_paper_does_not_have_gets_no_figure_of_it(runs):
     runs.add("convnext_tiny")
     assert {row.kind for row in tables.table2(collect(runs.root)).rows} == {"main", "interval"}
