@@ -17,6 +17,7 @@ import csv
 import io
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -150,13 +151,15 @@ class Run:
         path = self.path / PREDICTIONS
         columns = [f"prob_{name}" for name in self.classes]
         try:
-            table = pq.read_table(path, columns=["split", "path", "target", "pred", *columns])
+            # ParquetFile and not read_table, which imports a query engine for a second.
+            with pq.ParquetFile(path) as file:
+                table = file.read(columns=["split", "path", "target", "pred", *columns])
         except (OSError, ValueError, KeyError) as error:
             raise RunError(
                 f"{path} cannot be read: {error}; expected the file that training writes"
             ) from error
         keep = np.array([value == side for value in table["split"].to_pylist()], dtype=bool)
-        paths = np.array(table["path"].to_pylist(), dtype=object)[keep]
+        paths = np.array([_from_text(path) for path in table["path"].to_pylist()], dtype=object)[keep]
         order = np.argsort(paths, kind="stable")
         probs = np.stack([table[name].to_numpy() for name in columns], axis=1)[keep]
         return Predictions(
@@ -206,9 +209,12 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a UTF-8 text file atomically, with LF line ends on every system."""
+    """Write a UTF-8 text file atomically, with LF line ends on every system.
+
+    What is not UTF-8 in a file name is written as an escape, which JSON reads back.
+    """
     with atomic_path(path) as part:
-        part.write_bytes(text.encode("utf-8"))
+        part.write_bytes(_to_text(text).encode("utf-8"))
 
 
 def write_json(path: Path, value: object) -> None:
@@ -240,7 +246,7 @@ def write_predictions(path: Path, sides: Mapping[str, Predictions]) -> None:
     classes = next(iter(sides.values())).classes
     columns: dict[str, Any] = {
         "split": [side for side, p in sides.items() for _ in p.paths],
-        "path": [path for p in sides.values() for path in p.paths],
+        "path": [_to_text(path) for p in sides.values() for path in p.paths],
         "target": np.concatenate([p.target for p in sides.values()]),
         "pred": np.concatenate([p.pred for p in sides.values()]),
     }
@@ -275,6 +281,15 @@ def lock_folder(folder: Path, *, wait: bool = False) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def _to_text(path: str) -> str:
+    # A byte of a file name that is no UTF-8 is a lone surrogate in Python; no text format holds one.
+    return path.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _from_text(text: str) -> str:
+    return re.sub(r"\\udc([89a-f][0-9a-f])", lambda match: chr(0xDC00 + int(match[1], 16)), text)
 
 
 def jsonable(value: object) -> object:

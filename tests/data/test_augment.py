@@ -20,7 +20,9 @@ def cells(n: int = 4, side: int = CANVAS, seed: int = 0) -> np.ndarray:
     """Images with edges and gradients: smooth noise with a bright square."""
     rng = np.random.default_rng(seed)
     small = rng.integers(0, 256, (n, 3, 9, 9)).astype(np.float32)
-    smooth = torch.nn.functional.interpolate(torch.from_numpy(small), (side, side), mode="bicubic").clamp(0, 255)
+    smooth = torch.nn.functional.interpolate(torch.from_numpy(small), (side, side), mode="bicubic").clamp(
+        0, 255
+    )
     images = smooth.permute(0, 2, 3, 1).round().to(torch.uint8).numpy().copy()
     images[:, side // 3 : side // 2, side // 4 : side // 2] = 250
     return images
@@ -48,7 +50,9 @@ def by_definition(image: np.ndarray, matrix: np.ndarray, side: int) -> np.ndarra
 def test_a_warp_is_bilinear_interpolation_at_the_drawn_points(seed: int, crop: str):
     images = cells(1, 24, seed)
     augmentation = Augmentation(crop=crop)  # type: ignore[arg-type]
-    matrices = draw_affine(1, np.random.default_rng(seed), canvas_px=24, image_px=16, augmentation=augmentation)
+    matrices = draw_affine(
+        1, np.random.default_rng(seed), canvas_px=24, image_px=16, augmentation=augmentation
+    )
     assert difference(warp(images, matrices, image_px=16)[0], by_definition(images[0], matrices[0], 16)) <= 1
 
 
@@ -56,11 +60,18 @@ def test_a_warp_is_bilinear_interpolation_at_the_drawn_points(seed: int, crop: s
 def test_opencv_and_torch_give_the_same_pixels_to_one_grey_level(fill: str):
     images = cells(32)
     matrices = draw_affine(
-        32, np.random.default_rng(1), canvas_px=CANVAS, image_px=IMAGE, augmentation=Augmentation(crop="random")
+        32,
+        np.random.default_rng(1),
+        canvas_px=CANVAS,
+        image_px=IMAGE,
+        augmentation=Augmentation(crop="random"),
     )
     ours = warp(images, matrices, image_px=IMAGE, fill=fill)  # type: ignore[arg-type]
     theirs = warp_on_device(
-        torch.from_numpy(images), torch.from_numpy(matrices), image_px=IMAGE, fill=fill  # type: ignore[arg-type]
+        torch.from_numpy(images),
+        torch.from_numpy(matrices),
+        image_px=IMAGE,
+        fill=fill,  # type: ignore[arg-type]
     ).numpy()
     assert difference(ours, theirs) <= 1
 
@@ -95,13 +106,17 @@ def test_it_agrees_with_torchvision_flip_rotate_centre_crop(angle_deg: float, hf
     reference = tv.vertical_flip(reference) if vflip else reference
     reference = tv.rotate(reference, angle_deg, interpolation=InterpolationMode.BILINEAR)
     reference = tv.center_crop(reference, [IMAGE, IMAGE]).permute(0, 2, 3, 1).numpy()
-    inside = np.hypot(*(np.mgrid[:IMAGE, :IMAGE] - (IMAGE - 1) / 2)) < CANVAS / 2 - 2  # the canvas' edge blurs apart
+    inside = (
+        np.hypot(*(np.mgrid[:IMAGE, :IMAGE] - (IMAGE - 1) / 2)) < CANVAS / 2 - 2
+    )  # the canvas' edge blurs apart
     assert difference(ours[:, inside], np.rint(reference)[:, inside]) <= 1
 
 
 def test_the_centre_crop_copies_pixels_and_the_full_image_scales_them():
     images = cells(2)
-    centre = warp(images, view_affine(2, canvas_px=CANVAS, image_px=IMAGE, view="center_crop"), image_px=IMAGE)
+    centre = warp(
+        images, view_affine(2, canvas_px=CANVAS, image_px=IMAGE, view="center_crop"), image_px=IMAGE
+    )
     np.testing.assert_array_equal(centre, images[:, 4:60, 4:60])
     odd = warp(images, view_affine(2, canvas_px=CANVAS, image_px=55, view="center_crop"), image_px=55)
     np.testing.assert_array_equal(odd, images[:, 4:59, 4:59])

@@ -27,8 +27,14 @@ def manifest(image_folder: Callable[..., Path]) -> Manifest:
     return scan(image_folder({"ig": 5, "platelet": 4}, size_px=40))
 
 
-def test_every_image_lies_in_its_row_resized_as_torchvision_does(manifest: Manifest, tmp_path: Path):
-    canvas = open_canvas(manifest, 32, folder=tmp_path)
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    """Where the canvases of a test lie."""
+    return tmp_path / "store"
+
+
+def test_every_image_lies_in_its_row_resized_as_torchvision_does(manifest: Manifest, store: Path):
+    canvas = open_canvas(manifest, 32, folder=store)
     assert canvas.pixels.shape == (9, 32, 32, 3)
     for image in manifest.images:
         source = Image.open(manifest.root / image.path).convert("RGB")
@@ -40,7 +46,12 @@ def test_every_image_lies_in_its_row_resized_as_torchvision_does(manifest: Manif
 def test_the_central_square_is_resize_then_crop_to_rounding(shape: tuple[int, int]):
     rng = np.random.default_rng(0)
     smooth = torch.from_numpy(rng.integers(0, 256, (1, 3, 5, 5)).astype(np.float32))
-    pixels = torch.nn.functional.interpolate(smooth, shape, mode="bilinear")[0].permute(1, 2, 0).to(torch.uint8).numpy()
+    pixels = (
+        torch.nn.functional.interpolate(smooth, shape, mode="bilinear")[0]
+        .permute(1, 2, 0)
+        .to(torch.uint8)
+        .numpy()
+    )
     got = center_square(pixels, 64)
     assert got.shape == (64, 64, 3)
     if max(shape) < 1000:
@@ -50,46 +61,46 @@ def test_the_central_square_is_resize_then_crop_to_rounding(shape: tuple[int, in
         assert np.abs(got.astype(int) - reference.astype(int)).mean() < 2.5
 
 
-def test_a_second_opening_reads_and_does_not_build(manifest: Manifest, tmp_path: Path):
+def test_a_second_opening_reads_and_does_not_build(manifest: Manifest, store: Path):
     calls: list[tuple[int, int]] = []
-    open_canvas(manifest, 32, folder=tmp_path, progress=lambda *a: calls.append(a))
+    open_canvas(manifest, 32, folder=store, progress=lambda *a: calls.append(a))
     assert calls[-1] == (9, 9)
     calls.clear()
-    open_canvas(manifest, 32, folder=tmp_path, progress=lambda *a: calls.append(a))
+    open_canvas(manifest, 32, folder=store, progress=lambda *a: calls.append(a))
     assert calls == []
 
 
-def test_a_changed_image_means_another_canvas(manifest: Manifest, tmp_path: Path):
-    before = open_canvas(manifest, 32, folder=tmp_path)
+def test_a_changed_image_means_another_canvas(manifest: Manifest, store: Path):
+    before = open_canvas(manifest, 32, folder=store)
     victim = manifest.root / manifest.images[3].path
     Image.new("RGB", (40, 40), (1, 2, 3)).save(victim)
-    with pytest.raises(DataError, match=r"1 images changed.*no longer those of the scan"):
-        open_canvas(manifest, 16, folder=tmp_path)  # the manifest is older than the file
-    after = open_canvas(scan(manifest.root), 32, folder=tmp_path)
+    with pytest.raises(DataError, match=r"(?s)1 images changed.*no longer those of the scan"):
+        open_canvas(manifest, 16, folder=store)  # the manifest is older than the file
+    after = open_canvas(scan(manifest.root), 32, folder=store)
     assert (after.pixels[3] == (1, 2, 3)).all()
     assert not (before.pixels[3] == (1, 2, 3)).all()
 
 
-def test_a_damaged_canvas_is_built_again(manifest: Manifest, tmp_path: Path):
-    good = np.array(open_canvas(manifest, 32, folder=tmp_path).pixels)
-    (home,) = tmp_path.iterdir()
+def test_a_damaged_canvas_is_built_again(manifest: Manifest, store: Path):
+    good = np.array(open_canvas(manifest, 32, folder=store).pixels)
+    (home,) = store.iterdir()
     assert verify_canvas(home)
     with (home / PIXELS).open("rb+") as file:
         file.seek(5000)
         file.write(b"\x00\x01\x02")
     assert not verify_canvas(home)
-    np.testing.assert_array_equal(open_canvas(manifest, 32, folder=tmp_path).pixels, good)
+    np.testing.assert_array_equal(open_canvas(manifest, 32, folder=store).pixels, good)
     with (home / PIXELS).open("rb+") as file:
         file.truncate(6000)
-    np.testing.assert_array_equal(open_canvas(manifest, 32, folder=tmp_path).pixels, good)
+    np.testing.assert_array_equal(open_canvas(manifest, 32, folder=store).pixels, good)
 
 
-def test_a_copied_canvas_is_trusted_by_its_digest(manifest: Manifest, tmp_path: Path):
-    open_canvas(manifest, 32, folder=tmp_path)
-    (home,) = tmp_path.iterdir()
+def test_a_copied_canvas_is_trusted_by_its_digest(manifest: Manifest, store: Path):
+    open_canvas(manifest, 32, folder=store)
+    (home,) = store.iterdir()
     os.utime(home / PIXELS, (1, 1))
     calls: list[object] = []
-    open_canvas(manifest, 32, folder=tmp_path, progress=lambda *a: calls.append(a))
+    open_canvas(manifest, 32, folder=store, progress=lambda *a: calls.append(a))
     assert calls == []
 
 
@@ -97,33 +108,33 @@ def _build_slowly(manifest: Manifest, folder: Path) -> None:
     open_canvas(manifest, 32, folder=folder, progress=lambda *_: time.sleep(0.2))
 
 
-def test_a_killed_build_leaves_nothing_that_is_trusted(manifest: Manifest, tmp_path: Path):
-    process = multiprocessing.get_context("forkserver").Process(target=_build_slowly, args=(manifest, tmp_path))
+def test_a_killed_build_leaves_nothing_that_is_trusted(manifest: Manifest, store: Path):
+    process = multiprocessing.get_context("forkserver").Process(target=_build_slowly, args=(manifest, store))
     process.start()
     deadline = time.monotonic() + 60
-    while not list(tmp_path.glob(f"*/{PIXELS}.part")) and time.monotonic() < deadline:
+    while not list(store.glob(f"*/{PIXELS}.part")) and time.monotonic() < deadline:
         time.sleep(0.05)
     time.sleep(0.5)
     assert process.pid
     os.kill(process.pid, signal.SIGKILL)
     process.join()
-    (home,) = tmp_path.iterdir()
+    (home,) = store.iterdir()
     assert not (home / CARD).exists()
-    canvas = open_canvas(manifest, 32, folder=tmp_path)
+    canvas = open_canvas(manifest, 32, folder=store)
     assert verify_canvas(home)
     assert sorted(p.name for p in home.iterdir() if not p.name.startswith(".")) == [CARD, PIXELS]
     assert all(canvas.pixels[row].any() for row in range(9))
 
 
 def test_a_disk_that_is_too_small_is_told_before_anything_is_written(
-    manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    manifest: Manifest, store: Path, monkeypatch: pytest.MonkeyPatch
 ):
     import shutil
 
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(100, 99, 1))
     with pytest.raises(DataError, match=r"needs 0.0 GiB.*HEMOSCOPE_CACHE"):
-        open_canvas(manifest, 32, folder=tmp_path)
-    assert not list(tmp_path.glob(f"*/{PIXELS}*"))
+        open_canvas(manifest, 32, folder=store)
+    assert not list(store.glob(f"*/{PIXELS}*"))
 
 
 def test_an_npz_is_laid_out_by_path(tmp_path: Path):
@@ -134,28 +145,28 @@ def test_an_npz_is_laid_out_by_path(tmp_path: Path):
         arrays[f"{side}_labels"] = (np.arange(n) % 2).reshape(n, 1).astype(np.uint8)
     np.savez(tmp_path / "tiny.npz", **arrays)
     manifest = scan(tmp_path / "tiny.npz")
-    canvas = open_canvas(manifest, 28, folder=tmp_path / "c")
+    canvas = open_canvas(manifest, 28, folder=tmp_path / "store")
     for side in ("train", "val", "test"):
         for number, image in enumerate(arrays[f"{side}_images"]):
             np.testing.assert_array_equal(canvas.pixels[canvas.index[f"{side}/{number:05d}"]], image)
 
 
-def test_a_canvas_of_a_few_pixels_is_refused(manifest: Manifest, tmp_path: Path):
+def test_a_canvas_of_a_few_pixels_is_refused(manifest: Manifest, store: Path):
     with pytest.raises(ShapeError, match="at least 8 px, got 4"):
-        open_canvas(manifest, 4, folder=tmp_path)
+        open_canvas(manifest, 4, folder=store)
 
 
-def test_the_card_says_what_the_pixels_are(manifest: Manifest, tmp_path: Path):
-    open_canvas(manifest, 32, folder=tmp_path)
-    card = json.loads(next(tmp_path.glob(f"*/{CARD}")).read_text())
+def test_the_card_says_what_the_pixels_are(manifest: Manifest, store: Path):
+    open_canvas(manifest, 32, folder=store)
+    card = json.loads(next(store.glob(f"*/{CARD}")).read_text())
     assert card["manifest"] == manifest.digest
     assert (card["canvas_px"], card["images"]) == (32, 9)
 
 
 @pytest.mark.real
-def test_real_cells_keep_their_nucleus_in_the_middle(real_cells: Path, tmp_path: Path):
+def test_real_cells_keep_their_nucleus_in_the_middle(real_cells: Path, store: Path):
     manifest = scan(real_cells)
-    canvas = open_canvas(manifest, 64, folder=tmp_path)
+    canvas = open_canvas(manifest, 64, folder=store)
     centre = canvas.pixels[:, 24:40, 24:40].mean()
     corners = canvas.pixels[:, :8, :8].mean()
     assert centre < corners - 10  # stained cell against pale background

@@ -34,7 +34,8 @@ def print_json(value: object) -> None:
     """Print one JSON document to standard output; NaN is null."""
     from hemoscope.runs import jsonable
 
-    typer.echo(json.dumps(jsonable(value), indent=2, ensure_ascii=False))
+    text = json.dumps(jsonable(value), indent=2, ensure_ascii=False)
+    typer.echo(text.encode("utf-8", "backslashreplace").decode("utf-8"))  # file names may be any bytes
 
 
 def percent(value: float | None, digits: int = 2) -> str:

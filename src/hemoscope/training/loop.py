@@ -147,6 +147,8 @@ def fit(
     write_text(folder / DONE, f"{job.digest}\n")
     (folder / FILE).unlink(missing_ok=True)
     (folder / f"best.{MODEL}").unlink(missing_ok=True)
+    for part in folder.glob(".*.part"):  # of processes that were killed while they wrote
+        part.unlink()
 
 
 @dataclass(frozen=True)

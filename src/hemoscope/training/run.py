@@ -1,0 +1,157 @@
+"""From a data folder to a finished run: what `train` and `benchmark` both stand on.
+
+`prepare` reads the data once for any number of runs; `run_job` does one job or finds it done.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from hemoscope.data.canvas import open_canvas
+from hemoscope.data.scan import scan, usable
+from hemoscope.data.split import make_split
+from hemoscope.data.split_file import read_split, write_split
+from hemoscope.errors import HemoscopeError
+from hemoscope.places import cache_dir
+from hemoscope.records import Manifest, Problem, Split
+from hemoscope.runs import Run, lock_folder
+from hemoscope.training.recipe import Recipe
+
+if TYPE_CHECKING:
+    from hemoscope.training.loop import Watcher
+
+__all__ = ["Prepared", "prepare", "run_job", "scan_cached"]
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Data ready to train on.
+
+    Attributes:
+        manifest: Usable images.
+        split: Their sides.
+        left_out: Errors that `skip_bad` passed over.
+        second_acquisition: Images of another acquisition, a class.
+    """
+
+    manifest: Manifest
+    split: Split
+    left_out: tuple[Problem, ...]
+    second_acquisition: dict[str, int]
+
+
+def scan_cached(root: Path, progress: Progress | None = None) -> Manifest:
+    """Scan a data folder, reading only files that changed since the last scan of it."""
+    name = hashlib.sha256(str(root.resolve()).encode("utf-8", "surrogateescape")).hexdigest()[:16]
+    report = (lambda done, n: progress("reading images", done, n)) if progress else None
+    return scan(root, progress=report, cache=cache_dir() / "scan" / name)
+
+
+def prepare(
+    root: Path,
+    *,
+    split_file: Path | None = None,
+    policy: Literal["paper", "clean"] = "paper",
+    split_seed: int = 0,
+    skip_bad: bool = False,
+    progress: Progress | None = None,
+) -> Prepared:
+    """Scan, check and split a data folder.
+
+    Args:
+        root: A folder of class folders, or a BloodMNIST `.npz` (which brings its own split).
+        split_file: A split to use instead of drawing one.
+        policy: How to draw one.
+        split_seed: Seed of the draw; not the seed of the runs, so that all runs share one split.
+        skip_bad: Leave bad files out, and say so, instead of refusing.
+        progress: Called with (what is done, done, in all).
+
+    Raises:
+        DataError: If the data hold errors and `skip_bad` is off.
+        SplitError: If the split does not fit the data.
+    """
+    from collections import Counter
+
+    from hemoscope.data.audit import second_acquisition
+
+    found = scan_cached(root, progress)
+    manifest = usable(found, skip_bad=skip_bad)
+    if split_file:
+        split = read_split(split_file, manifest)
+    else:
+        split = make_split(manifest, policy=policy, seed=split_seed)
+    second = Counter(image.class_name for image in second_acquisition(manifest.images))
+    return Prepared(manifest, split, found.errors, dict(sorted(second.items())))
+
+
+def run_job(
+    arch: str,
+    recipe: Recipe,
+    prepared: Prepared,
+    *,
+    seed: int,
+    out: Path,
+    device_name: str = "auto",
+    watcher: Watcher | None = None,
+    progress: Progress | None = None,
+    command: str = "",
+) -> Run:
+    """Do one job, go on with it, or return the finished run.
+
+    Raises:
+        HemoscopeError: Whatever stopped it; the run card says so too.
+    """
+    from hemoscope.models.weights import find, verify
+    from hemoscope.training.card import RunCard
+    from hemoscope.training.device import Device, choose_device, resolve_precision
+    from hemoscope.training.job import Job
+    from hemoscope.training.loop import fit
+
+    torch_device = choose_device(device_name)
+    precision = resolve_precision(recipe.precision, torch_device)
+    recipe = recipe.model_copy(update={"precision": precision})
+    weights = find(arch) if recipe.weights == "imagenet" else None
+    job = Job(arch, recipe, prepared.manifest, prepared.split, seed, verify(weights) if weights else "")
+    folder = out / job.name
+    if folder.is_dir() and (run := _finished(folder)):
+        return run
+    with lock_folder(folder):
+        card = RunCard(
+            job,
+            folder,
+            left_out=prepared.left_out,
+            second_acquisition=prepared.second_acquisition,
+            command=command,
+        )
+        split_file = out / "splits" / f"{job.split.digest[:16]}.csv"
+        if not split_file.is_file():
+            write_split(job.split, split_file)
+        report = (lambda done, n: progress("building the canvas", done, n)) if progress else None
+        try:
+            canvas = open_canvas(job.manifest, job.sides_px[1], progress=report)
+            fit(
+                job,
+                folder,
+                canvas,
+                device=Device(torch_device, precision),
+                card=card,
+                watcher=watcher,
+            )
+        except HemoscopeError as error:
+            card.fail(str(error))
+            raise
+    return Run.open(folder)
+
+
+def _finished(folder: Path) -> Run | None:
+    try:
+        run = Run.open(folder)
+    except HemoscopeError:
+        return None
+    return run if run.done else None

@@ -1,0 +1,213 @@
+"""A run end to end on small images: it learns, it says what it did, it refuses what it should."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from hemoscope.data.split_file import write_split
+from hemoscope.errors import ConfigError, DataError, RunError, TrainingError, WeightsError
+from hemoscope.evaluation.summary import score
+from hemoscope.runs import Run, find_runs, lock_folder
+from hemoscope.training.device import Device, choose_device, resolve_precision
+from hemoscope.training.evaluate import load_network, predict_folder
+from hemoscope.training.job import Job
+from hemoscope.training.loop import Watcher
+from hemoscope.training.recipe import Recipe
+from hemoscope.training.run import Prepared, prepare, run_job
+
+QUICK = Recipe(weights="none", epochs=6, batch_size=8, lr=0.02, image_px=32, precision="fp32")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
+    return tmp_path_factory.mktemp("runs")
+
+
+def learn(
+    prepared: Prepared, out: Path, arch: str = "resnet18", recipe: Recipe = QUICK, seed: int = 0
+) -> Run:
+    return run_job(
+        arch, recipe, prepared, seed=seed, out=out, device_name="cpu", command="hemoscope train ..."
+    )
+
+
+def test_it_learns_and_the_run_folder_says_everything(prepared: Prepared, trained: Path):
+    run = learn(prepared, trained)
+    assert run.done
+    test = run.predictions("test")
+    assert test.paths == tuple(sorted(row.path for row in prepared.split.side("test")))
+    assert test.n_errors <= 1  # 9 discs of three colours
+    np.testing.assert_allclose(test.probs.sum(axis=1), 1, atol=1e-5)
+    card = run.card
+    assert card["status"] == "done"
+    assert card["metrics"]["test"] == json.loads(json.dumps(score(test).to_json()))
+    assert card["split"] == {"digest": prepared.split.digest, "policy": "paper", "seed": 0}
+    assert card["data"]["counts"] == prepared.split.counts
+    assert card["machine"]["device"] == "cpu"
+    assert card["timings"]["images_per_s"] > 0
+    assert card["versions"]["torch"] == torch.__version__.partition("+")[0] or card["versions"]["torch"]
+    assert [row.epoch for row in run.history] == [1, 2, 3, 4, 5, 6]
+    assert run.history[-1].train_loss < run.history[0].train_loss
+    names = sorted(p.name for p in run.path.iterdir() if p.name != ".lock")
+    assert names == ["DONE", "history.csv", "model.safetensors", "predictions.parquet", "run.json"]
+
+
+def test_doing_it_again_is_a_no_op(prepared: Prepared, trained: Path):
+    first = learn(prepared, trained)
+    times = {p.name: p.stat().st_mtime_ns for p in first.path.iterdir()}
+    assert learn(prepared, trained).path == first.path
+    assert times == {p.name: p.stat().st_mtime_ns for p in first.path.iterdir()}
+
+
+def test_the_saved_network_gives_the_saved_predictions(prepared: Prepared, trained: Path, tmp_path: Path):
+    run = learn(prepared, trained)
+    write_split(prepared.split, tmp_path / "split.csv")
+    again = predict_folder(run, prepared.manifest.root, split_file=tmp_path / "split.csv", device_name="cpu")
+    saved = run.predictions("test")
+    assert again.paths == saved.paths
+    np.testing.assert_array_equal(again.target, saved.target)
+    np.testing.assert_allclose(again.probs, saved.probs, atol=2e-2)  # bf16 where the processor has it
+    everything = predict_folder(run, prepared.manifest.root, device_name="cpu")
+    assert len(everything) == 72
+
+
+def test_a_folder_with_a_class_the_run_does_not_know_is_refused(
+    prepared: Prepared, trained: Path, image_folder
+):
+    other = image_folder({"red": 2, "purple": 2})
+    with pytest.raises(DataError, match="classes that .* does not know: purple; it knows blue, green, red"):
+        predict_folder(learn(prepared, trained), other)
+
+
+def test_a_damaged_model_is_refused(prepared: Prepared, tmp_path: Path):
+    run = learn(prepared, tmp_path, recipe=QUICK.model_copy(update={"epochs": 1}))
+    model = run.path / "model.safetensors"
+    model.write_bytes(model.read_bytes()[:-100])
+    with pytest.raises(RunError, match="model.safetensors cannot be read"):
+        load_network(run)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"class_weights": "balanced"},
+        {"sampler": "balanced"},
+        {"select_epoch": "best_val"},
+        {"head": "single_layer"},
+        {"eval_view": "full_image"},
+        {"crop": "random", "fill": "edge"},
+    ],
+    ids="-".join,
+)
+def test_every_option_trains_and_makes_another_run(
+    prepared: Prepared, tmp_path: Path, change: dict[str, str]
+):
+    plain = QUICK.model_copy(update={"epochs": 2})
+    base = learn(prepared, tmp_path, recipe=plain)
+    other = learn(prepared, tmp_path, recipe=Recipe.model_validate(plain.model_dump() | change))
+    assert base.path != other.path
+    if "head" not in change:  # ResNet has one layer anyway
+        assert not np.array_equal(
+            base.predictions("test").probs, other.predictions("test").probs
+        ) or change == {"select_epoch": "best_val"}
+
+
+def test_best_val_keeps_the_weights_of_the_best_validation_epoch(prepared: Prepared, tmp_path: Path):
+    # A rate that jumps up ruins the last epochs, so the best is an early one.
+    recipe = QUICK.model_copy(update={"epochs": 5, "lr": 0.02, "select_epoch": "best_val"})
+    run = learn(prepared, tmp_path, recipe=recipe)
+    best = max(row.val_accuracy for row in run.history)
+    assert run.card["metrics"]["val"]["accuracy"] == pytest.approx(best)
+
+
+def test_inception_learns_with_its_auxiliary_head(prepared: Prepared, tmp_path: Path):
+    recipe = QUICK.model_copy(update={"epochs": 1, "image_px": 80})
+    with_aux = learn(prepared, tmp_path, "inception_v3", recipe)
+    without = learn(prepared, tmp_path, "inception_v3", recipe.model_copy(update={"aux_weight": 0.0}))
+    assert not np.array_equal(with_aux.predictions("test").probs, without.predictions("test").probs)
+
+
+def test_a_last_batch_of_one_image_does_not_stop_batch_normalisation(prepared: Prepared, tmp_path: Path):
+    train = len(prepared.split.side("train"))  # 45
+    recipe = QUICK.model_copy(update={"epochs": 1, "batch_size": train - 1})
+    assert learn(prepared, tmp_path, recipe=recipe).done
+
+
+def test_a_loss_that_explodes_stops_with_epoch_and_step(prepared: Prepared, tmp_path: Path):
+    recipe = QUICK.model_copy(update={"lr": 1e9})
+    with pytest.raises(TrainingError, match=r"diverged in epoch 1, step \d+: the loss is .*--set lr="):
+        learn(prepared, tmp_path, "alexnet", recipe.model_copy(update={"image_px": 64}))
+    (folder,) = tmp_path.glob("alexnet-*")
+    assert Run.open(folder).card["status"] == "failed"
+    with pytest.raises(RunError, match="found 1 unfinished"):
+        find_runs(tmp_path)
+
+
+def test_missing_weights_name_the_commands_and_never_fall_back(prepared: Prepared, tmp_path: Path):
+    recipe = QUICK.model_copy(update={"weights": "imagenet"})
+    with pytest.raises(WeightsError, match="weights fetch resnet18.*weights import.*--set weights=none"):
+        learn(prepared, tmp_path, recipe=recipe)
+
+
+def test_a_run_in_use_is_not_touched(prepared: Prepared, tmp_path: Path):
+    job = Job("resnet18", QUICK, prepared.manifest, prepared.split, 0)
+    with lock_folder(tmp_path / job.name), pytest.raises(RunError, match="in use by another process"):
+        learn(prepared, tmp_path)
+
+
+def test_a_damaged_checkpoint_says_what_to_do(prepared: Prepared, tmp_path: Path):
+    class Stop(Watcher):
+        def on_epoch(self, row: object, epochs: int) -> None:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_job("resnet18", QUICK, prepared, seed=0, out=tmp_path, device_name="cpu", watcher=Stop())
+    (checkpoint,) = tmp_path.glob("*/checkpoint.safetensors")
+    checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
+    with pytest.raises(RunError, match="checkpoint.safetensors is damaged.*delete it to begin"):
+        learn(prepared, tmp_path)
+
+
+def test_the_name_is_the_content(prepared: Prepared):
+    def name(arch: str = "vgg16", recipe: Recipe = QUICK, seed: int = 0, weights: str = "") -> str:
+        return Job(arch, recipe, prepared.manifest, prepared.split, seed, weights).name
+
+    names = [
+        name(),
+        name("vgg19"),
+        name(seed=1),
+        name(recipe=QUICK.model_copy(update={"lr": 0.1})),
+        name(weights="ab"),
+    ]
+    assert len(set(names)) == 5
+    assert name() == name()
+    assert name().startswith("vgg16-paper-s0-")
+
+
+def test_skip_bad_leaves_a_bad_file_out_and_says_so(image_folder, tmp_path: Path):
+    root = image_folder({"a": 12, "b": 12})
+    (root / "a" / "broken.jpg").write_bytes(b"\xff\xd8\xff nothing more")
+    with pytest.raises(DataError, match=r"(?s)a/broken.jpg.*--skip-bad"):
+        prepare(root)
+    prepared = prepare(root, skip_bad=True)
+    run = learn(prepared, tmp_path / "out", recipe=QUICK.model_copy(update={"epochs": 1}))
+    (left_out,) = run.card["data"]["left_out"]
+    assert left_out["path"] == "a/broken.jpg"
+
+
+def test_devices_and_precisions_are_what_the_machine_has():
+    assert choose_device("cpu").type == "cpu"
+    with pytest.raises(ConfigError, match="expected a device auto, cuda"):
+        choose_device("tpu")
+    if not torch.cuda.is_available():
+        with pytest.raises(ConfigError, match="'cuda' is not on this machine; here: .*cpu"):
+            choose_device("cuda")
+        assert choose_device("auto").type in ("cpu", "mps")
+    assert resolve_precision("fp32", torch.device("cpu")) == "fp32"
+    with Device(torch.device("cpu"), "bf16").autocast():
+        assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.bfloat16
