@@ -1,0 +1,38 @@
+# A fresh machine needs git, python3 and make; uv and everything else is put into this folder.
+#   make demo    the whole pipeline on synthetic cells, offline, about two minutes
+#   make test    the tests
+#   make check   format, lint, types, layers, docstrings
+#   make bench   speed against the plain torchvision script
+
+UV := $$(python3 tools/get_uv.py)
+RUN := $(UV) run --frozen --no-sync
+CORES := $(shell python3 -c "import os; print(len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count())")
+
+.PHONY: demo test check bench sync format clean
+
+sync:
+	@UV=$(UV) && $$UV sync --frozen --quiet
+
+demo: sync
+	$(RUN) hemoscope demo
+
+# One torch thread a worker: two workers with two threads each would fight for the cores.
+test: sync
+	OMP_NUM_THREADS=1 $(RUN) pytest -q -n $(CORES) --dist worksteal $(ARGS)
+
+check: sync
+	$(RUN) ruff format --check .
+	$(RUN) ruff check .
+	$(RUN) pyright
+	$(RUN) lint-imports
+
+format: sync
+	$(RUN) ruff format .
+	$(RUN) ruff check --fix .
+
+bench:
+	@UV=$(UV) && $$UV sync --frozen --quiet --group bench
+	$(RUN) python benchmarks/train_cpu.py
+
+clean:
+	rm -rf .venv .uv demo runs report build dist
