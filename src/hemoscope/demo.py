@@ -20,8 +20,10 @@ from hemoscope.training.run import Progress
 
 __all__ = ["Demo", "run_demo"]
 
-ARCHS = ("resnet18", "googlenet", "mobilenet_v2")
-PER_CLASS, SIZE_PX, SEED = 120, 160, 0
+# Of the small architectures ResNet-18 learns most from scratch in half a minute: three of it, each
+# from its own seed, so that the report also shows a mean and a spread.
+ARCH, SEEDS = "resnet18", (0, 1, 2)
+PER_CLASS, SIZE_PX, CELLS_SEED = 160, 160, 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +65,12 @@ def run_demo(
     cells, runs_folder = out / "cells", out / "runs"
     if not cells.is_dir():
         report = (lambda done, n: progress("drawing cells", done, n)) if progress else None
-        write_dataset(cells, per_class=PER_CLASS, size_px=SIZE_PX, seed=SEED, progress=report)
+        write_dataset(cells, per_class=PER_CLASS, size_px=SIZE_PX, seed=CELLS_SEED, progress=report)
     prepared = prepare(cells, progress=progress)
     recipe = load_recipe("demo")
     command = f"hemoscope demo --out {out}"
     outcomes = run_sweep(
-        plan(ARCHS, [SEED]),
+        plan([ARCH], SEEDS),
         recipe,
         prepared,
         out=runs_folder,

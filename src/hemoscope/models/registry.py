@@ -47,15 +47,14 @@ class Architecture:
     aux: Literal["none", "off", "trained"] = "none"
     transform_input: bool = False
 
-    def sides_px(self, image_px: int | None = None) -> tuple[int, int]:
-        """Return the sides of input and canvas, in the architecture's own proportion.
+    def sides_px(self, image_px: int | None = None, canvas_px: int | None = None) -> tuple[int, int]:
+        """Return the sides of input and canvas; what is not given keeps the architecture's proportion.
 
         >>> get_arch("resnet18").sides_px(), get_arch("resnet18").sides_px(112)
         ((224, 256), (112, 128))
         """
-        if image_px is None:
-            return self.input_px, self.canvas_px
-        return image_px, round(image_px * self.canvas_px / self.input_px)
+        image_px = image_px or self.input_px
+        return image_px, canvas_px or round(image_px * self.canvas_px / self.input_px)
 
     @property
     def weights_url(self) -> str:

@@ -70,7 +70,7 @@ def predict_folder(
             f"{root} holds classes that {run.name} does not know: {', '.join(unknown)}; it knows {', '.join(run.classes)}"
         )
     recipe = Recipe.model_validate(run.card["recipe"])
-    image_px, canvas_px = get_arch(run.arch).sides_px(recipe.image_px)
+    image_px, canvas_px = get_arch(run.arch).sides_px(recipe.image_px, recipe.canvas_px)
     report = (lambda done, n: progress("building the canvas", done, n)) if progress else None
     canvas = open_canvas(manifest, canvas_px, progress=report)
     wanted = {r.path for r in read_split(split_file, manifest).side("test")} if split_file else None

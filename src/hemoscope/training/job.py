@@ -39,14 +39,14 @@ class Job:
     @property
     def sides_px(self) -> tuple[int, int]:
         """Sides of the network's input and of the canvas."""
-        return get_arch(self.arch).sides_px(self.recipe.image_px)
+        return get_arch(self.arch).sides_px(self.recipe.image_px, self.recipe.canvas_px)
 
     @property
     def digest(self) -> str:
         """SHA-256 over everything that decides the numbers."""
         content = {
             "arch": self.arch,
-            "recipe": self.recipe.model_dump(),
+            "recipe": self.recipe.identity,
             "split": self.split.digest,
             "classes": self.manifest.classes,
             "seed": self.seed,
