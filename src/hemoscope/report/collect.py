@@ -154,8 +154,9 @@ def collect(
 
 
 def _title(data: DataFacts, networks: Sequence[Network], ensemble: Ensemble | None) -> str:
-    together = " and their ensemble" if ensemble else ""
-    return f"{data.title}: {_plural(len(networks), 'network')}{together}"
+    runs = sum(len(network.entries) for network in networks)
+    what = _plural(runs, "run") if len(networks) == 1 else _plural(len(networks), "network")
+    return f"{data.title}: {what}{' and their ensemble' if ensemble else ''}"
 
 
 def _read_all(runs: Sequence[Run]) -> tuple[list[Entry], list[LeftOut]]:

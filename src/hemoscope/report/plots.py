@@ -135,9 +135,13 @@ def confusion_figure(confusion: IntArray, classes: Sequence[str]) -> Figure:
 
 
 def curve_limits(histories: Iterable[Sequence[EpochRow]]) -> CurveLimits:
-    """Return axes that hold every finite point of the histories."""
+    """Return axes that hold every finite point, but no loss above thrice the highest training loss.
+
+    An untrained network's first validation can read forty; it would press all else to the ground.
+    """
     rows = [row for history in histories for row in history]
-    losses = _finite(value for row in rows for value in (row.train_loss, row.val_loss))
+    trained = max(_finite(row.train_loss for row in rows), default=1.0)
+    losses = _finite(min(value, 3 * trained) for row in rows for value in (row.train_loss, row.val_loss))
     accuracies = _finite(value for row in rows for value in (row.train_accuracy, row.val_accuracy))
     lowest = min(accuracies, default=0.0)
     return CurveLimits(

@@ -40,7 +40,10 @@ class Recipe(BaseModel):
         default=None, ge=32, le=1024, description="None: the architecture's own input size"
     )
     canvas_px: int | None = Field(
-        default=None, ge=32, le=2048, description="side an image is resized to before the crop; larger looks closer"
+        default=None,
+        ge=32,
+        le=2048,
+        description="side an image is resized to before the crop; larger looks closer",
     )
     rotation_deg: float = Field(default=60.0, ge=0, le=180)
     hflip: bool = True

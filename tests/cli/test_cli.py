@@ -1,0 +1,233 @@
+"""The command line as users and scripts meet it: real processes, exit codes, clean JSON."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+CLASSES = ["basophil", "eosinophil", "erythroblast", "ig", "lymphocyte", "monocyte", "neutrophil", "platelet"]
+QUICK = ["--set", "weights=none", "--set", "epochs=2", "--set", "image_px=32", "--set", "lr=0.02"]
+
+
+def hemoscope(*words: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "hemoscope", *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, check=False, timeout=300)
+
+
+def answer(*words: object) -> dict:
+    """Run a verb with --json; standard output must be one JSON document and nothing else."""
+    result = hemoscope(*words, "--json")
+    assert result.returncode == 0, result.stderr
+    return json.loads(result.stdout)
+
+
+def has_score_keys(scores: dict, classes: list[str]) -> bool:
+    macro = {"precision", "sensitivity", "specificity"}
+    return (
+        {"n", "errors", "accuracy", "accuracy_ci", "macro", "classes"} <= set(scores)
+        and set(scores["macro"]) >= macro
+        and list(scores["classes"]) == classes
+        and all(macro | {"support"} <= set(c) for c in scores["classes"].values())
+    )
+
+
+VERBS = [
+    [],
+    ["demo"],
+    ["data"],
+    *(["data", noun] for noun in ("fetch", "check", "split", "synth")),
+    ["models"],
+    ["weights"],
+    *(["weights", noun] for noun in ("list", "fetch", "verify", "import")),
+    ["train"],
+    ["benchmark"],
+    ["evaluate"],
+    ["ensemble"],
+    ["report"],
+]
+
+
+@pytest.mark.parametrize("verb", VERBS, ids=" ".join)
+def test_every_verb_explains_itself_without_loading_torch(verb: list[str]):
+    probe = (
+        "import sys; sys.argv = ['hemoscope', *sys.argv[1:]]\n"
+        "from hemoscope.cli import main\n"
+        "try: main()\n"
+        "except SystemExit as end: code = end.code\n"
+        "heavy = {'torch', 'torchvision', 'matplotlib', 'pyarrow', 'cv2', 'scipy', 'numpy'} & set(sys.modules)\n"
+        "print('HEAVY', sorted(heavy), file=sys.stderr); sys.exit(code)"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", probe, *verb, "--help"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert result.returncode == 0, result.stderr
+    assert "Usage:" in result.stdout
+    assert "HEAVY []" in result.stderr
+
+
+def test_wrong_use_is_exit_2_and_a_failure_is_exit_1_without_a_traceback(tmp_path: Path):
+    assert hemoscope("train").returncode == 2
+    assert hemoscope("data", "split", tmp_path, "--out", "x", "--policy", "best").returncode == 2
+    for words, what in [
+        (("report", tmp_path), "expected finished runs"),
+        (("train", "resnet81", "--data", tmp_path), "did you mean resnet18"),
+        (("data", "fetch", "pcb"), "did you mean pbc"),
+        (("data", "split", tmp_path, "--out", tmp_path / "s.csv"), "class folders"),
+        (("train", "resnet18", "--data", tmp_path, "--set", "epoch=3"), "did you mean epochs"),
+    ]:
+        result = hemoscope(*words)
+        assert result.returncode == 1, words
+        assert what in result.stderr
+        assert "Traceback" not in result.stderr
+        assert result.stdout == ""
+
+
+def test_models_lists_27_rows():
+    rows = json.loads(hemoscope("models", "--json").stdout)
+    assert len(rows) == 27
+    assert set(rows[0]) >= {"arch", "params", "input_px", "canvas_px", "imagenet_top1_error", "weights"}
+    assert {row["weights"] for row in rows} == {"absent"}
+
+
+def test_from_synthetic_cells_to_the_report(tmp_path: Path):
+    cells, runs = tmp_path / "cells", tmp_path / "runs"
+    assert answer("data", "synth", cells, "--per-class", 9, "--size-px", 64)["images"] == 72
+    check = answer("data", "check", cells)
+    assert check["images"] == 72
+    assert check["classes"] == dict.fromkeys(CLASSES, 9)
+    split = answer("data", "split", cells, "--out", tmp_path / "split.csv", "--seed", 3)
+    assert split["counts"]["test"] == dict.fromkeys(CLASSES, 2)
+    header, *rows = (tmp_path / "split.csv").read_text().splitlines()
+    assert header == "path,class,subtype,hash,split"
+    assert len(rows) == 72
+
+    train = answer(
+        "train", "squeezenet1_1", "--data", cells, "--split", tmp_path / "split.csv", "--out", runs, *QUICK
+    )
+    assert has_score_keys(train, CLASSES)
+    assert train["n"] == 16
+    again = answer("evaluate", train["run"])
+    assert again["errors"] == train["errors"]
+    elsewhere = answer("evaluate", train["run"], "--data", cells)
+    assert elsewhere["n"] == 72
+
+    sweep = ("benchmark", "--data", cells, "--split", tmp_path / "split.csv", "--out", runs, *QUICK)
+    both = answer(*sweep, "--arch", "squeezenet1_1,resnet18", "--seeds", "0,1")
+    assert [(r["arch"], r["seed"], r["fresh"]) for r in both["runs"]] == [
+        ("squeezenet1_1", 0, False),
+        ("resnet18", 0, True),
+        ("squeezenet1_1", 1, True),
+        ("resnet18", 1, True),
+    ]
+    failing = hemoscope(*sweep, "--arch", "alexnet,resnet18", "--json")
+    assert failing.returncode == 1
+    assert [f["arch"] for f in json.loads(failing.stdout)["failed"]] == ["alexnet"]
+    assert "FAILED alexnet seed 0" in failing.stderr
+
+    ensemble = answer("ensemble", runs, "--vote", "soft")
+    assert has_score_keys(ensemble, CLASSES)
+    assert len(ensemble["members"]) == 4
+    refused = hemoscope("ensemble", runs, "--members", "paper")
+    assert refused.returncode == 1
+    assert "there is no run of wide_resnet50_2, vgg19, wide_resnet101_2, resnet34" in refused.stderr
+
+    report = Path(answer("report", runs, "--out", tmp_path / "report", "--data", cells)["report"])
+    text = report.read_text("utf-8")
+    assert "SqueezeNet 1.1" in text
+    assert "not real cells" in text
+
+
+def test_a_bloodmnist_file_is_taken_as_it_is_with_its_own_split(tmp_path: Path):
+    rng = np.random.default_rng(0)
+    arrays = {}
+    for side, n in {"train": 32, "val": 8, "test": 8}.items():
+        labels = np.arange(n) % 8
+        images = rng.integers(0, 60, (n, 28, 28, 3)) + (labels * 24)[:, None, None, None]
+        arrays[f"{side}_images"], arrays[f"{side}_labels"] = (
+            images.astype(np.uint8),
+            labels.reshape(n, 1).astype(np.uint8),
+        )
+    np.savez(tmp_path / "bloodmnist.npz", **arrays)
+    run = answer(
+        "train", "squeezenet1_1", "--data", tmp_path / "bloodmnist.npz", "--out", tmp_path / "runs", *QUICK
+    )
+    assert has_score_keys(run, CLASSES)
+    card = json.loads((Path(run["run"]) / "run.json").read_text())
+    assert card["split"]["policy"] == "given"
+    assert {side: sum(n.values()) for side, n in card["data"]["counts"].items()} == {
+        "train": 32,
+        "val": 8,
+        "test": 8,
+    }
+
+
+def test_a_bad_file_is_reported_by_check_and_stops_training_unless_skipped(discs: Path, tmp_path: Path):
+    import shutil
+
+    folder = tmp_path / "cells"
+    shutil.copytree(discs, folder)
+    (folder / "red" / "torn.jpg").write_bytes(b"\xff\xd8 no more")
+    (folder / "empty").mkdir()
+    result = hemoscope("data", "check", folder, "--json")
+    assert result.returncode == 1
+    errors = [p["path"] for p in json.loads(result.stdout)["problems"] if p["level"] == "error"]
+    assert errors == ["empty", "red/torn.jpg"]
+    refused = hemoscope("train", "squeezenet1_1", "--data", folder, "--out", tmp_path / "runs", *QUICK)
+    assert refused.returncode == 1
+    assert "red/torn.jpg" in refused.stderr
+    assert not (tmp_path / "runs").exists()
+    answer("train", "squeezenet1_1", "--data", folder, "--out", tmp_path / "runs", "--skip-bad", *QUICK)
+
+
+def test_a_split_is_not_replaced_by_another(discs: Path, tmp_path: Path):
+    out = tmp_path / "split.csv"
+    first = answer("data", "split", discs, "--out", out)
+    assert answer("data", "split", discs, "--out", out) == first
+    refused = hemoscope("data", "split", discs, "--out", out, "--seed", 1)
+    assert refused.returncode == 1
+    assert "holds another split" in refused.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sends SIGINT")
+def test_ctrl_c_says_how_to_go_on_and_the_same_command_does(discs: Path, tmp_path: Path):
+    words = [
+        "train",
+        "resnet18",
+        "--data",
+        str(discs),
+        "--out",
+        str(tmp_path),
+        *QUICK,
+        "--set",
+        "epochs=40",
+        "--json",
+    ]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "hemoscope", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + 120
+    while not list(tmp_path.glob("*/checkpoint.safetensors")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "The same command goes on from there" in errors
+    assert "Traceback" not in errors
+    (history,) = tmp_path.glob("*/history.csv")
+    before = history.read_text().splitlines()
+    assert 2 <= len(before) < 41
+    assert hemoscope(*words[:-1]).returncode == 0
+    after = history.read_text().splitlines()
+    assert len(after) == 41
+    assert after[: len(before)] == before

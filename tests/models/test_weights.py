@@ -1,0 +1,192 @@
+"""Weights: taken in verified, refused when damaged, never replaced by something else in silence."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import http.server
+import json
+import lzma
+import pickle
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torchvision.models import get_model
+
+from hemoscope.errors import UnknownNameError, WeightsError
+from hemoscope.models import weights as module
+from hemoscope.models.registry import get_arch
+from hemoscope.models.weights import fetch, find, import_weights, load_imagenet, status, store_dir, verify
+
+
+@pytest.fixture(autouse=True)
+def own_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HEMOSCOPE_WEIGHTS", str(tmp_path / "store"))
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+
+
+@pytest.fixture(scope="module")
+def state() -> dict[str, torch.Tensor]:
+    return dict(get_model("squeezenet1_1", weights=None).state_dict())
+
+
+def test_an_imported_file_is_found_verified_and_loaded(state: dict[str, torch.Tensor], tmp_path: Path):
+    assert status("squeezenet1_1") == "absent"
+    save_file(state, tmp_path / "squeezenet1_1.safetensors")
+    (imported,) = import_weights([tmp_path / "squeezenet1_1.safetensors"])
+    assert imported.path.parent == store_dir()
+    assert status("squeezenet1_1") == "imported"
+    loaded, weights, digest = load_imagenet("squeezenet1_1")
+    assert all(torch.equal(loaded[name], state[name]) for name in state)
+    assert digest == weights.sha256 == hashlib.sha256(imported.path.read_bytes()).hexdigest()
+
+
+def test_a_folder_with_a_listing_is_imported_with_its_origin(state: dict[str, torch.Tensor], tmp_path: Path):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    save_file(state, folder / "squeezenet1_1.safetensors")
+    raw = (folder / "squeezenet1_1.safetensors").read_bytes()
+    (folder / "squeezenet1_1.safetensors").unlink()
+    (folder / "squeezenet1_1.safetensors.xz").write_bytes(lzma.compress(raw, preset=0))
+    (folder / "README.md").write_text("not weights")
+    row = {
+        "arch": "squeezenet1_1",
+        "file": "squeezenet1_1.safetensors",
+        "origin": "somewhere",
+        "note": "near",
+    }
+    (folder / "weights.json").write_text(json.dumps([row | {"sha256": hashlib.sha256(raw).hexdigest()}]))
+    (weights,) = import_weights([folder])
+    assert (weights.origin, weights.note) == ("somewhere", "near")
+    assert find("squeezenet1_1") == weights
+    (folder / "weights.json").write_text(json.dumps([row | {"sha256": "0" * 64}]))
+    with pytest.raises(WeightsError, match=r"(?s)1 of 1 files.*expected SHA-256 0000"):
+        import_weights([folder])
+
+
+def test_every_problem_is_told_and_what_is_sound_is_imported(state: dict[str, torch.Tensor], tmp_path: Path):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    save_file(state, folder / "squeezenet1_1.safetensors")
+    save_file(state, folder / "squeezenet1_0.safetensors")  # another network's tensors
+    (folder / "resnet18.safetensors").write_bytes(b"torn")
+    torch.save(state, folder / "vgg11-00000000.pth")  # the name promises another digest
+    with pytest.raises(WeightsError) as caught:
+        import_weights([folder])
+    text = str(caught.value)
+    assert "3 of 4 files" in text
+    assert "resnet18.safetensors: " in text
+    assert "squeezenet1_0.safetensors: ImageNet weights of squeezenet1_0: tensors do not fit" in text
+    assert "vgg11-00000000.pth: expected SHA-256 00000000" in text
+    assert status("squeezenet1_1") == "imported"
+    assert status("vgg11") == status("resnet18") == "absent"
+
+
+class Harm:
+    """Would write a file if it were unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, tuple[object, ...]]:
+        return (Path.write_text, (self.path, "harm"))
+
+
+def test_a_pickle_with_code_in_it_is_refused_and_not_run(tmp_path: Path):
+    (tmp_path / "resnet18.pth").write_bytes(pickle.dumps({"fc.weight": Harm(tmp_path / "harm")}))
+    with pytest.raises(WeightsError, match="resnet18.pth"):
+        import_weights([tmp_path / "resnet18.pth"])
+    assert not (tmp_path / "harm").exists()
+
+
+def test_a_damaged_store_is_noticed_before_training(state: dict[str, torch.Tensor], tmp_path: Path):
+    save_file(state, tmp_path / "squeezenet1_1.safetensors")
+    (imported,) = import_weights([tmp_path / "squeezenet1_1.safetensors"])
+    raw = bytearray(imported.path.read_bytes())
+    raw[-1] ^= 1
+    imported.path.write_bytes(raw)
+    with pytest.raises(
+        WeightsError, match=r"is damaged: expected SHA-256 .* got .*weights fetch squeezenet1_1"
+    ):
+        load_imagenet("squeezenet1_1")
+
+
+@pytest.mark.parametrize(
+    ("name", "match"), [("nothing.pth", "does not exist"), ("weights.bin", "no known architecture")]
+)
+def test_what_names_no_architecture_is_refused(name: str, match: str, tmp_path: Path):
+    if name.endswith(".bin"):
+        (tmp_path / name).write_bytes(b"")
+    with pytest.raises(WeightsError, match=match):
+        import_weights([tmp_path / name])
+
+
+def test_an_empty_folder_is_refused(tmp_path: Path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(WeightsError, match="expected checkpoints named after an architecture.*found none"):
+        import_weights([tmp_path / "empty"])
+
+
+def test_densenet_names_from_before_torch_0_4_are_understood():
+    old = "features.denseblock1.denselayer1.norm.1.weight"
+    assert module._modern_name(old) == "features.denseblock1.denselayer1.norm1.weight"
+    assert module._modern_name("features.norm5.weight") == "features.norm5.weight"
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[str]:
+    """A real server over the folder `mirror`."""
+    (tmp_path / "mirror").mkdir()
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_: object) -> None: ...
+
+    handler = functools.partial(Quiet, directory=tmp_path / "mirror")
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as httpd:
+        thread = threading.Thread(target=httpd.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{httpd.server_port}"
+        httpd.shutdown()
+        thread.join()
+
+
+def test_fetched_weights_are_verified(
+    state: dict[str, torch.Tensor], server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    with pytest.raises(WeightsError, match=r"could not fetch.*404.*weights import"):
+        fetch("squeezenet1_1", mirror=server)
+    row = get_arch("squeezenet1_1")
+    torch.save(state, tmp_path / "mirror" / row.weights_file)
+    with pytest.raises(WeightsError, match="invalid hash value"):
+        fetch("squeezenet1_1", mirror=server)
+    assert status("squeezenet1_1") == "absent"
+    # No file of ours can have torchvision's digest, so the registry row is given that of ours.
+    digest = hashlib.sha256((tmp_path / "mirror" / row.weights_file).read_bytes()).hexdigest()
+    named = replace(row, weights_file=f"squeezenet1_1-{digest[:8]}.pth")
+    (tmp_path / "mirror" / row.weights_file).rename(tmp_path / "mirror" / named.weights_file)
+    monkeypatch.setattr(module, "get_arch", lambda _: named)
+    weights = fetch("squeezenet1_1", mirror=server)
+    assert weights.state == "cached"
+    assert verify(weights) == digest
+    loaded, _, _ = load_imagenet("squeezenet1_1")
+    assert all(torch.equal(loaded[name], state[name]) for name in state)
+
+
+def test_an_unknown_architecture_is_refused():
+    with pytest.raises(UnknownNameError, match="did you mean resnet18"):
+        fetch("resnet81")
+
+
+@pytest.mark.real
+def test_the_shared_weights_import(real_cells: Path):
+    folder = real_cells.parents[1] / "weights"
+    if not folder.is_dir():
+        pytest.skip(f"no shared weights at {folder}")
+    assert {w.arch for w in import_weights([folder / "squeezenet1_1.safetensors.xz"])} == {"squeezenet1_1"}
+    state, _, _ = load_imagenet("squeezenet1_1")
+    assert state["classifier.1.weight"].shape == (1000, 512, 1, 1)

@@ -1,0 +1,129 @@
+"""The run folder: nothing half-written, odd names survive, damage is told."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hemoscope.errors import RunError
+from hemoscope.records import Predictions
+from hemoscope.runs import (
+    EpochRow,
+    Run,
+    atomic_path,
+    find_runs,
+    format_history,
+    lock_folder,
+    write_json,
+    write_predictions,
+    write_text,
+)
+
+ODD = "ig/caf\udce9 \u00e9,\n'.jpg"
+
+
+def predictions(n: int = 5) -> Predictions:
+    rng = np.random.default_rng(0)
+    probs = rng.dirichlet(np.ones(3), n).astype(np.float32).astype(np.float64)
+    paths = (*(f"a/{i}.jpg" for i in range(n - 1)), ODD)
+    return Predictions(("a", "b<c>", "ig"), paths, rng.integers(0, 3, n), probs, probs.argmax(axis=1))
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    folder = tmp_path / "runs" / "one"
+    write_json(
+        folder / "run.json",
+        {"arch": "vgg11", "seed": 1, "data": {"classes": ["a", "b<c>", "ig"], "root": ODD}},
+    )
+    write_predictions(folder / "predictions.parquet", {"val": predictions(3), "test": predictions()})
+    write_text(folder / "DONE", "x")
+    return Run.open(folder)
+
+
+def test_predictions_come_back_exactly_and_ordered_by_path(run: Run):
+    want = predictions()
+    order = sorted(range(5), key=want.paths.__getitem__)
+    got = run.predictions("test")
+    assert got.paths == tuple(want.paths[i] for i in order)
+    assert ODD in got.paths
+    np.testing.assert_array_equal(got.probs, want.probs[order])
+    np.testing.assert_array_equal(got.target, want.target[order])
+    assert len(run.predictions("val")) == 3
+
+
+def test_a_name_of_any_bytes_survives_in_the_card(run: Run):
+    assert Run.open(run.path).card["data"]["root"] == ODD
+
+
+def test_history_comes_back(run: Run):
+    rows = [EpochRow(i, 0.001, 0.5 / i, 0.9, 0.25, 0.95, 70.0) for i in (1, 2)]
+    write_text(run.path / "history.csv", format_history(rows))
+    assert Run.open(run.path).history == tuple(rows)
+
+
+def test_only_finished_runs_are_found(run: Run, tmp_path: Path):
+    other = tmp_path / "runs" / "two"
+    write_json(other / "run.json", {"arch": "vgg11"})
+    assert [r.name for r in find_runs(tmp_path / "runs")] == ["one"]
+    assert [r.name for r in find_runs(tmp_path / "runs", done_only=False)] == ["one", "two"]
+    assert [r.name for r in find_runs(run.path)] == ["one"]
+    with pytest.raises(RunError, match="found none"):
+        find_runs(tmp_path)
+
+
+def test_damage_is_told(run: Run, tmp_path: Path):
+    (run.path / "predictions.parquet").write_bytes(b"PAR1 no more")
+    with pytest.raises(RunError, match="predictions.parquet cannot be read"):
+        run.predictions("test")
+    (run.path / "run.json").write_text("{")
+    with pytest.raises(RunError, match="run.json is damaged"):
+        Run.open(run.path)
+    with pytest.raises(RunError, match="expected a run folder"):
+        Run.open(tmp_path)
+
+
+def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path):
+    target = tmp_path / "file.txt"
+    write_text(target, "old")
+
+    def fail() -> None:
+        with atomic_path(target) as part:
+            part.write_text("half")
+            raise OSError("the disk is full")
+
+    with pytest.raises(OSError, match="full"):
+        fail()
+    assert target.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_json_has_no_nan(tmp_path: Path):
+    write_json(
+        tmp_path / "a.json", {"x": float("nan"), "y": [np.float64(1.5), np.int64(2)], "z": np.arange(2)}
+    )
+    assert json.loads((tmp_path / "a.json").read_text()) == {"x": None, "y": [1.5, 2], "z": [0, 1]}
+
+
+def _hold(folder: Path, ready: object, leave: object) -> None:
+    with lock_folder(folder):
+        ready.set()  # type: ignore[attr-defined]
+        leave.wait()  # type: ignore[attr-defined]
+
+
+def test_a_lock_keeps_others_out_and_dies_with_its_process(tmp_path: Path):
+    context = multiprocessing.get_context("spawn")
+    ready, leave = context.Event(), context.Event()
+    process = context.Process(target=_hold, args=(tmp_path, ready, leave))
+    process.start()
+    assert ready.wait(30)
+    with pytest.raises(RunError, match="in use by another process"), lock_folder(tmp_path):
+        pass
+    process.kill()
+    process.join()
+    with lock_folder(tmp_path):
+        pass
