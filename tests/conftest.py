@@ -71,9 +71,8 @@ def discs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep the user's caches and weights out of the tests, and the tests out of them."""
     monkeypatch.setenv("HEMOSCOPE_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
     monkeypatch.setenv("HEMOSCOPE_WEIGHTS", str(tmp_path_factory.getbasetemp() / "no-weights"))
     monkeypatch.setenv("TORCH_HOME", str(tmp_path_factory.getbasetemp() / "no-hub"))
-    return

@@ -6,6 +6,8 @@ import sys
 
 __all__ = ["main"]
 
+INTERRUPTED = 130
+
 
 def main() -> None:
     """Run the command line: exit 0 done, 1 problems or failure, 2 wrong use, 130 interrupted."""
@@ -17,7 +19,9 @@ def main() -> None:
     except HemoscopeError as error:
         print(f"hemoscope: {error}", file=sys.stderr)  # noqa: T201
         raise SystemExit(1) from None
-    except KeyboardInterrupt:
+    except (SystemExit, KeyboardInterrupt) as end:  # typer turns Ctrl-C into an exit with 130
+        if isinstance(end, SystemExit) and end.code != INTERRUPTED:
+            raise
         note = "interrupted; what was finished is kept. The same command goes on from there."
         print(f"\nhemoscope: {note}", file=sys.stderr)  # noqa: T201
-        raise SystemExit(130) from None
+        raise SystemExit(INTERRUPTED) from None
