@@ -73,8 +73,10 @@ def report(rows: list[dict], memory: list[dict], machine: dict, options: argpars
     lines = [
         "# Training on the CPU",
         "",
-        f"{machine['cores']} cores, torch {machine['torch']}, {machine['date']}; medians of {options.repeats} interleaved "
-        f"repeats of {options.batches} batches of 32 at 224 px. `python benchmarks/train_cpu.py`",
+        (
+            f"{machine['cores']} cores, torch {machine['torch']}, {machine['date']}; medians of {options.repeats} interleaved "
+            f"repeats of {options.batches} batches of 32 at 224 px. `python benchmarks/train_cpu.py`"
+        ),
         "",
         "| network | hemoscope, images/s | plain torchvision, images/s | ratio (all repeats) | data plane, share of a step |",
         "|---|---:|---:|---:|---:|",
