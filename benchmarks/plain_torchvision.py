@@ -41,9 +41,7 @@ def main() -> None:
             transforms.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
         ]
     )
-    data = datasets.ImageFolder(
-        root, transform, is_valid_file=lambda p: not os.path.basename(p).startswith(".")
-    )
+    data = datasets.ImageFolder(root, transform, is_valid_file=lambda path: "/." not in path)
     many = torch.utils.data.ConcatDataset([data] * (1 + (n_batches + 3) * 32 // len(data)))
     loader = DataLoader(many, batch_size=32, shuffle=True, num_workers=len(os.sched_getaffinity(0)))
     model = models.get_model(arch, weights=None)
