@@ -38,8 +38,9 @@ def fetch(
 ) -> None:
     """Download a data set: resumable, verified, unpacked safely."""
     from hemoscope.data.fetch import fetch as fetch_data
+    from hemoscope.data.progress import byte_progress
 
-    with progress() as report:
+    with byte_progress() as report:
         place = fetch_data(name, to, progress=report)
     if as_json:
         print_json({"name": name, "path": place})
