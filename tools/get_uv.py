@@ -43,7 +43,9 @@ def from_pypi() -> None:
         "Darwin": ("macosx", "arm64" if machine == "aarch64" else machine),
         "Windows": ("win", "amd64" if machine == "x86_64" else "arm64"),
     }[platform.system()]
-    wheel = next(f for f in files if f["filename"].endswith(".whl") and all(m in f["filename"] for m in marks))
+    wheel = next(
+        f for f in files if f["filename"].endswith(".whl") and all(m in f["filename"] for m in marks)
+    )
     with urllib.request.urlopen(urllib.parse.urljoin(INDEX, wheel["url"])) as answer:
         data = answer.read()
     if hashlib.sha256(data).hexdigest() != wheel["digests"]["sha256"]:
