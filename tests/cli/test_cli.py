@@ -217,7 +217,7 @@ def test_ctrl_c_says_how_to_go_on_and_the_same_command_does(discs: Path, tmp_pat
         [sys.executable, "-m", "hemoscope", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     deadline = time.monotonic() + 120
-    while not list(tmp_path.glob("*/checkpoint.safetensors")) and time.monotonic() < deadline:
+    while not list(tmp_path.glob("*/history.csv")) and time.monotonic() < deadline:
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)

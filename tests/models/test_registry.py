@@ -33,8 +33,9 @@ def test_weights_are_imagenet1k_v1_of_torchvision(row: Architecture):
     assert transforms.crop_size == [row.input_px]
     assert transforms.resize_size == [row.canvas_px]
     error = next(r for r in TABLE_4 if r.arch == row.name).top1_error
-    # Table 4 quotes the documentation of its day; later re-measurements moved rows by up to 0.3 points.
-    assert abs(100 - weights.meta["_metrics"]["ImageNet-1K"]["acc@1"] - error) < 0.35
+    # Table 4 quotes the documentation of its day; torchvision's later measurements differ by up to
+    # 0.51 points (DenseNet-161), most by less than 0.1.
+    assert abs(100 - weights.meta["_metrics"]["ImageNet-1K"]["acc@1"] - error) < 0.55
 
 
 def test_a_wrong_name_is_refused_with_close_matches():

@@ -37,7 +37,8 @@ def learn(
 
 
 def test_it_learns_and_the_run_folder_says_everything(prepared: Prepared, trained: Path):
-    run = learn(prepared, trained)
+    recipe = QUICK.model_copy(update={"epochs": 16, "lr_step": 10})
+    run = learn(prepared, trained, recipe=recipe)
     assert run.done
     test = run.predictions("test")
     assert test.paths == tuple(sorted(row.path for row in prepared.split.side("test")))
@@ -51,7 +52,8 @@ def test_it_learns_and_the_run_folder_says_everything(prepared: Prepared, traine
     assert card["machine"]["device"] == "cpu"
     assert card["timings"]["images_per_s"] > 0
     assert card["versions"]["torch"] == torch.__version__.partition("+")[0] or card["versions"]["torch"]
-    assert [row.epoch for row in run.history] == [1, 2, 3, 4, 5, 6]
+    assert [row.epoch for row in run.history] == list(range(1, 17))
+    assert [row.lr for row in run.history] == [0.02] * 10 + [0.002] * 6
     assert run.history[-1].train_loss < run.history[0].train_loss
     names = sorted(p.name for p in run.path.iterdir() if p.name != ".lock")
     assert names == ["DONE", "history.csv", "model.safetensors", "predictions.parquet", "run.json"]
@@ -111,25 +113,24 @@ def test_every_option_trains_and_makes_another_run(
     base = learn(prepared, tmp_path, recipe=plain)
     other = learn(prepared, tmp_path, recipe=Recipe.model_validate(plain.model_dump() | change))
     assert base.path != other.path
-    if "head" not in change:  # ResNet has one layer anyway
-        assert not np.array_equal(
-            base.predictions("test").probs, other.predictions("test").probs
-        ) or change == {"select_epoch": "best_val"}
+    losses = [[(row.train_loss, row.val_loss) for row in run.history] for run in (base, other)]
+    # ResNet has one layer anyway, and another choice of epoch trains just the same.
+    assert (losses[0] == losses[1]) == ("head" in change or "select_epoch" in change)
 
 
 def test_best_val_keeps_the_weights_of_the_best_validation_epoch(prepared: Prepared, tmp_path: Path):
-    # A rate that jumps up ruins the last epochs, so the best is an early one.
-    recipe = QUICK.model_copy(update={"epochs": 5, "lr": 0.02, "select_epoch": "best_val"})
+    recipe = QUICK.model_copy(update={"select_epoch": "best_val"})
     run = learn(prepared, tmp_path, recipe=recipe)
     best = max(row.val_accuracy for row in run.history)
     assert run.card["metrics"]["val"]["accuracy"] == pytest.approx(best)
 
 
 def test_inception_learns_with_its_auxiliary_head(prepared: Prepared, tmp_path: Path):
-    recipe = QUICK.model_copy(update={"epochs": 1, "image_px": 80})
+    # Its auxiliary head pools 5 x 5 and needs the full 299 px.
+    recipe = QUICK.model_copy(update={"epochs": 1, "image_px": None, "batch_size": 23})
     with_aux = learn(prepared, tmp_path, "inception_v3", recipe)
     without = learn(prepared, tmp_path, "inception_v3", recipe.model_copy(update={"aux_weight": 0.0}))
-    assert not np.array_equal(with_aux.predictions("test").probs, without.predictions("test").probs)
+    assert with_aux.history[0].train_loss != without.history[0].train_loss
 
 
 def test_a_last_batch_of_one_image_does_not_stop_batch_normalisation(prepared: Prepared, tmp_path: Path):
