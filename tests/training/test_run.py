@@ -106,10 +106,11 @@ def test_a_damaged_model_is_refused(prepared: Prepared, tmp_path: Path):
     ],
     ids="-".join,
 )
-def test_every_option_trains_and_makes_another_run(
-    prepared: Prepared, tmp_path: Path, change: dict[str, str]
-):
-    plain = QUICK.model_copy(update={"epochs": 2})
+def test_every_option_trains_and_makes_another_run(image_folder, tmp_path: Path, change: dict[str, str]):
+    prepared = prepare(
+        image_folder({"many": 24, "few": 8}, size_px=40)
+    )  # weights matter where classes differ
+    plain = QUICK.model_copy(update={"epochs": 2, "lr": 0.001})
     base = learn(prepared, tmp_path, recipe=plain)
     other = learn(prepared, tmp_path, recipe=Recipe.model_validate(plain.model_dump() | change))
     assert base.path != other.path
