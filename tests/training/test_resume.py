@@ -40,6 +40,11 @@ def _contents(run: Run) -> dict[str, object]:
     }
 
 
+def _epochs(root: Path, seed: int) -> int:
+    cards = list((root / "killed").glob(f"*-s{seed}-*/run.json"))
+    return len(Run.open(cards[0].parent).history) if cards else 0
+
+
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
 def test_killed_a_few_dozen_times_at_random_moments_it_ends_bit_identical(prepared: Prepared, tmp_path: Path):
     context = multiprocessing.get_context("forkserver")
@@ -53,14 +58,17 @@ def test_killed_a_few_dozen_times_at_random_moments_it_ends_bit_identical(prepar
         undisturbed.join()
         assert undisturbed.exitcode == 0
         whole_s = time.perf_counter() - began
-        for _ in range(KILLS):
+        for kill in range(KILLS):
             process = context.Process(target=_work, args=(prepared, tmp_path / "killed", seed))
             process.start()
-            process.join(timeout=float(rng.uniform(0.1, 0.9) * whole_s))
+            if kill % 2:  # soon after one more epoch, wherever that is; else at any time at all
+                before = _epochs(tmp_path, seed)
+                while process.is_alive() and _epochs(tmp_path, seed) == before:
+                    time.sleep(0.005)
+            process.join(timeout=float(rng.uniform(0.0, 0.05 if kill % 2 else 0.3) * whole_s))
             process.kill()  # SIGKILL, whatever it is doing
             process.join()
-            for card in (tmp_path / "killed").glob(f"*-s{seed}-*/run.json"):
-                in_epochs.add(len(Run.open(card.parent).history))
+            in_epochs.add(_epochs(tmp_path, seed))
         last = context.Process(target=_work, args=(prepared, tmp_path / "killed", seed))
         last.start()
         last.join()
