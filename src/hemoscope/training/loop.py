@@ -80,7 +80,8 @@ def fit(
         watcher: Hears of steps and epochs.
 
     Raises:
-        TrainingError: If the loss is not finite or diverges; names epoch and step.
+        TrainingError: If the loss is not finite or diverges (names epoch and step), or if the network
+            died: it answers every image alike.
     """
     watcher = watcher or Watcher()
     recipe = job.recipe
@@ -118,6 +119,7 @@ def fit(
         start = time.perf_counter()
         val = _predict(model, batches, sides["val"], job=job, device=device)
         clock.add("val_s", start)
+        _check_alive(val, job, epoch)
         val_loss, val_accuracy = _loss_and_accuracy(val)
         row = EpochRow(epoch, recipe.lr_at(epoch), loss, accuracy, val_loss, val_accuracy, n / epoch_s)
         if recipe.select_epoch == "best_val" and val_accuracy > max(
@@ -262,6 +264,15 @@ def _check_losses(losses: Tensor, job: Job, epoch: int) -> None:
         raise TrainingError(
             f"{job.name} diverged in epoch {epoch}, step {step + 1}: the loss is {values[step]:.4g}, expected less "
             f"than {limit:.0f}; try a lower rate (--set lr={job.recipe.lr / 10:g}) or --set precision=fp32"
+        )
+
+
+def _check_alive(val: Predictions, job: Job, epoch: int) -> None:
+    # A ReLU after the classifier (SqueezeNet's) or a last layer without input passes no gradient back.
+    if len(val) > 1 and np.ptp(val.probs, axis=0).max() == 0:
+        raise TrainingError(
+            f"{job.name} died in epoch {epoch}: it gives all {len(val):,} validation images the same probabilities "
+            f"and cannot learn any more; try a lower rate (--set lr={job.recipe.lr / 10:g}) or another seed"
         )
 
 
