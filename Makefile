@@ -2,7 +2,7 @@
 #   make demo    the whole pipeline on synthetic cells, offline, about two minutes
 #   make test    the tests
 #   make check   format, lint, types, layers, docstrings
-#   make bench   speed against the plain torchvision script
+#   make bench   speed against three peers; an hour or two on 2 cores
 
 UV := $$(python3 tools/get_uv.py)
 RUN := $(UV) run --frozen --no-sync
@@ -32,7 +32,10 @@ format: sync
 
 bench:
 	@UV=$(UV) && $$UV sync --frozen --quiet --group bench
-	$(RUN) python benchmarks/train_cpu.py
+	$(RUN) python benchmarks/startup.py
+	$(RUN) python benchmarks/train.py
+	$(RUN) python benchmarks/predict.py
+	$(RUN) python benchmarks/size.py
 
 clean:
 	rm -rf .venv .uv demo runs report build dist

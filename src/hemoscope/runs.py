@@ -141,11 +141,15 @@ class Run:
         )
 
     def predictions(self, side: Literal["val", "test"]) -> Predictions:
-        """Read the predictions of one side, ordered by path.
+        """Return the predictions of one side, ordered by path.
 
         Raises:
             RunError: If they are missing or do not fit the run's classes.
         """
+        return self._sides[side]
+
+    @cached_property
+    def _sides(self) -> dict[str, Predictions]:
         import pyarrow.parquet as pq
 
         path = self.path / PREDICTIONS
@@ -158,17 +162,16 @@ class Run:
             raise RunError(
                 f"{path} cannot be read: {error}; expected the file that training writes"
             ) from error
-        keep = np.array([value == side for value in table["split"].to_pylist()], dtype=bool)
-        paths = np.array([_from_text(path) for path in table["path"].to_pylist()], dtype=object)[keep]
-        order = np.argsort(paths, kind="stable")
-        probs = np.stack([table[name].to_numpy() for name in columns], axis=1)[keep]
-        return Predictions(
-            classes=self.classes,
-            paths=tuple(paths[order]),
-            target=table["target"].to_numpy()[keep][order].astype(np.int64),
-            probs=probs[order].astype(np.float64),
-            pred=table["pred"].to_numpy()[keep][order].astype(np.int64),
-        )
+        names = np.array([_from_text(path) for path in table["path"].to_pylist()], dtype=object)
+        split = np.array(table["split"].to_pylist(), dtype=object)
+        probs = np.stack([table[name].to_numpy() for name in columns], axis=1).astype(np.float64)
+        target, pred = (table[name].to_numpy().astype(np.int64) for name in ("target", "pred"))
+        sides: dict[str, Predictions] = {}
+        for side in ("val", "test"):
+            rows = np.flatnonzero(split == side)
+            rows = rows[np.argsort(names[rows], kind="stable")]
+            sides[side] = Predictions(self.classes, tuple(names[rows]), target[rows], probs[rows], pred[rows])
+        return sides
 
 
 def find_runs(root: Path, *, done_only: bool = True) -> list[Run]:
@@ -289,6 +292,8 @@ def _to_text(path: str) -> str:
 
 
 def _from_text(text: str) -> str:
+    if "\\udc" not in text:
+        return text
     return re.sub(r"\\udc([89a-f][0-9a-f])", lambda match: chr(0xDC00 + int(match[1], 16)), text)
 
 

@@ -12,9 +12,10 @@ import torch
 from hemoscope.data.split_file import write_split
 from hemoscope.errors import ConfigError, DataError, RunError, TrainingError, WeightsError
 from hemoscope.evaluation.summary import score
+from hemoscope.inference.evaluate import predict_folder
+from hemoscope.inference.network import load_network
 from hemoscope.runs import Run, find_runs, lock_folder
 from hemoscope.training.device import Device, choose_device, resolve_precision
-from hemoscope.training.evaluate import load_network, predict_folder
 from hemoscope.training.job import Job
 from hemoscope.training.loop import Watcher
 from hemoscope.training.recipe import Recipe
@@ -213,3 +214,13 @@ def test_devices_and_precisions_are_what_the_machine_has():
     assert resolve_precision("fp32", torch.device("cpu")) == "fp32"
     with Device(torch.device("cpu"), "bf16").autocast():
         assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.bfloat16
+
+
+def test_a_network_that_died_is_told_and_not_trained_on(prepared: Prepared, tmp_path: Path):
+    # SqueezeNet ends in a ReLU: a rate that drives every logit below zero leaves no gradient at all.
+    recipe = QUICK.model_copy(update={"lr": 0.3, "epochs": 4})
+    with pytest.raises(TrainingError, match=r"died in epoch \d: it gives all 18 validation images the same"):
+        learn(prepared, tmp_path, "squeezenet1_1", recipe)
+    (folder,) = tmp_path.glob("squeezenet1_1-*")
+    assert Run.open(folder).card["status"] == "failed"
+    assert not (folder / "predictions.parquet").exists()

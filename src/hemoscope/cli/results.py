@@ -55,7 +55,7 @@ def evaluate(
             raise typer.BadParameter("--split needs --data", param_hint="--split")
         predictions = finished.predictions("test")
     else:
-        from hemoscope.training.evaluate import predict_folder
+        from hemoscope.inference.evaluate import predict_folder
 
         with progress() as tell:
             predictions = predict_folder(finished, data, split_file=split, device_name=device, progress=tell)

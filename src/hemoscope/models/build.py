@@ -16,7 +16,7 @@ from torchvision.models import get_model
 from hemoscope.errors import WeightsError
 from hemoscope.models.registry import Architecture, get_arch
 
-__all__ = ["Head", "build", "imagenet_network", "load_state", "without_inplace"]
+__all__ = ["Head", "build", "imagenet_network", "load_state", "skeleton", "without_inplace"]
 
 Head = Literal["replace_last", "single_layer"]
 IMAGENET_CLASSES = 1000
@@ -63,12 +63,18 @@ def load_state(
     Raises:
         WeightsError: If names or shapes differ.
     """
+    model = skeleton(arch, n_classes, head=head)
+    _assign(model, state, what=f"saved {arch} with {n_classes} classes")
+    return model.to(memory_format=torch.channels_last)
+
+
+def skeleton(arch: str, n_classes: int, *, head: Head = "replace_last") -> nn.Module:
+    """Return a network without weights: its tensors have shapes and no memory."""
     row = get_arch(arch)
     with torch.device("meta"):
         model = _construct(row, init_weights=False)
         _replace_heads(model, row, n_classes, head)
-    _assign(model, state, what=f"saved {arch} with {n_classes} classes")
-    return model.to(memory_format=torch.channels_last)
+    return model
 
 
 def imagenet_network(row: Architecture, state: Mapping[str, Tensor]) -> nn.Module:

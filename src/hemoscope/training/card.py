@@ -14,6 +14,7 @@ from pathlib import Path
 from platform import python_version
 from typing import Any
 
+import torch
 from torch import nn
 
 from hemoscope.evaluation.summary import score
@@ -22,6 +23,7 @@ from hemoscope.records import Predictions, Problem
 from hemoscope.runs import CARD, write_json
 from hemoscope.training.device import Device, describe_machine
 from hemoscope.training.job import Job
+from hemoscope.training.utilisation import forward_flops, matmul_flops_per_s
 
 __all__ = ["RunCard"]
 
@@ -91,6 +93,7 @@ class RunCard:
         seconds: Mapping[str, float],
         train_s: float,
         images: int,
+        device: Device,
     ) -> None:
         """Write the card of a finished run.
 
@@ -100,6 +103,7 @@ class RunCard:
             seconds: Of this process, by part.
             train_s: Of training epochs, over all processes that worked on the run.
             images: Training images seen, over all epochs.
+            device: Where it was trained.
         """
         elapsed = (datetime.now(UTC) - datetime.fromisoformat(self._card["started_at"])).total_seconds()
         self._card |= {
@@ -112,7 +116,9 @@ class RunCard:
                 **{name: round(value, 2) for name, value in seconds.items()},
                 "resumed": self._resumed,
             },
+            "utilisation": self._utilisation(images / train_s, device),
             "peak_memory_mib": _peak_memory_mib(),
+            "peak_device_memory_mib": _peak_device_memory_mib(device),
             "finished_at": _now(),
         }
         write_json(self._path, self._card)
@@ -121,6 +127,19 @@ class RunCard:
         """Write the card of a run that could not go on."""
         self._card |= {"status": "failed", "reason": reason}
         write_json(self._path, self._card)
+
+    def _utilisation(self, images_per_s: float, device: Device) -> dict[str, float]:
+        card = self._card
+        forward = forward_flops(
+            card["arch"], len(card["data"]["classes"]), card["image_px"], head=card["recipe"]["head"]
+        )
+        reached, peak = 3 * forward * images_per_s, matmul_flops_per_s(device)
+        return {
+            "model_flops_per_image": 3 * forward,
+            "model_flops_per_s": round(reached),
+            "matmul_flops_per_s": round(peak),
+            "share": round(reached / peak, 4),
+        }
 
     def _earlier(self, key: str) -> Any:
         try:
@@ -141,6 +160,12 @@ def _version(package: str) -> str:
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _peak_device_memory_mib(device: Device) -> int | None:
+    if device.torch_device.type != "cuda":
+        return None
+    return torch.cuda.max_memory_allocated(device.torch_device) // 2**20
 
 
 def _peak_memory_mib() -> int | None:

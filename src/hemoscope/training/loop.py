@@ -7,7 +7,7 @@ was killed and started again ends with the numbers of a run that never was.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +33,7 @@ from hemoscope.runs import (
 from hemoscope.training.card import RunCard
 from hemoscope.training.checkpoint import FILE, load_checkpoint, save_checkpoint, save_model
 from hemoscope.training.device import Device
+from hemoscope.training.epochs import Clock, DeviceEpochs, Epochs, HostEpochs
 from hemoscope.training.job import Job
 from hemoscope.training.step import Batches, predict_probs, train_step
 
@@ -40,7 +41,7 @@ __all__ = ["Watcher", "fit"]
 
 # The loss of guessing is ln(classes). A hundred times that is not a bad start but a lost run.
 DIVERGED = 100.0
-CHECK_EVERY = 50  # steps between two looks at the losses; a look makes a GPU wait
+CHECK_EVERY = 50  # steps between two looks at the losses; on CUDA, where a look waits, once an epoch
 
 
 class Watcher:
@@ -51,19 +52,6 @@ class Watcher:
 
     def on_epoch(self, row: EpochRow, epochs: int) -> None:
         """Hear that an epoch ended."""
-
-
-@dataclass
-class Clock:
-    """Seconds spent on data, steps and validation."""
-
-    seconds: dict[str, float] = field(default_factory=lambda: {"data_s": 0.0, "step_s": 0.0, "val_s": 0.0})
-
-    def add(self, name: str, start: float) -> float:
-        """Book the time since `start`; return the time now."""
-        now = time.perf_counter()
-        self.seconds[name] += now - start
-        return now
 
 
 def fit(
@@ -83,12 +71,13 @@ def fit(
         TrainingError: If the loss is not finite or diverges (names epoch and step), or if the network
             died: it answers every image alike.
     """
+    began = time.perf_counter()
     watcher = watcher or Watcher()
     recipe = job.recipe
     model = _network(job, card).to(device.torch_device)
     optimizer = torch.optim.SGD(
         model.parameters(),
-        lr=recipe.lr,
+        lr=_learning_rate(recipe.lr, device),
         momentum=recipe.momentum,
         weight_decay=recipe.weight_decay,
         fused=True,
@@ -98,21 +87,13 @@ def fit(
     batches = Batches(canvas, job.sides_px[0], recipe.fill, device.torch_device)
     sides = {side: _targets(job, canvas, side) for side in ("train", "val", "test")}
     clock, val = Clock(), None
+    epochs = _epochs(job, model, optimizer, batches, sides["train"], clock, device)
 
     for epoch in range(len(history) + 1, recipe.epochs + 1):
-        for group in optimizer.param_groups:
-            group["lr"] = recipe.lr_at(epoch)
+        _set_learning_rate(optimizer, recipe.lr_at(epoch))
         start = time.perf_counter()
         loss, accuracy, n = _train_epoch(
-            model,
-            optimizer,
-            batches,
-            sides["train"],
-            job=job,
-            epoch=epoch,
-            device=device,
-            clock=clock,
-            watcher=watcher,
+            model, epochs, batches, sides["train"], job=job, epoch=epoch, watcher=watcher
         )
         epoch_s = time.perf_counter() - start
         trained_s += epoch_s
@@ -145,12 +126,27 @@ def fit(
     write_predictions(folder / PREDICTIONS, {"val": val, "test": test})
     save_model(folder / MODEL, model, {"arch": job.arch, "digest": job.digest})
     images = len(sides["train"].rows) * recipe.epochs
-    card.finish(val=val, test=test, seconds=clock.seconds, train_s=trained_s, images=images)
+    other_s = time.perf_counter() - began - sum(clock.seconds.values())
+    seconds = clock.seconds | {"other_s": other_s}
+    card.finish(val=val, test=test, seconds=seconds, train_s=trained_s, images=images, device=device)
     write_text(folder / DONE, f"{job.digest}\n")
     (folder / FILE).unlink(missing_ok=True)
     (folder / f"best.{MODEL}").unlink(missing_ok=True)
     for part in folder.glob(".*.part"):  # of processes that were killed while they wrote
         part.unlink()
+
+
+def _learning_rate(lr: float, device: Device) -> float | Tensor:
+    # A CUDA graph would keep a number as it was at the capture; it reads a tensor at every launch.
+    return torch.tensor(lr, device=device.torch_device) if device.torch_device.type == "cuda" else lr
+
+
+def _set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
+    for group in optimizer.param_groups:
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(lr)
+        else:
+            group["lr"] = lr
 
 
 @dataclass(frozen=True)
@@ -178,64 +174,73 @@ def _network(job: Job, card: RunCard) -> nn.Module:
     )
 
 
-def _train_epoch(
+def _epochs(
+    job: Job,
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
+    batches: Batches,
+    side: _SideData,
+    clock: Clock,
+    device: Device,
+) -> Epochs:
+    recipe = job.recipe
+    weights = (
+        _class_weights(side.target, job).to(device.torch_device) if recipe.class_weights != "none" else None
+    )
+
+    def step(images: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        return train_step(
+            model,
+            optimizer,
+            images,
+            target,
+            device=device,
+            class_weights=weights,
+            aux_weight=recipe.aux_weight,
+        )
+
+    if device.torch_device.type == "cuda":
+        n = _epoch_size(len(side.target), recipe.batch_size)
+        return DeviceEpochs(batches, step, n=n, batch_size=recipe.batch_size, clock=clock)
+    return HostEpochs(batches, step, batch_size=recipe.batch_size, clock=clock)
+
+
+def _train_epoch(
+    model: nn.Module,
+    epochs: Epochs,
     batches: Batches,
     side: _SideData,
     *,
     job: Job,
     epoch: int,
-    device: Device,
-    clock: Clock,
     watcher: Watcher,
 ) -> tuple[float, float, int]:
     """Return mean loss, accuracy (both on augmented images, as they came) and images seen."""
     recipe = job.recipe
     rng = np.random.default_rng([job.seed, epoch])
-    order = _order(side.target, rng, recipe.sampler)
-    if len(order) % recipe.batch_size == 1:
-        order = order[:-1]  # batch normalisation cannot learn from a batch of one
+    n = _epoch_size(len(side.target), recipe.batch_size)
+    order = _order(side.target, rng, recipe.sampler)[:n]
     matrices = draw_affine(
-        len(order),
-        rng,
-        canvas_px=batches.canvas.canvas_px,
-        image_px=batches.image_px,
-        augmentation=_augmentation(job),
+        n, rng, canvas_px=batches.canvas.canvas_px, image_px=batches.image_px, augmentation=_augmentation(job)
     )
-    target = torch.from_numpy(side.target[order]).to(device.torch_device)
-    class_weights = (
-        _class_weights(side.target, job).to(device.torch_device) if recipe.class_weights != "none" else None
-    )
-    starts = range(0, len(order), recipe.batch_size)
-    losses = torch.zeros(len(starts), device=device.torch_device)
-    correct = torch.zeros((), dtype=torch.int64, device=device.torch_device)
-    sizes = np.array([min(recipe.batch_size, len(order) - first) for first in starts])
+    sizes = np.diff([*range(0, n, recipe.batch_size), n])
+    on_cuda = batches.device.type == "cuda"
+
+    def on_step(done: int, losses: Tensor) -> None:
+        if done == len(sizes) or (done % CHECK_EVERY == 0 and not on_cuda):
+            _check_losses(losses, job, epoch)
+        watcher.on_step(epoch, done, len(sizes))
+
     model.train()
-    devices = [device.torch_device] if device.torch_device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices):
+    with torch.random.fork_rng(devices=[batches.device] if on_cuda else []):
         torch.manual_seed(int(rng.integers(2**63)))  # dropout reads the global generator
-        for step, first in enumerate(starts):
-            here = slice(first, first + recipe.batch_size)
-            start = time.perf_counter()
-            images = batches.images(side.rows[order[here]], matrices[here])
-            start = clock.add("data_s", start)
-            losses[step], right = train_step(
-                model,
-                optimizer,
-                images,
-                target[here],
-                device=device,
-                class_weights=class_weights,
-                aux_weight=recipe.aux_weight,
-            )
-            correct += right
-            if (step + 1) % CHECK_EVERY == 0 or step + 1 == len(starts):
-                _check_losses(losses[: step + 1], job, epoch)
-            clock.add("step_s", start)
-            watcher.on_step(epoch, step + 1, len(starts))
-    mean_loss = float((losses.cpu().numpy().astype(np.float64) * sizes).sum() / len(order))
-    return mean_loss, int(correct) / len(order), len(order)
+        losses, correct = epochs.run(side.rows[order], matrices, side.target[order], on_step)
+    mean_loss = float((losses.cpu().numpy().astype(np.float64) * sizes).sum() / n)
+    return mean_loss, int(correct) / n, n
+
+
+def _epoch_size(n: int, batch_size: int) -> int:
+    return n - (n % batch_size == 1)  # batch normalisation cannot learn from a batch of one
 
 
 def _augmentation(job: Job) -> Augmentation:
@@ -269,7 +274,8 @@ def _check_losses(losses: Tensor, job: Job, epoch: int) -> None:
 
 def _check_alive(val: Predictions, job: Job, epoch: int) -> None:
     # A ReLU after the classifier (SqueezeNet's) or a last layer without input passes no gradient back.
-    if len(val) > 1 and np.ptp(val.probs, axis=0).max() == 0:
+    # A probability of exactly 1 is another thing: a softmax out of its range, which training can mend.
+    if len(val) > 1 and np.ptp(val.probs, axis=0).max() == 0 and val.probs.max() < 1:
         raise TrainingError(
             f"{job.name} died in epoch {epoch}: it gives all {len(val):,} validation images the same probabilities "
             f"and cannot learn any more; try a lower rate (--set lr={job.recipe.lr / 10:g}) or another seed"

@@ -7,7 +7,6 @@ caller looks at them when it wants to.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -19,41 +18,69 @@ from hemoscope.data.canvas import Canvas
 from hemoscope.records import FloatArray, IntArray
 from hemoscope.training.device import Device
 
-__all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "Batches", "predict_probs", "train_step"]
+__all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "Batches", "Normalise", "predict_probs", "train_step", "upload"]
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+CANVAS_SHARE = 0.5  # of free device memory; the network and its activations need the rest
 
 
-@dataclass(frozen=True)
+class Normalise:
+    """(x / 255 - mean) / std of ImageNet, with its constants already on the device."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._mean = torch.tensor(IMAGENET_MEAN, device=device) * 255
+        self._scale = 1 / (torch.tensor(IMAGENET_STD, device=device) * 255)
+
+    def __call__(self, batch: Tensor) -> Tensor:
+        """Turn bytes of shape (N, H, W, 3) into float32 of shape (N, 3, H, W), channels-last."""
+        return ((batch.float() - self._mean) * self._scale).permute(0, 3, 1, 2)
+
+
 class Batches:
-    """Cuts warped batches from a canvas: gathered and warped on the CPU, or on the device."""
+    """Cuts warped batches from a canvas: gathered and warped on the CPU, or on the device.
 
-    canvas: Canvas
-    image_px: int
-    fill: Fill
-    device: torch.device
+    Attributes:
+        resident: The whole canvas in device memory, where there is a CUDA device that it fits into.
+    """
+
+    def __init__(self, canvas: Canvas, image_px: int, fill: Fill, device: torch.device) -> None:
+        self.canvas = canvas
+        self.image_px = image_px
+        self.fill: Fill = fill
+        self.device = device
+        self.normalise = Normalise(device)
+        self.resident = upload(canvas, device) if _fits(canvas, device) else None
 
     def images(self, rows: IntArray, matrices: FloatArray) -> Tensor:
         """Return normalised images, float32, shape (N, 3, image_px, image_px), channels-last."""
-        pixels = np.ascontiguousarray(self.canvas.pixels[rows])  # (N, S, S, 3)
         if self.device.type == "cpu":
-            batch = torch.from_numpy(warp(pixels, matrices, image_px=self.image_px, fill=self.fill))
-        else:
-            batch = warp_on_device(
-                torch.from_numpy(pixels).to(self.device, non_blocking=True),
-                torch.from_numpy(matrices.astype(np.float32)).to(self.device, non_blocking=True),
-                image_px=self.image_px,
-                fill=self.fill,
+            pixels = self.canvas.pixels[rows]  # (N, S, S, 3)
+            return self.normalise(
+                torch.from_numpy(warp(pixels, matrices, image_px=self.image_px, fill=self.fill))
             )
-        return normalise(batch)
+        if self.resident is not None:
+            pixels = self.resident.index_select(0, torch.from_numpy(rows).to(self.device))
+        else:
+            pixels = torch.from_numpy(self.canvas.pixels[rows]).to(self.device)
+        where = torch.from_numpy(matrices.astype(np.float32)).to(self.device)
+        return self.normalise(warp_on_device(pixels, where, image_px=self.image_px, fill=self.fill))
 
 
-def normalise(batch: Tensor) -> Tensor:
-    """Return (x / 255 - mean) / std of ImageNet as float32 NCHW; NHWC bytes become channels-last."""
-    mean = torch.tensor(IMAGENET_MEAN, device=batch.device) * 255
-    scale = 1 / (torch.tensor(IMAGENET_STD, device=batch.device) * 255)
-    return ((batch.float() - mean) * scale).permute(0, 3, 1, 2)  # (N, 3, H, W)
+def upload(canvas: Canvas, device: torch.device, *, at_once: int = 1024) -> Tensor:
+    """Return the whole canvas in the memory of a device, uint8, shape (N, S, S, 3)."""
+    pixels = torch.empty(canvas.pixels.shape, dtype=torch.uint8, device=device)
+    for start in range(0, len(pixels), at_once):
+        here = slice(start, start + at_once)
+        pixels[here] = torch.from_numpy(np.array(canvas.pixels[here]))  # a memory map is read-only
+    return pixels
+
+
+def _fits(canvas: Canvas, device: torch.device) -> bool:
+    if device.type != "cuda":
+        return False
+    free, _ = torch.cuda.mem_get_info(device)
+    return canvas.pixels.nbytes < CANVAS_SHARE * free
 
 
 def train_step(
@@ -105,8 +132,8 @@ def predict_probs(
                 len(chunk), canvas_px=batches.canvas.canvas_px, image_px=batches.image_px, view=view
             )
             logits = model(batches.images(chunk, matrices))
-            parts.append(logits.float().softmax(dim=1).cpu())
-    return torch.cat(parts).numpy().astype(np.float64)
+            parts.append(logits.float().softmax(dim=1))  # stays there: reading it would wait
+    return torch.cat(parts).cpu().numpy().astype(np.float64)
 
 
 def _chunks(rows: IntArray, size: int) -> Iterator[IntArray]:

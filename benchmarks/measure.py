@@ -1,0 +1,89 @@
+"""What every benchmark shares: contenders in processes of their own, the machine, the tables."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+HERE = Path(__file__).parent
+RESULTS = HERE / "results"
+
+
+def measure(contender: str, *words: object) -> dict:
+    """Run one contender in a process of its own and return the JSON it prints last.
+
+    Raises:
+        SystemExit: With what it wrote to standard error, if it failed.
+    """
+    command = [sys.executable, str(HERE / "contenders" / f"{contender}.py"), *map(str, words)]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(f"{contender} {' '.join(map(str, words))} failed:\n{done.stderr[-3000:]}")
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+@contextmanager
+def images(folder: Path | None) -> Iterator[Path]:
+    """Give a folder of class folders: the one named, or synthetic cells of the real ones' size."""
+    with tempfile.TemporaryDirectory() as work:
+        os.environ.setdefault("HEMOSCOPE_CACHE", f"{work}/cache")
+        if folder is None:
+            from hemoscope.data.synthetic import write_dataset
+
+            folder = Path(work) / "cells"
+            write_dataset(folder, per_class=40, size_px=360)
+        yield folder
+
+
+def machine() -> dict[str, object]:
+    """Return what the numbers were measured on."""
+    import torch
+
+    from hemoscope.training.device import Device, choose_device, describe_machine, resolve_precision
+
+    device = choose_device("auto")
+    names = ("torch", "torchvision", "timm", "lightning", "onnxruntime", "opencv-python-headless", "pillow")
+    return {
+        **describe_machine(Device(device, resolve_precision("auto", device))),
+        "python": platform.python_version(),
+        "versions": {name: _version(name) for name in names},
+        "cuda": torch.version.cuda if device.type == "cuda" else None,
+        "date": datetime.now(UTC).date().isoformat(),
+    }
+
+
+def headline(about: dict) -> str:
+    """Return one line that describes the machine."""
+    versions = ", ".join(f"{name} {v}" for name, v in about["versions"].items() if v != "absent")
+    where = f"{about['device_name']}, {about['cores']} cores, {about['memory_gib']} GiB"
+    return f"{where}; {versions}; {about['date']}"
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """Return a Markdown table; the first column is text, the others are numbers."""
+    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
+    return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
+
+
+def keep(name: str, result: dict, text: str) -> None:
+    """Write NAME.json and NAME.md, and print the text."""
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / f"{name}.json").write_text(json.dumps(result, indent=2) + "\n")
+    (RESULTS / f"{name}.md").write_text(text + "\n")
+    print(text)
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except ImportError:
+        return "absent"

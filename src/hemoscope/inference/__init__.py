@@ -1,0 +1,1 @@
+"""A finished network at work: images in, probabilities out."""

@@ -1,0 +1,201 @@
+"""All steps of one epoch, in one of two ways that give the same numbers to rounding.
+
+`HostEpochs` cuts a batch, steps, and does it again: the way of a CPU, where nothing waits for a
+launch. `DeviceEpochs` is for CUDA: the whole step (gather, warp, normalise, forward, backward, SGD)
+is captured once as a CUDA graph; an epoch is one launch a step, and nothing is read back before its
+end. Neither knows of epochs before or after.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hemoscope.data.augment import warp_on_device
+from hemoscope.records import FloatArray, IntArray
+from hemoscope.training.step import Batches
+
+__all__ = ["Clock", "DeviceEpochs", "Epochs", "HostEpochs"]
+
+Step = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+WARM_UP = 3  # eager steps before the capture: libraries pick algorithms, the optimiser makes its state
+
+
+class Clock:
+    """Seconds of this process spent on data, steps and validation."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {"data_s": 0.0, "step_s": 0.0, "val_s": 0.0}
+
+    def add(self, name: str, start: float) -> float:
+        """Book the time since `start`; return the time now."""
+        now = time.perf_counter()
+        self.seconds[name] += now - start
+        return now
+
+
+class Epochs(Protocol):
+    """Does every step of an epoch."""
+
+    def run(
+        self, rows: IntArray, matrices: FloatArray, target: IntArray, on_step: Callable[[int, Tensor], None]
+    ) -> tuple[Tensor, Tensor]:
+        """Train on every image once, in the given order.
+
+        Args:
+            rows: Canvas rows, shape (n,).
+            matrices: One warp an image, shape (n, 2, 3).
+            target: True classes, shape (n,).
+            on_step: Called after each step with the number of steps done and all losses so far; those
+                may still be on their way on a device, and looking at them waits.
+
+        Returns:
+            The loss of every step, shape (steps,), and the number of right predictions.
+        """
+        ...
+
+
+class HostEpochs:
+    """Batch by batch from the canvas."""
+
+    def __init__(self, batches: Batches, step: Step, *, batch_size: int, clock: Clock) -> None:
+        self._batches = batches
+        self._step = step
+        self._batch_size = batch_size
+        self._clock = clock
+
+    def run(
+        self, rows: IntArray, matrices: FloatArray, target: IntArray, on_step: Callable[[int, Tensor], None]
+    ) -> tuple[Tensor, Tensor]:
+        """Train on every image once; see `Epochs`."""
+        device = self._batches.device
+        targets = torch.from_numpy(target).to(device)
+        starts = range(0, len(rows), self._batch_size)
+        losses = torch.zeros(len(starts), device=device)
+        correct = torch.zeros((), dtype=torch.int64, device=device)
+        for step, first in enumerate(starts):
+            here = slice(first, first + self._batch_size)
+            start = time.perf_counter()
+            images = self._batches.images(rows[here], matrices[here])
+            start = self._clock.add("data_s", start)
+            losses[step], right = self._step(images, targets[here])
+            correct += right
+            on_step(step + 1, losses[: step + 1])
+            self._clock.add("step_s", start)
+        return losses, correct
+
+
+class DeviceEpochs:
+    """One CUDA graph launch a step. On another device it runs the same code without the graph.
+
+    The order, the warps and the classes of an epoch are copied to the device at its start. A cursor on
+    the device says which batch is next, so that a launch needs no argument. Where the canvas does not
+    fit into device memory, the host gathers each batch into pinned memory and copies it ahead.
+    """
+
+    def __init__(
+        self, batches: Batches, step: Step, *, n: int, batch_size: int, clock: Clock, graph: bool = True
+    ) -> None:
+        self._batches = batches
+        self._step = step
+        self._batch_size = batch_size
+        self._clock = clock
+        self._steps = -(-n // batch_size)
+        device = batches.device
+        self._rows = torch.empty(n, dtype=torch.int64, device=device)
+        self._matrices = torch.empty(n, 2, 3, device=device)
+        self._target = torch.empty(n, dtype=torch.int64, device=device)
+        self._losses = torch.empty(self._steps, device=device)
+        self._correct = torch.zeros((), dtype=torch.int64, device=device)
+        self._cursor = torch.zeros(1, dtype=torch.int64, device=device)
+        self._within = torch.arange(batch_size, device=device)
+        self._source = _Feed(batches, batch_size) if batches.resident is None else batches.resident
+        self._capture = graph and device.type == "cuda"
+        self._graph: torch.cuda.CUDAGraph | None = None
+        self._warm = 0
+
+    def run(
+        self, rows: IntArray, matrices: FloatArray, target: IntArray, on_step: Callable[[int, Tensor], None]
+    ) -> tuple[Tensor, Tensor]:
+        """Train on every image once; see `Epochs`."""
+        start = time.perf_counter()
+        self._rows.copy_(torch.from_numpy(rows))
+        self._matrices.copy_(torch.from_numpy(matrices.astype(np.float32)))
+        self._target.copy_(torch.from_numpy(target))
+        self._cursor.zero_()
+        self._correct.zero_()
+        for step in range(self._steps):
+            here = slice(step * self._batch_size, (step + 1) * self._batch_size)
+            if isinstance(self._source, _Feed):
+                self._source.put(rows[here])
+            self._advance(len(rows[here]))
+            on_step(step + 1, self._losses[: step + 1])
+        losses, correct = self._losses.clone().cpu(), self._correct.clone().cpu()  # waits for the device
+        self._clock.add("step_s", start)
+        return losses, correct
+
+    def _advance(self, size: int) -> None:
+        whole = size == self._batch_size
+        if not (self._capture and whole):
+            self._body(size)
+        elif self._graph is not None:
+            self._graph.replay()
+        elif self._warm < WARM_UP:  # these steps count: an epoch has no rehearsal
+            self._warm += 1
+            side = torch.cuda.Stream()
+            side.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(side):
+                self._body(size)
+            torch.cuda.current_stream().wait_stream(side)
+        else:
+            torch.cuda.synchronize()
+            self._graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(self._graph, capture_error_mode="thread_local"):
+                self._body(size)  # recorded, not done
+            self._graph.replay()
+
+    def _body(self, size: int) -> None:
+        here = self._cursor * self._batch_size + self._within[:size]  # (size,)
+        if isinstance(self._source, _Feed):
+            pixels = self._source.pixels[:size]
+        else:
+            pixels = self._source.index_select(0, self._rows.index_select(0, here))
+        warped = warp_on_device(
+            pixels,
+            self._matrices.index_select(0, here),
+            image_px=self._batches.image_px,
+            fill=self._batches.fill,
+        )
+        loss, right = self._step(self._batches.normalise(warped), self._target.index_select(0, here))
+        self._losses.index_copy_(0, self._cursor, loss.float().reshape(1))
+        self._correct += right
+        self._cursor += 1
+
+
+class _Feed:
+    """Batches of a canvas that stays in host memory, copied ahead of the step that reads them."""
+
+    def __init__(self, batches: Batches, batch_size: int) -> None:
+        shape = (batch_size, *batches.canvas.pixels.shape[1:])
+        on_cuda = batches.device.type == "cuda"
+        self._source = batches.canvas.pixels
+        self._host = [torch.empty(shape, dtype=torch.uint8, pin_memory=on_cuda) for _ in range(2)]
+        self._read = [torch.cuda.Event() for _ in range(2)] if on_cuda else []
+        self._turn = 0
+        self.pixels = torch.empty(shape, dtype=torch.uint8, device=batches.device)
+
+    def put(self, rows: IntArray) -> None:
+        """Gather the rows while the device still works, and queue their copy behind its last step."""
+        host = self._host[self._turn][: len(rows)]
+        if self._read:
+            self._read[self._turn].synchronize()  # the copy before last has left this buffer
+        np.take(self._source, rows, axis=0, out=host.numpy())
+        self.pixels[: len(rows)].copy_(host, non_blocking=True)
+        if self._read:
+            self._read[self._turn].record()
+        self._turn = 1 - self._turn

@@ -1,0 +1,98 @@
+"""An epoch gives the same numbers batch by batch on the host, on the device, and as a CUDA graph."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+
+from hemoscope.data.augment import Augmentation, draw_affine, view_affine
+from hemoscope.data.canvas import Canvas
+from hemoscope.models.build import build
+from hemoscope.models.registry import ARCHITECTURES, get_arch
+from hemoscope.training.device import Device
+from hemoscope.training.epochs import Clock, DeviceEpochs, HostEpochs
+from hemoscope.training.step import Batches, train_step, upload
+
+CPU = torch.device("cpu")
+
+
+def canvas_of(n: int, canvas_px: int) -> Canvas:
+    pixels = np.random.default_rng(1).integers(0, 256, (n, canvas_px, canvas_px, 3), dtype=np.uint8)
+    return Canvas(pixels, {})
+
+
+def losses_of(
+    how: str, canvas: Canvas, matrices, *, image_px: int, arch: str = "resnet18", device=CPU, rate=0.001
+):
+    """Train two epochs; return the losses of every step, the right predictions, and all weights."""
+    n = len(canvas.pixels)
+    model = build(arch, 4, seed=0).to(device).train()
+    lr = torch.tensor(rate, device=device) if device.type == "cuda" else rate
+    optimizer = torch.optim.SGD(model.parameters(), lr=lr, momentum=0.9, fused=True)
+    step = partial(train_step, model, optimizer, device=Device(device, "fp32"), aux_weight=0.4)
+    batches = Batches(canvas, image_px, "black", device)
+    clock = Clock()
+    if how == "host":
+        epochs = HostEpochs(batches, step, batch_size=8, clock=clock)
+    else:
+        batches.resident = None if how == "fed" else upload(canvas, device)
+        epochs = DeviceEpochs(batches, step, n=n, batch_size=8, clock=clock, graph=how != "device")
+    rng = np.random.default_rng(2)
+    torch.manual_seed(3)
+    losses, rights, heard = [], [], []
+    for _ in range(2):
+        order = rng.permutation(n)
+        values, right = epochs.run(
+            order, matrices[order], order % 4, lambda done, seen: heard.append((done, len(seen)))
+        )
+        losses.append(values.cpu().numpy())
+        rights.append(int(right))
+    steps = -(-n // 8)
+    assert heard == [(i, i) for i in range(1, steps + 1)] * 2
+    assert clock.seconds["step_s"] > 0
+    weights = torch.cat([p.detach().float().cpu().flatten() for p in model.parameters()]).numpy()
+    return np.concatenate(losses), rights, weights
+
+
+@pytest.mark.parametrize("how", ["device", "fed"])
+@pytest.mark.parametrize("n", [40, 45])  # whole batches, and a smaller last one
+def test_the_device_s_epoch_is_the_host_s_to_the_bit_where_the_pixels_are(how: str, n: int):
+    canvas = canvas_of(n, 40)
+    views = view_affine(n, canvas_px=40, image_px=32, view="center_crop")  # no interpolation
+    want, want_right, want_weights = losses_of("host", canvas, views, image_px=32)
+    got, right, weights = losses_of(how, canvas, views, image_px=32)
+    np.testing.assert_array_equal(got, want)
+    assert right == want_right
+    np.testing.assert_array_equal(weights, want_weights)
+
+
+def test_with_warps_both_differ_by_rounding_of_grey_levels_only():
+    canvas = canvas_of(40, 40)
+    draws = draw_affine(
+        40, np.random.default_rng(0), canvas_px=40, image_px=32, augmentation=Augmentation(crop="random")
+    )
+    # At a rate that hardly moves the weights, because training doubles a difference in a few steps.
+    want, _, _ = losses_of("host", canvas, draws, image_px=32, rate=1e-6)
+    got, _, _ = losses_of("device", canvas, draws, image_px=32, rate=1e-6)
+    np.testing.assert_allclose(got, want, rtol=0.02)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("arch", [row.name for row in ARCHITECTURES])
+def test_the_graph_gives_the_eager_step_s_numbers(arch: str):
+    image_px, canvas_px = get_arch(arch).sides_px(None, None)
+    canvas = canvas_of(53, canvas_px)
+    draws = draw_affine(
+        53, np.random.default_rng(0), canvas_px=canvas_px, image_px=image_px, augmentation=Augmentation()
+    )
+    cuda = torch.device("cuda")
+    options = {"image_px": image_px, "arch": arch, "device": cuda, "rate": 1e-5}
+    eager, eager_right, _ = losses_of("device", canvas, draws, **options)
+    for how in ("graph", "fed"):
+        losses, right, _ = losses_of(how, canvas, draws, **options)
+        np.testing.assert_allclose(losses, eager, rtol=1e-2, err_msg=how)
+        assert np.abs(np.subtract(right, eager_right)).max() <= 1
