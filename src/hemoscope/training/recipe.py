@@ -85,7 +85,7 @@ RECIPES: tuple[Recipe, ...] = (
     # Small networks from scratch on synthetic cells, in seconds an epoch on two cores.
     Recipe(
         name="demo",
-        epochs=10,
+        epochs=12,
         batch_size=32,
         lr=0.02,
         lr_step=7,
