@@ -113,7 +113,7 @@ def test_from_synthetic_cells_to_the_report(tmp_path: Path):
     assert len(rows) == 72
 
     train = answer(
-        "train", "squeezenet1_1", "--data", cells, "--split", tmp_path / "split.csv", "--out", runs, *QUICK
+        "train", "mobilenet_v2", "--data", cells, "--split", tmp_path / "split.csv", "--out", runs, *QUICK
     )
     assert has_score_keys(train, CLASSES)
     assert train["n"] == 16
@@ -123,11 +123,11 @@ def test_from_synthetic_cells_to_the_report(tmp_path: Path):
     assert elsewhere["n"] == 72
 
     sweep = ("benchmark", "--data", cells, "--split", tmp_path / "split.csv", "--out", runs, *QUICK)
-    both = answer(*sweep, "--arch", "squeezenet1_1,resnet18", "--seeds", "0,1")
+    both = answer(*sweep, "--arch", "mobilenet_v2,resnet18", "--seeds", "0,1")
     assert [(r["arch"], r["seed"], r["fresh"]) for r in both["runs"]] == [
-        ("squeezenet1_1", 0, False),
+        ("mobilenet_v2", 0, False),
         ("resnet18", 0, True),
-        ("squeezenet1_1", 1, True),
+        ("mobilenet_v2", 1, True),
         ("resnet18", 1, True),
     ]
     failing = hemoscope(*sweep, "--arch", "alexnet,resnet18", "--json")
@@ -160,7 +160,7 @@ def test_a_bloodmnist_file_is_taken_as_it_is_with_its_own_split(tmp_path: Path):
         )
     np.savez(tmp_path / "bloodmnist.npz", **arrays)
     run = answer(
-        "train", "squeezenet1_1", "--data", tmp_path / "bloodmnist.npz", "--out", tmp_path / "runs", *QUICK
+        "train", "mobilenet_v2", "--data", tmp_path / "bloodmnist.npz", "--out", tmp_path / "runs", *QUICK
     )
     assert has_score_keys(run, CLASSES)
     card = json.loads((Path(run["run"]) / "run.json").read_text())
@@ -183,11 +183,11 @@ def test_a_bad_file_is_reported_by_check_and_stops_training_unless_skipped(discs
     assert result.returncode == 1
     errors = [p["path"] for p in json.loads(result.stdout)["problems"] if p["level"] == "error"]
     assert errors == ["empty", "red/torn.jpg"]
-    refused = hemoscope("train", "squeezenet1_1", "--data", folder, "--out", tmp_path / "runs", *QUICK)
+    refused = hemoscope("train", "mobilenet_v2", "--data", folder, "--out", tmp_path / "runs", *QUICK)
     assert refused.returncode == 1
     assert "red/torn.jpg" in refused.stderr
     assert not (tmp_path / "runs").exists()
-    answer("train", "squeezenet1_1", "--data", folder, "--out", tmp_path / "runs", "--skip-bad", *QUICK)
+    answer("train", "mobilenet_v2", "--data", folder, "--out", tmp_path / "runs", "--skip-bad", *QUICK)
 
 
 def test_a_split_is_not_replaced_by_another(discs: Path, tmp_path: Path):
