@@ -1,5 +1,8 @@
 """Peer (c): Lightning's Trainer around the same DataLoader, in fp32, with its defaults where they matter."""
 
+# pyright: reportMissingImports=false
+# Its libraries are in the group `bench`, which the checks do without.
+
 import json
 import logging
 import os

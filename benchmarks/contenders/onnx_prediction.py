@@ -1,5 +1,8 @@
 """Peer (d): the network as an ONNX file in ONNX Runtime, behind the same plain loader."""
 
+# pyright: reportMissingImports=false
+# Its libraries are in the group `bench`, which the checks do without.
+
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path

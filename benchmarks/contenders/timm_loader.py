@@ -3,6 +3,9 @@
 timm has no rotation outside its automatic policies, so it does less work an image than the recipe asks.
 """
 
+# pyright: reportMissingImports=false
+# Its libraries are in the group `bench`, which the checks do without.
+
 import itertools
 import os
 from collections.abc import Iterator

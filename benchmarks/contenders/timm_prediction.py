@@ -1,5 +1,8 @@
 """Peer (b): timm's dataset and loader before the same network, fp32 in inference mode."""
 
+# pyright: reportMissingImports=false
+# Its libraries are in the group `bench`, which the checks do without.
+
 import os
 from collections.abc import Iterator
 from pathlib import Path
