@@ -144,7 +144,7 @@ def test_from_synthetic_cells_to_the_report(tmp_path: Path):
 
     report = Path(answer("report", runs, "--out", tmp_path / "report", "--data", cells)["report"])
     text = report.read_text("utf-8")
-    assert "MobileNet v2" in text
+    assert "MobileNet-v2" in text
     assert "not real cells" in text
 
 
