@@ -75,9 +75,10 @@ def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 
 
 def keep(name: str, result: dict, text: str) -> None:
-    """Write NAME.json and NAME.md, and print the text."""
+    """Write NAME.json and NAME.md, and print the text. Of a path only the name is kept."""
     RESULTS.mkdir(exist_ok=True)
-    (RESULTS / f"{name}.json").write_text(json.dumps(result, indent=2) + "\n")
+    as_json = json.dumps(result, indent=2, default=lambda path: Path(path).name)
+    (RESULTS / f"{name}.json").write_text(as_json + "\n")
     (RESULTS / f"{name}.md").write_text(text + "\n")
     print(text)
 

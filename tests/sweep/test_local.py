@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import multiprocessing
+from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hemoscope.errors import ConfigError
-from hemoscope.sweep.local import run_sweep
-from hemoscope.sweep.plan import parse_seeds, plan
+from hemoscope.runs import EpochRow
+from hemoscope.sweep.local import run_sweep, side_by_side
+from hemoscope.sweep.plan import PlannedRun, parse_seeds, plan
+from hemoscope.training.loop import Watcher
 from hemoscope.training.recipe import Recipe
 from hemoscope.training.run import prepare
 
@@ -43,3 +49,73 @@ def test_a_failed_run_does_not_stop_the_next_and_a_done_one_is_not_repeated(disc
 
     assert sweep() == [("resnet18", True, True), ("alexnet", False, True), ("squeezenet1_1", True, True)]
     assert sweep() == [("resnet18", True, False), ("alexnet", False, True), ("squeezenet1_1", True, False)]
+
+
+@pytest.fixture
+def one_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Two runs that each take every core of a small machine would only wait for each other."""
+    threads = torch.get_num_threads()
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_side_by_side_gives_the_same_numbers_failures_and_news(discs: Path, tmp_path: Path):
+    prepared = prepare(discs)
+    planned = plan(["alexnet", "resnet18"], [0, 1])
+    heard: list[tuple[str, int, int]] = []
+
+    class Listener(Watcher):
+        def __init__(self, item: PlannedRun) -> None:
+            self.item = item
+
+        def on_epoch(self, row: EpochRow, epochs: int) -> None:
+            heard.append((self.item.arch, self.item.seed, row.epoch))
+
+    alone = run_sweep(planned, QUICK, prepared, out=tmp_path / "alone", device_name="cpu")
+    together = run_sweep(
+        planned, QUICK, prepared, out=tmp_path / "together", jobs=2, device_name="cpu", watch=Listener
+    )
+    assert [o.planned for o in together] == list(planned)
+    for a, b in zip(alone, together, strict=True):
+        assert a.reason == b.reason
+        assert (a.run is None) == (b.run is None) == (a.planned.arch == "alexnet")
+        if a.run and b.run:
+            for side in ("val", "test"):
+                np.testing.assert_array_equal(a.run.predictions(side).probs, b.run.predictions(side).probs)
+    assert sorted(heard) == [("resnet18", 0, 1), ("resnet18", 1, 1)]
+    again = run_sweep(planned, QUICK, prepared, out=tmp_path / "together", jobs=3, device_name="cpu")
+    assert [o.fresh for o in again] == [o.planned.arch == "alexnet" for o in again]
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_a_run_whose_process_is_killed_is_told_and_the_same_sweep_goes_on(discs: Path, tmp_path: Path):
+    prepared = prepare(discs)
+    planned = plan(["resnet18"], [0, 1])
+    killed: list[int] = []
+
+    class Killer(Watcher):
+        def __init__(self, _: PlannedRun) -> None:
+            pass
+
+        def on_epoch(self, row: EpochRow, epochs: int) -> None:
+            if not killed:
+                children = multiprocessing.active_children()
+                killed.append(len(children))
+                for child in children:
+                    child.kill()
+
+    recipe = QUICK.model_copy(update={"epochs": 8})
+    outcomes = run_sweep(planned, recipe, prepared, out=tmp_path, jobs=2, device_name="cpu", watch=Killer)
+    assert killed[0] >= 1
+    assert all("its process ended" in o.reason for o in outcomes if o.run is None)
+    assert any(o.run is None for o in outcomes)
+    assert all(o.run for o in run_sweep(planned, recipe, prepared, out=tmp_path, device_name="cpu"))
+
+
+def test_none_at_once_is_refused_and_a_cpu_takes_one(discs: Path, tmp_path: Path):
+    with pytest.raises(ConfigError, match="at least 1 run at once, got 0"):
+        run_sweep([], QUICK, prepare(discs), out=tmp_path, jobs=0)
+    assert side_by_side(2**30, "cpu") == 1

@@ -60,3 +60,18 @@ def test_a_broken_toml_file_is_refused(tmp_path: Path):
 def test_a_recipe_cannot_be_changed_in_place():
     with pytest.raises(ValueError, match="frozen"):
         Recipe().epochs = 3  # type: ignore[misc]
+
+
+def test_the_fast_recipe_s_rate_falls_from_the_paper_s_to_near_nothing():
+    recipe = load_recipe("fast")
+    rates = [recipe.lr_at(epoch) for epoch in range(1, recipe.epochs + 1)]
+    assert rates[0] == 0.001
+    assert rates == sorted(rates, reverse=True)
+    assert rates[3] == pytest.approx(0.0005)  # half-way
+    assert 0 < rates[-1] < 0.0001
+    assert (recipe.batch_size, recipe.precision) == (32, "auto")
+
+
+def test_an_option_added_later_changes_no_older_run_s_name():
+    assert not {"canvas_px", "schedule"} & set(Recipe().identity)
+    assert load_recipe("fast").identity["schedule"] == "cosine"

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 __all__ = ["benchmark", "demo", "train"]
 
 
+CANVAS_PX = 342  # the larger of the two that the architectures use, to be on the safe side
+
+
 class Executor(StrEnum):
     """Where the runs of a sweep are done."""
 
@@ -31,7 +34,7 @@ Data = Annotated[Path, typer.Option(help="A folder of class folders, or a BloodM
 SplitFile = Annotated[
     Path | None, typer.Option("--split", help="A split to use; by default policy paper, seed 0.")
 ]
-RecipeName = Annotated[str, typer.Option(help="A built-in recipe (paper, demo) or a .toml file.")]
+RecipeName = Annotated[str, typer.Option(help="A built-in recipe (paper, fast, demo) or a .toml file.")]
 Changes = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a field of the recipe.")
 ]
@@ -88,6 +91,9 @@ def benchmark(
     changes: Changes = None,
     out: Out = Path("runs"),
     executor: Annotated[Executor, typer.Option(help="Where to run.")] = Executor.local,
+    jobs: Annotated[
+        str, typer.Option(help="Runs at once on this machine; auto: as many as fit into a GPU's free memory.")
+    ] = "auto",
     skip_bad: SkipBad = False,
     device: DeviceName = "auto",
     as_json: JsonFlag = False,
@@ -99,9 +105,12 @@ def benchmark(
 
     planned = plan([row.name for row in parse_archs(arch)], parse_seeds(seeds))
     chosen = load_recipe(recipe, changes or ())
-    from hemoscope.sweep.local import run_sweep
+    if jobs != "auto" and not (jobs.isdecimal() and int(jobs)):
+        raise typer.BadParameter(
+            f"expected auto or a number of at least 1, got {jobs!r}", param_hint="--jobs"
+        )
+    from hemoscope.sweep.local import run_sweep, side_by_side
 
-    note(f"{len(planned)} runs, executor {executor.value}")
     began = time.monotonic()
     outcomes: list[Outcome] = []
 
@@ -111,11 +120,15 @@ def benchmark(
 
     with progress() as report:
         prepared = _prepare(data, split, skip_bad=skip_bad, report=report)
+        canvas_bytes = 3 * CANVAS_PX**2 * len(prepared.manifest.images)
+        at_once = side_by_side(canvas_bytes, device) if jobs == "auto" else int(jobs)
+        note(f"{len(planned)} runs, executor {executor.value}, {at_once} at once")
         run_sweep(
             planned,
             chosen,
             prepared,
             out=out,
+            jobs=min(at_once, len(planned)),
             device_name=device,
             watch=lambda item: _watcher(item.arch, item.seed, report),
             progress=report,

@@ -14,7 +14,7 @@ import torch
 from hemoscope.errors import ConfigError
 from hemoscope.places import available_cores
 
-__all__ = ["Device", "choose_device", "describe_machine", "resolve_precision"]
+__all__ = ["Device", "choose_device", "describe_machine", "limit_threads", "resolve_precision"]
 
 Precision = Literal["fp32", "bf16"]
 
@@ -61,6 +61,11 @@ def resolve_precision(wanted: Literal["auto", "fp32", "bf16"], device: torch.dev
         capabilities = torch.cpu.get_capabilities()
         return "bf16" if capabilities.get("avx512_bf16") or capabilities.get("amx_bf16") else "fp32"
     return "fp32"
+
+
+def limit_threads() -> None:
+    """Let torch use no more threads than cores are really ours: it counts them without a container's quota."""
+    torch.set_num_threads(min(torch.get_num_threads(), available_cores()))
 
 
 def describe_machine(device: Device) -> dict[str, object]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterable
+from math import cos, pi
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -15,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from hemoscope.errors import ConfigError, UnknownNameError
 
-ADDED_LATER = frozenset({"canvas_px"})
+ADDED_LATER = frozenset({"canvas_px", "schedule"})
 
 __all__ = ["RECIPES", "Recipe", "load_recipe"]
 
@@ -31,6 +32,9 @@ class Recipe(BaseModel):
     lr: float = Field(default=0.001, gt=0)
     lr_step: int = Field(default=7, ge=1, description="epochs between two decays of the learning rate")
     lr_gamma: float = Field(default=0.1, gt=0, le=1, description="factor of one decay")
+    schedule: Literal["step", "cosine"] = Field(
+        default="step", description="step: decays by lr_gamma every lr_step epochs; cosine: down to near 0"
+    )
     momentum: float = Field(default=0.9, ge=0, lt=1)
     weight_decay: float = Field(default=0.0, ge=0)
     weights: Literal["imagenet", "none"] = "imagenet"
@@ -68,7 +72,8 @@ class Recipe(BaseModel):
 
         So a run keeps its name when hemoscope learns a new option.
         """
-        return {k: v for k, v in self.model_dump().items() if not (k in ADDED_LATER and v is None)}
+        unused = {k for k in ADDED_LATER if getattr(self, k) == type(self).model_fields[k].default}
+        return {k: v for k, v in self.model_dump().items() if k not in unused}
 
     def lr_at(self, epoch: int) -> float:
         """Return the learning rate of an epoch, counted from 1.
@@ -76,12 +81,16 @@ class Recipe(BaseModel):
         >>> [Recipe().lr_at(epoch) for epoch in (1, 7, 8, 15)]
         [0.001, 0.001, 0.0001, 1e-05]
         """
+        if self.schedule == "cosine":
+            return float(f"{self.lr * 0.5 * (1 + cos(pi * (epoch - 1) / self.epochs)):.12g}")
         # Rounded, so that 0.001 * 0.1 * 0.1 reads 1e-05 in every history.
         return float(f"{self.lr * self.lr_gamma ** ((epoch - 1) // self.lr_step):.12g}")
 
 
 RECIPES: tuple[Recipe, ...] = (
     Recipe(),
+    # A quarter of the epochs, the rate falling all the way. Batch and precision stay the paper's.
+    Recipe(name="fast", epochs=6, schedule="cosine"),
     # Small networks from scratch on synthetic cells, in seconds an epoch on two cores.
     Recipe(
         name="demo",
