@@ -13,13 +13,14 @@ from hemoscope.inference.network import Network
 from hemoscope.inference.stream import predict_images
 from hemoscope.models.build import build
 from hemoscope.models.registry import get_arch
-from hemoscope.training.device import Device, choose_device, resolve_precision
+from hemoscope.training.device import Device, choose_device, resolve_precision, tune_cpu
 
 
 def main() -> None:
     """Predict all files; print images per second."""
     root, arch, times = arguments()
     wanted = sys.argv[4] if len(sys.argv) > 4 else "auto"
+    tune_cpu()
     device = choose_device("auto")
     precision = resolve_precision(wanted, device)  # type: ignore[arg-type]
     image_px, canvas_px = get_arch(arch).sides_px(None, None)

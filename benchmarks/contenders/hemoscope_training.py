@@ -24,7 +24,7 @@ from hemoscope.data.canvas import Canvas, open_canvas
 from hemoscope.data.scan import scan
 from hemoscope.models.build import build
 from hemoscope.models.registry import get_arch
-from hemoscope.training.device import Device, choose_device, resolve_precision
+from hemoscope.training.device import Device, choose_device, resolve_precision, tune_cpu
 from hemoscope.training.epochs import WARM_UP as GRAPH_WARM_UP
 from hemoscope.training.epochs import Clock, DeviceEpochs, HostEpochs
 from hemoscope.training.step import Batches, train_step
@@ -50,6 +50,7 @@ def main() -> None:
     mode, precision, times = [*sys.argv[4:], *("end", "auto", "1")[len(sys.argv) - 4 :]]
     image_px, canvas_px = get_arch(arch).sides_px(None, None)
     manifest = scan(root)
+    tune_cpu()
     torch_device = choose_device("auto")
     device = Device(torch_device, resolve_precision(precision, torch_device))  # type: ignore[arg-type]
     model = build(arch, len(manifest.classes)).to(torch_device).train()

@@ -36,9 +36,10 @@ def probs_of(network: Network, images, **options) -> NDArray[np.float64]:
     return np.stack([answer.probs for answer in predict_images(network, images, **options)])
 
 
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("arch", ["resnet18", "squeezenet1_1", "mobilenet_v2"])
-def test_batch_size_and_threads_change_no_probability(arch: str, cells: list[Path]):
-    network = network_of(arch)
+def test_batch_size_and_threads_change_no_probability(arch: str, precision, cells: list[Path]):
+    network = network_of(arch, precision)
     want = probs_of(network, cells)
     assert want.shape == (40, 8)
     np.testing.assert_allclose(want.sum(axis=1), 1, atol=1e-6)

@@ -15,7 +15,7 @@ from hemoscope.evaluation.summary import score
 from hemoscope.inference.evaluate import predict_folder
 from hemoscope.inference.network import load_network
 from hemoscope.runs import Run, find_runs, lock_folder
-from hemoscope.training.device import Device, choose_device, resolve_precision
+from hemoscope.training.device import Device, choose_device, resolve_precision, tune_cpu
 from hemoscope.training.job import Job
 from hemoscope.training.loop import Watcher
 from hemoscope.training.recipe import Recipe
@@ -201,6 +201,16 @@ def test_skip_bad_leaves_a_bad_file_out_and_says_so(image_folder, tmp_path: Path
     run = learn(prepared, tmp_path / "out", recipe=QUICK.model_copy(update={"epochs": 1}))
     (left_out,) = run.card["data"]["left_out"]
     assert left_out["path"] == "a/broken.jpg"
+
+
+def test_torch_takes_no_more_threads_than_cores_are_ours(monkeypatch: pytest.MonkeyPatch):
+    before = torch.get_num_threads()
+    monkeypatch.setattr("hemoscope.training.device.available_cores", lambda: 1)
+    try:
+        tune_cpu()
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_devices_and_precisions_are_what_the_machine_has():

@@ -15,7 +15,7 @@ from hemoscope.errors import RunError
 from hemoscope.models.build import load_state
 from hemoscope.models.registry import get_arch
 from hemoscope.runs import MODEL, Run
-from hemoscope.training.device import Device, choose_device, limit_threads, resolve_precision
+from hemoscope.training.device import Device, choose_device, resolve_precision, tune_cpu
 from hemoscope.training.recipe import Recipe
 from hemoscope.training.step import Normalise
 
@@ -71,7 +71,7 @@ def load_run(
     """
     recipe = Recipe.model_validate(run.card["recipe"])
     image_px, canvas_px = get_arch(run.arch).sides_px(recipe.image_px, recipe.canvas_px)
-    limit_threads()
+    tune_cpu()
     torch_device = choose_device(device_name)
     device = Device(torch_device, resolve_precision(precision, torch_device))
     model = load_network(run).to(torch_device)

@@ -27,8 +27,8 @@ from hemoscope.records import FloatArray
 
 __all__ = ["Answer", "predict_images", "predict_pixels"]
 
-# On a CPU larger batches leave the cache and gain nothing; a GPU halves this until it fits.
-BATCH_SIZE = {"cpu": 32, "mps": 64, "cuda": 512}
+# On a CPU larger batches gain nothing; a GPU halves this until it fits.
+BATCH_SIZE = {"cpu": 64, "mps": 64, "cuda": 512}
 AHEAD = {"cpu": 0, "mps": 2, "cuda": 2}  # batches decoded ahead; a CPU's cores would only fight for it
 
 

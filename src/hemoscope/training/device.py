@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import platform
+import sys
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +16,11 @@ import torch
 from hemoscope.errors import ConfigError
 from hemoscope.places import available_cores
 
-__all__ = ["Device", "choose_device", "describe_machine", "limit_threads", "resolve_precision"]
+__all__ = ["Device", "choose_device", "describe_machine", "resolve_precision", "tune_cpu"]
+
+# From the GNU C library's malloc.h; the values are C ints.
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_KEPT_BYTES = 2**30
 
 Precision = Literal["fp32", "bf16"]
 
@@ -63,9 +69,19 @@ def resolve_precision(wanted: Literal["auto", "fp32", "bf16"], device: torch.dev
     return "fp32"
 
 
-def limit_threads() -> None:
-    """Let torch use no more threads than cores are really ours: it counts them without a container's quota."""
+def tune_cpu() -> None:
+    """Let torch use the cores and the memory this process really has.
+
+    Threads: torch counts a machine's cores, not a container's quota. Memory: activations of a batch are
+    larger than what the GNU allocator keeps, so every step would map, clear and unmap them again; told
+    to keep up to 1 GiB, SqueezeNet 1.1 trains 1.4 times as fast (docs/decisions/0007). Does nothing where
+    the C library is another.
+    """
     torch.set_num_threads(min(torch.get_num_threads(), available_cores()))
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt:
+        mallopt(_M_MMAP_THRESHOLD, _KEPT_BYTES)
+        mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
 
 
 def describe_machine(device: Device) -> dict[str, object]:

@@ -109,11 +109,11 @@ def run_job(
     """
     from hemoscope.models.weights import find, verify
     from hemoscope.training.card import RunCard
-    from hemoscope.training.device import Device, choose_device, limit_threads, resolve_precision
+    from hemoscope.training.device import Device, choose_device, resolve_precision, tune_cpu
     from hemoscope.training.job import Job
     from hemoscope.training.loop import fit
 
-    limit_threads()
+    tune_cpu()
     torch_device = choose_device(device_name)
     precision = resolve_precision(recipe.precision, torch_device)
     recipe = recipe.model_copy(update={"precision": precision})
