@@ -1,17 +1,20 @@
 """Training, images per second end to end: hemoscope against three peers, and against its own ceiling.
 
 Contenders run interleaved, each in a process of its own; medians. The ceiling is the same step on a
-batch that already lies on the device. On CUDA where there is one, else on the CPU.
+batch that already lies on the device. On CUDA where there is one, else on the CPU. Networks measured
+on another day stay in the result, so that a long measurement can be done in pieces.
 Usage: python benchmarks/train.py [--data DIR] [--arch A,B] [--repeats 3] [--batches 8]
 """
 
 import argparse
+import json
 import statistics
 from pathlib import Path
 
-from measure import headline, images, keep, machine, measure, table
+from measure import RESULTS, headline, images, keep, machine, measure, table
 
 ARCHS = "alexnet,squeezenet1_1,mobilenet_v2,resnet18,resnet50,densenet121,vgg16,inception_v3"
+LARGE = ("resnet50", "densenet121", "vgg16", "inception_v3")  # a quarter of the batches
 CONTENDERS = {
     "hemoscope": ("hemoscope_training", "end", "auto"),
     "hemoscope fp32": ("hemoscope_training", "end", "fp32"),
@@ -30,14 +33,17 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--batches", type=int, default=8)
     options = parser.parse_args()
-    results: dict[str, dict[str, list[dict]]] = {}
+    about = machine()
+    name = f"train_{about['device']}"
+    results = earlier(name, about)
     with images(options.data) as data:
         for arch in options.arch.split(","):
-            found = results.setdefault(arch, {name: [] for name in CONTENDERS})
+            batches = max(1, options.batches // (4 if arch in LARGE else 1))
+            found = results[arch] = {name: [] for name in CONTENDERS}
             for _ in range(options.repeats):
-                for name, (contender, *words) in CONTENDERS.items():
-                    found[name].append(measure(contender, data, arch, options.batches, *words))
-    about = machine()
+                for label, (contender, *words) in CONTENDERS.items():
+                    found[label].append(measure(contender, data, arch, batches, *words))
+    results = {arch: results[arch] for arch in ARCHS.split(",") if arch in results}
     rows = [row(arch, found) for arch, found in results.items()]
     head = [
         "network",
@@ -52,16 +58,26 @@ def main() -> None:
             "",
             f"{headline(about)}.",
             (
-                f"Medians of {options.repeats} interleaved repeats of {options.batches} batches of 32 after a warm-up; "
-                f"in brackets the smallest and largest ratio of one repeat. hemoscope and its ceiling in "
-                f"{about['precision']}, the peers in fp32 as their users write it; `hemoscope fp32` shows what is left "
-                "without that. Each contender in a process of its own."
+                f"Medians of {options.repeats} interleaved repeats of {options.batches} batches of 32 (a quarter of them "
+                f"for {', '.join(LARGE)}) after a warm-up; in brackets the smallest and largest ratio of one repeat. "
+                f"hemoscope and its ceiling in {about['precision']}, the peers in fp32 as their users write it; "
+                "`hemoscope fp32` shows what is left without that. Each contender in a process of its own."
             ),
             "",
             table(head, rows),
         ]
     )
-    keep(f"train_{about['device']}", {"machine": about, "options": vars(options), "results": results}, text)
+    keep(name, {"machine": about, "options": vars(options), "results": results}, text)
+
+
+def earlier(name: str, about: dict) -> dict[str, dict[str, list[dict]]]:
+    """Return the networks measured before on this machine with these versions."""
+    file = RESULTS / f"{name}.json"
+    before = json.loads(file.read_text()) if file.exists() else {}
+    ours = ("device_name", "cores", "versions")
+    if any(before.get("machine", {}).get(key) != about[key] for key in ours):
+        return {}
+    return before["results"]
 
 
 def row(arch: str, found: dict[str, list[dict]]) -> list[str]:
