@@ -11,7 +11,7 @@ CORES := $(shell python3 -c "import os; print(len(os.sched_getaffinity(0)) if ha
 .PHONY: demo test check bench sync format clean
 
 sync:
-	@UV=$(UV) && $$UV sync --frozen --quiet
+	@UV=$(UV) && $$UV sync --frozen --quiet --all-extras
 
 demo: sync
 	$(RUN) hemoscope demo
@@ -31,7 +31,7 @@ format: sync
 	$(RUN) ruff check --fix .
 
 bench:
-	@UV=$(UV) && $$UV sync --frozen --quiet --group bench
+	@UV=$(UV) && $$UV sync --frozen --quiet --all-extras --group bench
 	$(RUN) python benchmarks/startup.py
 	$(RUN) python benchmarks/train.py
 	$(RUN) python benchmarks/predict.py

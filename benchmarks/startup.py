@@ -29,6 +29,10 @@ VERBS = (
     "benchmark",
     "evaluate",
     "ensemble",
+    "bundle",
+    "predict",
+    "explain",
+    "export",
     "report",
 )
 SEEDS, VAL, TEST = 5, 4102, 2056

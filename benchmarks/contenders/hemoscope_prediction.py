@@ -35,7 +35,7 @@ def main() -> None:
             writer = csv.writer(file)
             writer.writerow(["path", *CLASSES])
             for path, answer in zip(paths, predict_images(network, paths), strict=True):
-                writer.writerow([path, *(() if answer.probs is None else answer.probs.tolist())])
+                writer.writerow([path, *(() if answer.probs is None else answer.probs[0].tolist())])
 
     report(predict, files)
 

@@ -26,6 +26,7 @@ __all__ = [
     "Strategy",
     "align",
     "choose_members",
+    "combine",
     "paper_members",
     "vote",
 ]
@@ -150,6 +151,29 @@ def vote(
         probs=sums / (len(members) * _STEPS),
         pred=_winner(pool.votes.sum(axis=0), sums),
     )
+
+
+def combine(probs: FloatArray, how: How) -> tuple[IntArray, FloatArray, FloatArray]:
+    """Let K networks vote on images, by the rules of `vote`.
+
+    Args:
+        probs: Softmax probabilities, shape (K, N, C).
+        how: The vote.
+
+    Returns:
+        Predicted class, shape (N,); mean probabilities, shape (N, C); and the share of the members that
+        predict each class, shape (N, C).
+
+    Raises:
+        UnknownNameError: If there is no such vote.
+    """
+    _check_name("vote", how, get_args(How))
+    steps = np.rint(probs * _STEPS)
+    said = steps.argmax(axis=-1)
+    votes = (said[..., None] == np.arange(steps.shape[-1])).sum(axis=0)  # (N, C)
+    sums = steps.sum(axis=0)
+    pred = _winner(votes if how == "majority" else np.zeros_like(votes), sums)
+    return pred, sums / (len(probs) * _STEPS), votes / len(probs)
 
 
 def choose_members(

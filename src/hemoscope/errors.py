@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 __all__ = [
+    "BundleError",
     "ConfigError",
     "DataError",
     "FetchError",
@@ -61,6 +62,10 @@ class TrainingError(HemoscopeError):
 
 class RunError(HemoscopeError):
     """A run folder is incomplete, damaged, in use, or does not fit the others."""
+
+
+class BundleError(HemoscopeError):
+    """A bundle is damaged, edited, from a newer version, or does not do what its card says."""
 
 
 class UnknownNameError(HemoscopeError, KeyError):

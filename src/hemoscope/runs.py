@@ -37,8 +37,10 @@ __all__ = [
     "atomic_path",
     "find_runs",
     "format_history",
+    "from_text",
     "jsonable",
     "lock_folder",
+    "to_text",
     "write_json",
     "write_predictions",
     "write_text",
@@ -162,7 +164,7 @@ class Run:
             raise RunError(
                 f"{path} cannot be read: {error}; expected the file that training writes"
             ) from error
-        names = np.array([_from_text(path) for path in table["path"].to_pylist()], dtype=object)
+        names = np.array([from_text(path) for path in table["path"].to_pylist()], dtype=object)
         split = np.array(table["split"].to_pylist(), dtype=object)
         probs = np.stack([table[name].to_numpy() for name in columns], axis=1).astype(np.float64)
         target, pred = (table[name].to_numpy().astype(np.int64) for name in ("target", "pred"))
@@ -217,7 +219,7 @@ def write_text(path: Path, text: str) -> None:
     What is not UTF-8 in a file name is written as an escape, which JSON reads back.
     """
     with atomic_path(path) as part:
-        part.write_bytes(_to_text(text).encode("utf-8"))
+        part.write_bytes(to_text(text).encode("utf-8"))
 
 
 def write_json(path: Path, value: object) -> None:
@@ -249,7 +251,7 @@ def write_predictions(path: Path, sides: Mapping[str, Predictions]) -> None:
     classes = next(iter(sides.values())).classes
     columns: dict[str, Any] = {
         "split": [side for side, p in sides.items() for _ in p.paths],
-        "path": [_to_text(path) for p in sides.values() for path in p.paths],
+        "path": [to_text(path) for p in sides.values() for path in p.paths],
         "target": np.concatenate([p.target for p in sides.values()]),
         "pred": np.concatenate([p.pred for p in sides.values()]),
     }
@@ -286,12 +288,13 @@ def lock_folder(folder: Path, *, wait: bool = False) -> Iterator[None]:
         lock.release()
 
 
-def _to_text(path: str) -> str:
-    # A byte of a file name that is no UTF-8 is a lone surrogate in Python; no text format holds one.
+def to_text(path: str) -> str:
+    """Return a path as text; a byte that is no UTF-8, a lone surrogate in Python, becomes an escape."""
     return path.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def _from_text(text: str) -> str:
+def from_text(text: str) -> str:
+    """Return the path that `to_text` was given."""
     if "\\udc" not in text:
         return text
     return re.sub(r"\\udc([89a-f][0-9a-f])", lambda match: chr(0xDC00 + int(match[1], 16)), text)

@@ -33,7 +33,7 @@ def cells(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 def probs_of(network: Network, images, **options) -> NDArray[np.float64]:
-    return np.stack([answer.probs for answer in predict_images(network, images, **options)])
+    return np.stack([answer.probs[0] for answer in predict_images(network, images, **options)])
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
@@ -63,8 +63,8 @@ def test_answers_come_in_the_order_of_the_images_and_bad_files_in_their_place(
     assert "not an image" in answers[0].error
     assert "empty" in answers[2].error
     assert "cannot be read" in answers[3].error
-    np.testing.assert_allclose(answers[1].probs, probs_of(network, [cells[3]])[0], atol=1e-4)
-    np.testing.assert_allclose(answers[4].probs, probs_of(network, [cells[0]])[0], atol=1e-4)
+    np.testing.assert_allclose(answers[1].probs[0], probs_of(network, [cells[3]])[0], atol=1e-4)
+    np.testing.assert_allclose(answers[4].probs[0], probs_of(network, [cells[0]])[0], atol=1e-4)
 
 
 def test_decoded_pixels_and_their_file_give_one_answer(cells: list[Path]):
@@ -98,7 +98,7 @@ def test_nothing_gives_nothing_and_a_batch_of_none_is_refused():
 def test_a_batch_that_does_not_fit_is_halved(monkeypatch: pytest.MonkeyPatch):
     network = network_of()
     images = np.random.default_rng(0).integers(0, 256, (11, 32, 32, 3), dtype=np.uint8)
-    want = predict_pixels(network, images)
+    want, energy = predict_pixels(network, images)
     sizes: list[int] = []
     forward = network.model.forward
 
@@ -109,6 +109,8 @@ def test_a_batch_that_does_not_fit_is_halved(monkeypatch: pytest.MonkeyPatch):
         return forward(batch)
 
     monkeypatch.setattr(network.model, "forward", small)
-    np.testing.assert_allclose(predict_pixels(network, images), want, atol=1e-6)
+    got = predict_pixels(network, images)
+    np.testing.assert_allclose(got[0], want, atol=1e-6)
+    np.testing.assert_allclose(got[1], energy, atol=1e-5)
     assert max(size for size in sizes if size <= 3) == 3
     assert set(BATCH_SIZE) == {"cpu", "cuda", "mps"}

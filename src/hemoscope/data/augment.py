@@ -9,6 +9,7 @@ Coordinates: pixel centres lie on integers; a matrix maps a point (x, y, 1) of t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -101,12 +102,16 @@ def view_affine(n: int, *, canvas_px: int, image_px: int, view: View) -> FloatAr
 
 
 def warp(
-    images: NDArray[np.uint8], matrices: FloatArray, *, image_px: int, fill: Fill = "black"
+    images: NDArray[np.uint8] | Sequence[NDArray[np.uint8]],
+    matrices: FloatArray,
+    *,
+    image_px: int,
+    fill: Fill = "black",
 ) -> NDArray[np.uint8]:
     """Warp a batch on the CPU with OpenCV.
 
     Args:
-        images: Canvases, shape (N, S, S, 3).
+        images: N canvases, each of shape (S, S, 3).
         matrices: From output to canvas, shape (N, 2, 3).
         image_px: Side of the output.
         fill: What lies outside the canvas: black, or the nearest edge pixel.

@@ -10,7 +10,8 @@ from __future__ import annotations
 import io
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -21,7 +22,7 @@ from PIL import Image, UnidentifiedImageError
 
 from hemoscope.errors import ImageError
 
-__all__ = ["IMAGE_SUFFIXES", "MAX_PIXELS", "Decoded", "decode"]
+__all__ = ["IMAGE_SUFFIXES", "MAX_PIXELS", "Decoded", "decode", "decode_opened"]
 
 IMAGE_SUFFIXES = frozenset(
     {".bmp", ".dib", ".gif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg"}
@@ -91,10 +92,27 @@ def decode(source: bytes | Path) -> Decoded:
     data = source if isinstance(source, bytes) else read_image_file(source)
     if not data:
         raise ImageError("the file is empty; expected an image")
+    with _reasons_named(), Image.open(io.BytesIO(data), formats=_FORMATS) as image:
+        _check_size(image.size)
+        return _upright_rgb(image)
+
+
+def decode_opened(image: Image.Image) -> Decoded:
+    """Decode an image that Pillow has opened or made, as `decode` does.
+
+    Raises:
+        ImageError: For the reasons of `decode`.
+    """
+    with _reasons_named():
+        _check_size(image.size)
+        return _upright_rgb(image)
+
+
+@contextmanager
+def _reasons_named() -> Iterator[None]:
+    """Turn the many kinds of errors that Pillow's decoders raise into one."""
     try:
-        with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
-            _check_size(image.size)
-            return _upright_rgb(image)
+        yield
     except ImageError:
         raise
     except UnidentifiedImageError:

@@ -18,7 +18,7 @@ from hemoscope.records import Manifest, Predictions
 from hemoscope.runs import Run
 from hemoscope.training.run import scan_cached
 
-__all__ = ["predict_folder"]
+__all__ = ["pixels_of", "predict_folder"]
 
 
 def predict_folder(
@@ -54,11 +54,11 @@ def predict_folder(
     probs = np.empty((len(images), len(run.classes)))
     asked: list[str] = []  # paths in the order of the answers
     problems: list[str] = []
-    for i, answer in enumerate(predict_images(network, _pixels(manifest, rows, asked))):
+    for i, answer in enumerate(predict_images(network, pixels_of(manifest, rows, asked))):
         if answer.probs is None:
             problems.append(f"{asked[i]}: {answer.error}")
         else:
-            probs[rows[asked[i]]] = answer.probs
+            probs[rows[asked[i]]] = answer.probs[0]
         if progress:
             progress("predicting", i + 1, len(images))
     if problems:
@@ -69,7 +69,7 @@ def predict_folder(
     return Predictions(run.classes, paths, target, probs, probs.argmax(axis=1))
 
 
-def _pixels(
+def pixels_of(
     manifest: Manifest, wanted: Collection[str], asked: list[str]
 ) -> Iterator[Path | NDArray[np.uint8]]:
     """Yield every wanted image, a file or its pixels, and note its path in `asked`."""

@@ -44,15 +44,15 @@ class Network:
     view: View
     device: Device
 
-    def probs(self, images: Tensor) -> Tensor:
-        """Return softmax probabilities, float32, shape (N, C), on the network's device.
+    def logits(self, images: Tensor) -> Tensor:
+        """Return float32 logits, shape (N, C), on the network's device.
 
         Args:
             images: uint8, shape (N, image_px, image_px, 3), already on the device.
         """
         normalise = Normalise(self.device.torch_device)
         with torch.inference_mode(), self.device.autocast():
-            return self.model(normalise(images)).float().softmax(dim=1)
+            return self.model(normalise(images)).float()
 
 
 def load_run(

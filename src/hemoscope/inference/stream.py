@@ -7,7 +7,7 @@ that is no image gets an answer with its error, never a substitute. Nothing is c
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from hemoscope.data.augment import view_affine, warp
 from hemoscope.data.canvas import center_square
@@ -25,92 +26,145 @@ from hemoscope.inference.network import Network
 from hemoscope.places import available_cores
 from hemoscope.records import FloatArray
 
-__all__ = ["Answer", "predict_images", "predict_pixels"]
+__all__ = ["Answer", "Source", "predict_images", "predict_pixels", "stream", "views_of"]
 
 # On a CPU larger batches gain nothing; a GPU halves this until it fits.
 BATCH_SIZE = {"cpu": 64, "mps": 64, "cuda": 512}
 AHEAD = {"cpu": 0, "mps": 2, "cuda": 2}  # batches decoded ahead; a CPU's cores would only fight for it
 
+Source = Path | bytes | NDArray[np.uint8] | ImageError
+"""A file, its content, decoded RGB of shape (H, W, 3), or why there is none of these."""
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the network said of one image.
+    """What K networks said of one image.
 
     Attributes:
-        probs: Softmax probabilities, shape (C,); None if the file could not be read.
-        error: Why it could not; empty where it could.
+        probs: Softmax probabilities, shape (K, C); None if the file could not be read.
+        energy: Minus the log of the sum of exponentiated logits, shape (K,): high where no class fits.
+        error: Why it could not be read; empty where it could.
     """
 
     probs: FloatArray | None
+    energy: FloatArray | None = None
     error: str = ""
 
 
 def predict_images(
     network: Network,
-    images: Iterable[Path | NDArray[np.uint8]],
+    images: Iterable[Source],
     *,
     batch_size: int | None = None,
     workers: int | None = None,
 ) -> Iterator[Answer]:
-    """Yield the answer to every image, in order.
+    """Yield one network's answer to every image, in order; see `stream`."""
+    return stream((network,), images, batch_size=batch_size, workers=workers)
+
+
+def stream(
+    networks: Sequence[Network],
+    images: Iterable[Source],
+    *,
+    batch_size: int | None = None,
+    workers: int | None = None,
+    tta: bool = False,
+) -> Iterator[Answer]:
+    """Yield the answers to every image, in order; the networks are asked in turn, batch by batch.
 
     Args:
-        network: What to ask.
-        images: Files, or decoded RGB of shape (H, W, 3); taken from the iterable as they are needed.
+        networks: Whom to ask, all on one device.
+        images: Taken from the iterable as they are needed.
         batch_size: Images at once; by default what the device takes. It does not change an answer by
             more than rounding.
         workers: Decoding threads; by default one a core.
+        tta: Average over the eight flips and quarter turns of each image.
 
     Raises:
         ConfigError: If `batch_size` is less than 1.
     """
-    kind = network.device.torch_device.type
+    kind = networks[0].device.torch_device.type
     size = BATCH_SIZE[kind] if batch_size is None else batch_size
     if size < 1:
         raise ConfigError(f"expected a batch size of at least 1, got {size}")
     source = iter(images)
-    waiting: deque[list[Future[NDArray[np.uint8] | str]]] = deque()
+    waiting: deque[list[Future[list[NDArray[np.uint8]] | str]]] = deque()
     with ThreadPoolExecutor(workers or available_cores()) as pool:
         while True:
             while len(waiting) <= AHEAD[kind] and (chunk := list(islice(source, size))):
-                waiting.append([pool.submit(_view, network, image) for image in chunk])
+                waiting.append([pool.submit(_views, networks, image) for image in chunk])
             if not waiting:
                 return
             views = [future.result() for future in waiting.popleft()]
             good = [view for view in views if not isinstance(view, str)]
-            probs = iter(predict_pixels(network, np.stack(good)) if good else ())
+            said = [
+                predict_pixels(network, np.stack([view[k] for view in good]), tta=tta)
+                for k, network in enumerate(networks)
+                if good
+            ]
+            row = 0
             for view in views:
-                yield Answer(None, view) if isinstance(view, str) else Answer(next(probs))
+                if isinstance(view, str):
+                    yield Answer(None, error=view)
+                    continue
+                yield Answer(np.stack([p[row] for p, _ in said]), np.array([e[row] for _, e in said]))
+                row += 1
 
 
-def predict_pixels(network: Network, images: NDArray[np.uint8]) -> FloatArray:
-    """Return the probabilities of images already cut to the network's input, shape (N, C).
+def predict_pixels(
+    network: Network, images: NDArray[np.uint8], *, tta: bool = False
+) -> tuple[FloatArray, FloatArray]:
+    """Return probabilities, shape (N, C), and energies, shape (N,), of images already cut to the input.
 
     A batch that does not fit into a GPU's memory is halved until it does.
 
     Args:
         network: What to ask.
         images: Shape (N, image_px, image_px, 3).
+        tta: Average over flips and quarter turns.
     """
     batch = torch.from_numpy(images)
     try:
-        probs = network.probs(batch.to(network.device.torch_device, non_blocking=True))
+        batch = batch.to(network.device.torch_device, non_blocking=True)
+        said = [network.logits(view) for view in (_eight(batch) if tta else (batch,))]
     except torch.OutOfMemoryError:
         if len(images) == 1:
             raise
         half = len(images) // 2
-        return np.concatenate(
-            [predict_pixels(network, images[:half]), predict_pixels(network, images[half:])]
-        )
-    return probs.cpu().numpy().astype(np.float64)
+        first, second = (predict_pixels(network, part, tta=tta) for part in (images[:half], images[half:]))
+        return np.concatenate([first[0], second[0]]), np.concatenate([first[1], second[1]])
+    probs = torch.stack([logits.softmax(dim=1) for logits in said]).mean(dim=0)
+    energy = torch.stack([-logits.logsumexp(dim=1) for logits in said]).mean(dim=0)
+    return probs.cpu().numpy().astype(np.float64), energy.cpu().numpy().astype(np.float64)
 
 
-def _view(network: Network, image: Path | NDArray[np.uint8]) -> NDArray[np.uint8] | str:
-    """Return the network's input, shape (image_px, image_px, 3), or what is wrong with the file."""
+def _eight(batch: Tensor) -> Iterator[Tensor]:
+    """Yield the batch, shape (N, S, S, 3), in its eight flips and quarter turns."""
+    for mirrored in (batch, batch.flip(2)):
+        for turns in range(4):
+            yield torch.rot90(mirrored, turns, (1, 2))
+
+
+def _views(networks: Sequence[Network], image: Source) -> list[NDArray[np.uint8]] | str:
+    """Return each network's input, or what is wrong with the file."""
     try:
-        pixels = decode(image).pixels if isinstance(image, Path) else image
+        if isinstance(image, ImageError):
+            raise image
+        pixels = image if isinstance(image, np.ndarray) else decode(image).pixels
     except ImageError as error:
         return str(error)
-    square = center_square(pixels, network.canvas_px)
+    return views_of(networks, pixels)
+
+
+def views_of(networks: Sequence[Network], pixels: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
+    """Return what each network is given of a decoded image, shape (image_px, image_px, 3).
+
+    The image is resized once for each size that is asked for.
+    """
+    squares = {side: center_square(pixels, side) for side in {network.canvas_px for network in networks}}
+    return [_cut(squares[network.canvas_px], network) for network in networks]
+
+
+def _cut(square: NDArray[np.uint8], network: Network) -> NDArray[np.uint8]:
     matrix = view_affine(1, canvas_px=network.canvas_px, image_px=network.image_px, view=network.view)
     return warp(square[None], matrix, image_px=network.image_px, fill=network.fill)[0]

@@ -34,7 +34,8 @@ class Normalise:
 
     def __call__(self, batch: Tensor) -> Tensor:
         """Turn bytes of shape (N, H, W, 3) into float32 of shape (N, 3, H, W), channels-last."""
-        return ((batch.float() - self._mean) * self._scale).permute(0, 3, 1, 2)
+        pixels = batch.to(torch.float32, copy=True)  # in place from here: one new tensor and not three
+        return pixels.sub_(self._mean).mul_(self._scale).permute(0, 3, 1, 2)
 
 
 class Batches:
@@ -55,7 +56,7 @@ class Batches:
     def images(self, rows: IntArray, matrices: FloatArray) -> Tensor:
         """Return normalised images, float32, shape (N, 3, image_px, image_px), channels-last."""
         if self.device.type == "cpu":
-            pixels = self.canvas.pixels[rows]  # (N, S, S, 3)
+            pixels = [self.canvas.pixels[row] for row in rows]  # views of the memory map, each (S, S, 3)
             return self.normalise(
                 torch.from_numpy(warp(pixels, matrices, image_px=self.image_px, fill=self.fill))
             )

@@ -1,0 +1,25 @@
+"""Ask an exported model about a cell, with onnxruntime and NumPy alone.
+
+python onnx_minimal.py model.onnx cell.npy      # uint8, shape (H, W, 3), RGB
+"""
+
+import json
+import sys
+
+import numpy as np
+import onnxruntime
+
+session = onnxruntime.InferenceSession(sys.argv[1], providers=["CPUExecutionProvider"])
+about = session.get_modelmeta().custom_metadata_map
+classes = json.loads(about["classes"])
+image = np.load(sys.argv[2])  # any size: the model resizes, crops and normalises by itself
+
+probs, pred, energy = session.run(None, {"image": image[None]})
+
+unknown_above, review_below = json.loads(about["unknown_above"]), json.loads(about["review_below"])
+status = "accepted"
+if unknown_above is not None and energy[0] > unknown_above:
+    status = "unknown"
+elif review_below is None or probs[0, pred[0]] < review_below:
+    status = "review"
+print(f"{classes[pred[0]]}  {probs[0, pred[0]]:.4f}  {status}")

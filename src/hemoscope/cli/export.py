@@ -1,0 +1,92 @@
+"""`hemoscope export` and `explain`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hemoscope.cli.console import JsonFlag, note, percent, print_json, print_table
+
+__all__ = ["explain", "export"]
+
+ModelFile = Annotated[Path, typer.Argument(metavar="MODEL", help="A bundle.")]
+
+
+def export(
+    model: ModelFile,
+    *,
+    out: Annotated[Path, typer.Option(help="The .onnx file to write.")],
+    int8: Annotated[
+        Path | None, typer.Option(help="Also write this INT8 form; it needs --data for scales and accuracy.")
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Labelled images: some are compared, and with --int8 scored.")
+    ] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Write a bundle as ONNX that takes raw images, once it gives the same answers as the model."""
+    from hemoscope.inference.bundle import read_bundle
+    from hemoscope.inference.export import export as write
+    from hemoscope.inference.labelled import labelled_images
+
+    if int8 and not data:
+        raise typer.BadParameter("--int8 needs --data", param_hint="--int8")
+    bundle = read_bundle(model)
+    images = labelled_images(data, bundle.card.classes) if data else []
+    parity = write(bundle, out, images=[image for image, _ in images[:64]])
+    result: dict[str, object] = {
+        "onnx": out,
+        "compared": parity.n,
+        "largest_difference": parity.probs,
+        "same_class": parity.same_pred,
+    }
+    note(f"{parity.n} images compared: probabilities differ by at most {parity.probs:.1g}")
+    if int8:
+        from dataclasses import asdict
+
+        from hemoscope.inference.quantise import quantise
+
+        split = min(128, len(images) // 3)
+        done = quantise(out, int8, [image for image, _ in images[:split]], images[split:])
+        result["int8"] = {"file": int8, **asdict(done)}
+        note(
+            f"INT8: {percent(done.right_int8 / done.n)} of {done.n} right, fp32 {percent(done.right_fp32 / done.n)}; "
+            f"{done.mib_int8:.1f} MiB, fp32 {done.mib_fp32:.1f} MiB"
+        )
+    if as_json:
+        print_json(result)
+    else:
+        typer.echo(str(out))
+
+
+def explain(
+    model: ModelFile,
+    images: Annotated[
+        list[str], typer.Argument(metavar="IMAGE...", help="Files, folders, patterns, archives.")
+    ],
+    *,
+    out: Annotated[Path, typer.Option(help="Folder for the heatmaps.")] = Path("explained"),
+    seed: Annotated[
+        int, typer.Option(min=0, help="Of the random order that a heatmap is compared with.")
+    ] = 0,
+    device: Annotated[str, typer.Option("--device", help="auto, cuda, cuda:N, mps or cpu.")] = "auto",
+    as_json: JsonFlag = False,
+) -> None:
+    """Show where a model looked (Grad-CAM), and whether that is what decided."""
+    from hemoscope.inference.explained import explain_to
+    from hemoscope.inference.inputs import find_images
+    from hemoscope.inference.model import load
+
+    named = list(find_images(images))
+    rows = explain_to(out, load(model, device=device, precision="fp32"), named, seed=seed)
+    if as_json:
+        print_json({"out": out, "images": rows})
+        return
+    head = ["image", "class", "deletion", "(random)", "insertion", "(random)"]
+    keys = ("path", "pred", "deletion", "random_deletion", "insertion", "random_insertion")
+    lines = [[f"{row[k]:.3f}" if isinstance(row[k], float) else str(row[k]) for k in keys] for row in rows]
+    print_table([head, *lines], right=(2, 3, 4, 5))
+    note("a true map has a lower deletion and a higher insertion than a random order")
+    typer.echo(str(out))

@@ -1,0 +1,223 @@
+"""A bundle: one file with weights, card, model card and cells to check itself by. Never a pickle.
+
+    squeezenet.hemo          an uncompressed zip
+      bundle.json            the card (`card.BundleCard`)
+      README.md              the same for people, with Hugging Face's metadata
+      member-0.safetensors   one file a network
+      selftest.json          expected probabilities of
+      selftest-0.png ...     drawn cells, one a class
+      SHA256SUMS             of all of the above
+
+Reading trusts nothing: names, sizes, digests, the card's every field and each tensor's name, type and
+shape are checked before a network is made of them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load
+from torch import Tensor, nn
+
+from hemoscope.errors import BundleError, UnknownNameError, WeightsError
+from hemoscope.inference.card import FORMAT, BundleCard, MemberCard
+from hemoscope.models.build import load_state, skeleton
+from hemoscope.runs import atomic_path
+
+__all__ = ["Bundle", "read_bundle", "write_bundle"]
+
+CARD, README, SUMS, SELFTEST = "bundle.json", "README.md", "SHA256SUMS", "selftest.json"
+_WEIGHTS = "member-{}.safetensors"
+_NAMES = re.compile(
+    r"bundle\.json|README\.md|SHA256SUMS|selftest\.json|selftest-\d{1,3}\.png|member-\d{1,2}\.safetensors"
+)
+_MAX_TEXT_BYTES = 4 * 2**20
+_EPOCH = (1980, 1, 1, 0, 0, 0)  # the same content is the same file
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle whose every part has been checked.
+
+    Attributes:
+        path: The file.
+        card: What it says of itself.
+        models: A network a member, in evaluation mode, on the CPU.
+        selftest: Expected probabilities, by image name.
+        cells: The images of the self-test as PNG bytes, by name.
+        digest: SHA-256 of the whole content.
+    """
+
+    path: Path
+    card: BundleCard
+    models: tuple[nn.Module, ...]
+    selftest: Mapping[str, list[float]]
+    cells: Mapping[str, bytes]
+    digest: str
+
+
+def write_bundle(path: Path, parts: Mapping[str, bytes]) -> str:
+    """Write a bundle's parts as one file, atomically, and return its digest.
+
+    Args:
+        path: Where to.
+        parts: Content by name, without SHA256SUMS.
+
+    Raises:
+        BundleError: If there is a file already, or a name does not belong into a bundle.
+    """
+    wrong = [name for name in parts if not _NAMES.fullmatch(name)]
+    if wrong:
+        raise BundleError(f"a bundle holds no {wrong[0]!r}")
+    if path.exists():
+        raise BundleError(f"{path} is there already; choose another --out or delete it")
+    sums = "".join(f"{hashlib.sha256(parts[name]).hexdigest()}  {name}\n" for name in sorted(parts))
+    with atomic_path(path) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as archive:
+        for name, content in [*sorted(parts.items()), (SUMS, sums.encode())]:
+            archive.writestr(zipfile.ZipInfo(name, _EPOCH), content)
+    return hashlib.sha256(sums.encode()).hexdigest()
+
+
+def read_bundle(path: Path) -> Bundle:
+    """Read and check a bundle.
+
+    Raises:
+        BundleError: If it is no bundle, damaged, edited, from a newer version, or does not hold together.
+    """
+    parts = _read_parts(path)
+    sums = _check_digests(path, parts)
+    card = _read_card(path, parts[CARD])
+    wanted = {_WEIGHTS.format(i) for i in range(len(card.members))}
+    found = {name for name in parts if name.endswith(".safetensors")}
+    if wanted != found:
+        raise BundleError(
+            f"{path}: the card names {len(card.members)} members; the file holds weights of {len(found)}"
+        )
+    selftest = _read_selftest(path, parts, len(card.classes))
+    cells = {name: content for name, content in parts.items() if name.endswith(".png")}
+    models = tuple(
+        _network(path, member, len(card.classes), parts.pop(_WEIGHTS.format(i)))
+        for i, member in enumerate(card.members)
+    )
+    return Bundle(path, card, models, selftest, cells, sums)
+
+
+def _read_parts(path: Path) -> dict[str, bytes]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            infos = archive.infolist()
+            _check_directory(path, infos)
+            return {info.filename: archive.read(info) for info in infos}
+    except FileNotFoundError:
+        raise BundleError(f"there is no bundle {path}; make one: hemoscope bundle RUN --out {path}") from None
+    except OSError as error:
+        raise BundleError(f"{path} cannot be read: {error.strerror or error}") from error
+    except (zipfile.BadZipFile, EOFError, ValueError, NotImplementedError, RuntimeError) as error:
+        raise BundleError(
+            f"{path} is no bundle, or it is damaged or cut short ({error}); get it again"
+        ) from error
+
+
+def _check_directory(path: Path, infos: list[zipfile.ZipInfo]) -> None:
+    names = [info.filename for info in infos]
+    strange = sorted(name for name in names if not _NAMES.fullmatch(name))
+    if strange:
+        raise BundleError(f"{path} is no bundle: it holds {strange[0]!r}")
+    if len(set(names)) != len(names):
+        raise BundleError(f"{path} is no bundle: it holds two files of one name")
+    missing = sorted({CARD, README, SUMS, SELFTEST} - set(names))
+    if missing:
+        raise BundleError(f"{path} is no whole bundle: {', '.join(missing)} is missing")
+    size = path.stat().st_size
+    for info in infos:
+        if info.compress_type != zipfile.ZIP_STORED or info.compress_size != info.file_size:
+            raise BundleError(f"{path} is no bundle: {info.filename} is compressed; a bundle never is")
+        limit = size if info.filename.endswith(".safetensors") else _MAX_TEXT_BYTES
+        if info.file_size > min(size, limit):
+            raise BundleError(
+                f"{path}: {info.filename} claims {info.file_size:,} bytes; at most {limit:,} fit"
+            )
+    if sum(info.file_size for info in infos) > size:
+        raise BundleError(f"{path}: its parts claim more bytes than the file has")
+
+
+def _check_digests(path: Path, parts: Mapping[str, bytes]) -> str:
+    said: dict[str, str] = {}
+    for line in parts[SUMS].decode("utf-8", "replace").splitlines():
+        digest, _, name = line.partition("  ")
+        said[name] = digest
+    for name, content in parts.items():
+        if name != SUMS and said.get(name) != hashlib.sha256(content).hexdigest():
+            raise BundleError(
+                f"{path} is damaged or was edited: {name} is not what SHA256SUMS says; get it again"
+            )
+    if set(said) != set(parts) - {SUMS}:
+        raise BundleError(f"{path} is damaged or was edited: SHA256SUMS names other files; get it again")
+    return hashlib.sha256(parts[SUMS]).hexdigest()
+
+
+def _read_card(path: Path, content: bytes) -> BundleCard:
+    document = _read_json(path, CARD, content)
+    made_by = document.get("format") if isinstance(document, dict) else None
+    if isinstance(made_by, int) and made_by > FORMAT:
+        raise BundleError(
+            f"{path} has bundle format {made_by}, of a newer hemoscope; this one reads up to {FORMAT}: upgrade it"
+        )
+    try:
+        return BundleCard.model_validate(document)
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{'.'.join(map(str, e['loc'])) or 'the card'}: {e['msg']}" for e in error.errors()[:5]
+        )
+        raise BundleError(f"{path}: its card does not hold together: {problems}") from None
+
+
+def _read_selftest(path: Path, parts: Mapping[str, bytes], n_classes: int) -> dict[str, list[float]]:
+    expected = _read_json(path, SELFTEST, parts[SELFTEST])
+    cells = {name for name in parts if name.endswith(".png")}
+    fits = isinstance(expected, dict) and set(expected) == cells and cells
+    if not fits or not all(_is_probs(row, n_classes) for row in expected.values()):
+        raise BundleError(
+            f"{path}: {SELFTEST} is not one row of {n_classes} probabilities for each of its cells"
+        )
+    return expected
+
+
+def _is_probs(row: Any, n_classes: int) -> bool:
+    return (
+        isinstance(row, list)
+        and len(row) == n_classes
+        and all(isinstance(p, (int, float)) and 0 <= p <= 1 for p in row)
+    )
+
+
+def _read_json(path: Path, name: str, content: bytes) -> Any:
+    try:
+        return json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise BundleError(f"{path}: {name} is no sensible JSON: {type(error).__name__}") from None
+
+
+def _network(path: Path, member: MemberCard, n_classes: int, content: bytes) -> nn.Module:
+    try:
+        wanted = skeleton(member.arch, n_classes, head=member.head).state_dict()
+        state: dict[str, Tensor] = load(content)
+        _check_types(state, wanted)
+        return load_state(member.arch, n_classes, state, head=member.head).eval()
+    except (SafetensorError, WeightsError, UnknownNameError, ValueError, RuntimeError) as error:
+        raise BundleError(f"{path}: weights of {member.run}: {error}") from error
+
+
+def _check_types(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> None:
+    for name, tensor in wanted.items():
+        if name in state and state[name].dtype != tensor.dtype:
+            raise WeightsError(f"{name} is {state[name].dtype}, expected {tensor.dtype}")

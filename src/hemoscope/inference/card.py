@@ -1,0 +1,116 @@
+"""The card of a bundle: everything needed to give the same answer anywhere, as checked records.
+
+The card is JSON that a stranger may have written: every number has bounds, every text a length, and
+what is unknown is refused. It never holds code or paths.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+__all__ = ["FORMAT", "BundleCard", "Calibration", "MemberCard", "Preprocessing"]
+
+FORMAT = 1  # raised when an older hemoscope could no longer read what is written
+MAX_MEMBERS = 32
+
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+ClassName = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f]+$")]
+Text = Annotated[str, Field(max_length=10_000)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Preprocessing(_Record):
+    """From a decoded image to a network's input, to the pixel.
+
+    The largest central square is resized to `canvas_px` (bilinear with antialiasing), warped to
+    `image_px` by `view`, and normalised as (x / 255 - mean) / std.
+    """
+
+    image_px: int = Field(ge=32, le=1024)
+    canvas_px: int = Field(ge=32, le=2048)
+    view: Literal["center_crop", "full_image"]
+    fill: Literal["black", "edge"]
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+    @model_validator(mode="after")
+    def _crop_fits(self) -> Preprocessing:
+        if self.canvas_px < self.image_px:
+            raise ValueError(f"canvas_px {self.canvas_px} is smaller than image_px {self.image_px}")
+        return self
+
+
+class MemberCard(_Record):
+    """One network of the bundle."""
+
+    run: str = Field(max_length=200)
+    arch: str = Field(max_length=100)
+    head: Literal["replace_last", "single_layer"]
+    preprocessing: Preprocessing
+    recipe: dict[str, Any]
+    seed: int
+    digest: Digest
+    parameters: int = Field(ge=1)
+    pretrained: dict[str, Any]
+
+
+class Calibration(_Record):
+    """What validation images taught about how far to trust an answer; chosen there, measured on test.
+
+    Attributes:
+        n_val: Validation images.
+        temperature: Divides the logarithms of the mean probabilities.
+        review_below: Answers with a lower probability are for a person; None: all of them.
+        error_rate: What `review_below` was chosen for, at 95 % confidence.
+        conformal_score: A class is in the set while 1 - probability is at most this.
+        coverage: What `conformal_score` was chosen for.
+        unknown_above: Energies above it are unlike the validation images; None: not measured.
+        unknown_share: Share of validation images that `unknown_above` was chosen to call unknown.
+        confusion: Validation counts[true, predicted], shape (C, C).
+        measured: Figures of the test images, by name.
+    """
+
+    n_val: int = Field(ge=1)
+    temperature: float = Field(gt=0, le=100)
+    review_below: Share | None
+    error_rate: Share
+    conformal_score: Share
+    coverage: Share
+    unknown_above: float | None
+    unknown_share: Share
+    confusion: tuple[tuple[Annotated[int, Field(ge=0)], ...], ...]
+    measured: dict[str, Any]
+
+
+class BundleCard(_Record):
+    """bundle.json."""
+
+    format: Literal[1] = FORMAT
+    name: str = Field(min_length=1, max_length=200, pattern=r"^[A-Za-z0-9_.+-]+$")
+    classes: tuple[ClassName, ...] = Field(min_length=2, max_length=1000)
+    members: tuple[MemberCard, ...] = Field(min_length=1, max_length=MAX_MEMBERS)
+    vote: Literal["majority", "soft"]
+    chosen: Text
+    data: dict[str, Any]
+    split: dict[str, Any]
+    scores: dict[str, Any]
+    calibration: Calibration
+    intended_use: Text
+    limits: tuple[Text, ...]
+    versions: dict[str, str]
+    created: str = Field(max_length=50)
+
+    @model_validator(mode="after")
+    def _holds_together(self) -> BundleCard:
+        c = len(self.classes)
+        if len(set(self.classes)) != c:
+            raise ValueError("two classes have one name")
+        if len(self.calibration.confusion) != c or any(len(row) != c for row in self.calibration.confusion):
+            raise ValueError(f"the confusion matrix is not {c} x {c}")
+        return self

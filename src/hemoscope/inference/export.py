@@ -1,0 +1,251 @@
+"""A model as one ONNX file that takes raw images: nobody's preprocessing can differ from ours.
+
+    input   image   uint8   (N, H, W, 3)   RGB, any size, one size a batch
+    outputs probs   float32 (N, C)         calibrated probabilities
+            pred    int64   (N,)           the class, as voted
+            energy  float32 (N,)           high where no class fits
+
+Class names, thresholds and the bundle's digest are in the file's metadata. The resampling is Pillow's,
+written as two matrix products with Pillow's rounding in between, so that it is the same in any runtime.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import warnings
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.onnx.operators import shape_as_tensor
+
+from hemoscope.data.augment import view_affine
+from hemoscope.data.decode import decode
+from hemoscope.errors import BundleError, ConfigError
+from hemoscope.inference.bundle import Bundle
+from hemoscope.inference.card import BundleCard, Preprocessing
+from hemoscope.inference.model import Model, on_device
+from hemoscope.runs import atomic_path
+
+__all__ = ["Parity", "export", "open_session"]
+
+OPSET = 18
+TOLERANCE = 1e-3  # of a probability, in fp32
+
+
+@dataclass(frozen=True, slots=True)
+class Parity:
+    """How far the exported model is from the Python one.
+
+    Attributes:
+        n: Images compared.
+        probs: Largest difference of a probability.
+        same_pred: Images with the same class.
+    """
+
+    n: int
+    probs: float
+    same_pred: int
+
+
+def export(bundle: Bundle, out: Path, *, images: Iterable[NDArray[np.uint8]] = ()) -> Parity:
+    """Write a bundle as ONNX, after the file has given the same answers as the model.
+
+    Args:
+        bundle: What to export.
+        out: The file to write.
+        images: Decoded images to compare on, besides the bundle's own cells in several shapes.
+
+    Raises:
+        ConfigError: If the packages that write and run ONNX are not installed.
+        BundleError: If `out` is there already, or the answers differ by more than `TOLERANCE`.
+    """
+    _need_packages()
+    if out.exists():
+        raise BundleError(f"{out} is there already; choose another --out or delete it")
+    model = on_device(bundle, "cpu", "fp32")
+    content = _with_metadata(_trace(model), bundle)
+    session = open_session(content)
+    parity = compare(model, session, [*_trials(bundle), *images])
+    if not parity.probs <= TOLERANCE:  # NaN is not
+        raise BundleError(
+            f"the exported model differs by up to {parity.probs:.3g} in a probability, more than {TOLERANCE}, on "
+            f"{parity.n} images; nothing was written"
+        )
+    with atomic_path(out) as part:
+        part.write_bytes(content)
+    return parity
+
+
+def open_session(model: bytes | Path) -> Any:
+    """Return an ONNX Runtime session on the CPU."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    source = model if isinstance(model, bytes) else str(model)
+    return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+
+
+def compare(model: Model, session: Any, images: Iterable[NDArray[np.uint8]]) -> Parity:
+    """Return how far a session's answers are from a model's."""
+    n = same = 0
+    worst = 0.0
+    for image in images:
+        (verdict,) = model.judge([image])
+        probs, pred, _ = session.run(None, {"image": image[None]})
+        worst = max(worst, float(np.abs(probs[0] - verdict.probs).max()))
+        same += model.card.classes[int(pred[0])] == verdict.pred
+        n += 1
+    return Parity(n, worst, same)
+
+
+class _Exported(nn.Module):
+    """From uint8 images of any size to calibrated probabilities, class and energy."""
+
+    def __init__(self, model: Model) -> None:
+        super().__init__()
+        self.networks = nn.ModuleList([network.model for network in model.networks])
+        self.steps: tuple[Preprocessing, ...] = tuple(m.preprocessing for m in model.card.members)
+        self.card: BundleCard = model.card
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        pixels = image.permute(0, 3, 1, 2).double()  # (N, 3, H, W)
+        squares = {px: _center_square(pixels, px) for px in {step.canvas_px for step in self.steps}}
+        logits = torch.stack(
+            [
+                network(_normalised(_view(squares[step.canvas_px], step), step))
+                for network, step in zip(self.networks, self.steps, strict=True)
+            ]
+        )  # (K, N, C)
+        each = logits.softmax(dim=2)
+        mean = each.mean(dim=0)
+        n_classes = len(self.card.classes)
+        rank = mean
+        if self.card.vote == "majority":  # a probability is at most 1: it only decides ties
+            rank = functional.one_hot(each.argmax(dim=2), n_classes).sum(dim=0) + 0.5 * mean
+        probs = (
+            mean.clamp_min(torch.finfo(torch.float32).tiny).log() / self.card.calibration.temperature
+        ).softmax(1)
+        return probs, rank.argmax(dim=1), -logits.logsumexp(dim=2).mean(dim=0)
+
+
+def _center_square(pixels: Tensor, side_px: int) -> Tensor:
+    """Return the largest central square, resized as Pillow's BILINEAR does; (N, 3, S, S), float32.
+
+    In float64 the sums of bytes and 22-bit weights are exact, as Pillow's whole numbers are.
+    """
+    shape = shape_as_tensor(pixels).double()  # sizes stay dynamic in the graph
+    height, width = shape[2], shape[3]
+    side = torch.minimum(height, width)
+    across = _weights((width - side) / 2, side, width, side_px)
+    down = _weights((height - side) / 2, side, height, side_px)
+    rows = _to_bytes(torch.matmul(pixels, across.transpose(0, 1)))  # (N, 3, H, S)
+    return _to_bytes(torch.matmul(down, rows)).float()
+
+
+def _weights(start: Tensor, length: Tensor, size: Tensor, side_px: int) -> Tensor:
+    """Return Pillow's triangle filter as a matrix of 22-bit fractions, shape (side_px, size)."""
+    scale = length / side_px
+    support = scale.clamp_min(1.0)
+    centre = start + (torch.arange(side_px, dtype=torch.float64) + 0.5) * scale  # (S,)
+    where = torch.arange(size, dtype=torch.float64) + 0.5  # type: ignore[call-overload]  a tensor, so that the graph asks again
+    weights = (1 - (where[None] - centre[:, None]).abs() / support).clamp_min(0.0)
+    weights = weights / weights.sum(dim=1, keepdim=True)
+    return (weights * 2**22 + 0.5).floor() / 2**22
+
+
+def _view(square: Tensor, step: Preprocessing) -> Tensor:
+    if step.view == "full_image":
+        size = (step.image_px, step.image_px)
+        return _to_bytes(functional.interpolate(square, size, mode="bilinear", align_corners=False))
+    matrix = view_affine(1, canvas_px=step.canvas_px, image_px=step.image_px, view=step.view)[0]
+    start = int(matrix[0, 2])
+    inside = slice(start, start + step.image_px)
+    return square[:, :, inside, inside]
+
+
+def _to_bytes(pixels: Tensor) -> Tensor:
+    return (pixels + 0.5).floor().clamp(0, 255)
+
+
+def _normalised(pixels: Tensor, step: Preprocessing) -> Tensor:
+    mean, std = (torch.tensor(values)[:, None, None] * 255 for values in (step.mean, step.std))
+    return (pixels - mean) / std
+
+
+def _trace(model: Model) -> bytes:
+    graph = _Exported(model).eval()
+    example = torch.zeros(2, 90, 80, 3, dtype=torch.uint8)
+    with tempfile.TemporaryDirectory() as work, warnings.catch_warnings(), torch.no_grad():
+        file = Path(work) / "model.onnx"
+        warnings.simplefilter(
+            "ignore"
+        )  # the tracer's: sizes are dynamic on purpose, and shown to be by parity
+        torch.onnx.export(
+            graph,
+            (example,),
+            file,
+            input_names=["image"],
+            output_names=["probs", "pred", "energy"],
+            dynamic_axes={
+                "image": {0: "n", 1: "height", 2: "width"},
+                **{name: {0: "n"} for name in ("probs", "pred", "energy")},
+            },
+            opset_version=OPSET,
+            dynamo=False,
+        )
+        return file.read_bytes()
+
+
+def _with_metadata(content: bytes, bundle: Bundle) -> bytes:
+    import onnx
+
+    model = onnx.load_model_from_string(content)
+    trust = bundle.card.calibration
+    about = {
+        "classes": list(bundle.card.classes),
+        "review_below": trust.review_below,
+        "unknown_above": trust.unknown_above,
+        "conformal_score": trust.conformal_score,
+        "intended_use": bundle.card.intended_use,
+        "bundle": bundle.digest,
+    }
+    for name, value in about.items():
+        entry = model.metadata_props.add()
+        entry.key, entry.value = (
+            name,
+            value if isinstance(value, str) else json.dumps(value, ensure_ascii=False),
+        )
+    model.producer_name = "hemoscope"
+    return model.SerializeToString()
+
+
+def _trials(bundle: Bundle) -> list[NDArray[np.uint8]]:
+    """Return the bundle's cells as they are, upright, lying and tiny: the graph must take any size."""
+    from PIL import Image
+
+    trials: list[NDArray[np.uint8]] = []
+    for i, content in enumerate(bundle.cells.values()):
+        cell = Image.fromarray(decode(content).pixels)
+        size = ((360, 363), (363, 360), (200, 150), (64, 97), (1, 1), (31, 700))[i % 6]
+        trials += [np.asarray(cell), np.asarray(cell.resize(size, Image.Resampling.BICUBIC))]
+    return trials
+
+
+def _need_packages() -> None:
+    try:
+        import onnx
+        import onnxruntime
+    except ImportError as error:
+        raise ConfigError(
+            f"exporting needs the package {error.name}; install hemoscope with its extra: pip install 'hemoscope[export]'"
+        ) from None
+    del onnx, onnxruntime

@@ -1,0 +1,243 @@
+"""A trained model to ask: one network or an ensemble, with calibrated probabilities and refusals.
+
+    model = hemoscope.load("model.hemo")
+    model.predict(["a.jpg", "b.png"])        # class names
+    model.predict_proba(images)              # (N, C), columns in the order of model.classes_
+    for verdict in model.judge(images): ...  # with status and reason; a bad image is a verdict too
+
+Names and shapes follow scikit-learn. Nothing here trains, and nothing is cached.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from hemoscope.data.decode import decode_opened
+from hemoscope.ensemble import combine
+from hemoscope.errors import ImageError, ShapeError
+from hemoscope.evaluation.calibration import apply_temperature
+from hemoscope.inference.bundle import Bundle, read_bundle
+from hemoscope.inference.card import BundleCard
+from hemoscope.inference.network import Network
+from hemoscope.inference.stream import Answer, Source, stream
+from hemoscope.records import FloatArray
+from hemoscope.training.device import Device, choose_device, resolve_precision, tune_cpu
+
+__all__ = ["ImageLike", "Model", "Status", "Verdict", "load"]
+
+Status = Literal["accepted", "review", "unknown", "error"]
+ImageLike = str | PathLike[str] | bytes | Image.Image | NDArray[np.uint8] | torch.Tensor | ImageError
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the model says of one image, and how far to trust it.
+
+    Attributes:
+        status: `accepted`; `review` for a person to look at; `unknown` for what is like none of the
+            classes; `error` if it could not be read.
+        reason: Why it was not accepted, in plain words; empty if it was.
+        pred: The class; empty on error.
+        probs: Calibrated probabilities, shape (C,); None on error.
+        shares: Share of the members that voted for each class, shape (C,); None on error.
+        margin: Probability of `pred` less the largest other one; NaN on error.
+        energy: How unlike the known classes it is; NaN on error.
+        candidates: The conformal set: the true class is among them at the stated coverage.
+    """
+
+    status: Status
+    reason: str = ""
+    pred: str = ""
+    probs: FloatArray | None = None
+    shares: FloatArray | None = None
+    margin: float = float("nan")
+    energy: float = float("nan")
+    candidates: tuple[str, ...] = ()
+
+
+class Model:
+    """A bundle on a device. Made by `load`.
+
+    Attributes:
+        card: What the bundle says of itself.
+        digest: SHA-256 of the bundle's content.
+        classes_: Class names, shape (C,).
+    """
+
+    def __init__(self, card: BundleCard, networks: Sequence[Network], digest: str) -> None:
+        self.card = card
+        self.digest = digest
+        self.classes_ = np.array(card.classes)
+        self.networks = tuple(networks)
+
+    def __repr__(self) -> str:
+        return (
+            f"<hemoscope model {self.card.name}: {len(self.networks)} networks, {len(self.classes_)} classes>"
+        )
+
+    def predict(self, images: Iterable[ImageLike], *, tta: bool = False) -> NDArray[np.str_]:
+        """Return the class of every image, shape (N,); what to doubt is in `judge`.
+
+        Args:
+            images: Paths, encoded bytes, PIL images, uint8 arrays of shape (H, W, 3) or (H, W), or uint8
+                tensors of shape (3, H, W).
+            tta: Average over the eight flips and quarter turns; costs eight times as much.
+
+        Raises:
+            ShapeError: If something is of another type, shape or range.
+            ImageError: If a file cannot be read; the message names all of them.
+        """
+        return np.array([verdict.pred for verdict in self._sound(images, tta=tta)], dtype=self.classes_.dtype)
+
+    def predict_proba(self, images: Iterable[ImageLike], *, tta: bool = False) -> FloatArray:
+        """Return calibrated probabilities, shape (N, C); columns as in `classes_`. See `predict`."""
+        rows = [verdict.probs for verdict in self._sound(images, tta=tta)]
+        return np.array(rows, dtype=np.float64).reshape(-1, len(self.classes_))
+
+    def judge(
+        self, images: Iterable[ImageLike], *, tta: bool = False, batch_size: int | None = None
+    ) -> Iterator[Verdict]:
+        """Yield a verdict for every image, in order and in the memory of a few batches.
+
+        A file that cannot be read is a verdict with status `error`, never a substitute.
+
+        Raises:
+            ShapeError: If something that is no file is of another type, shape or range.
+        """
+        sources = (_source(image, i) for i, image in enumerate(_many(images)))
+        for answer in stream(self.networks, sources, batch_size=batch_size, tta=tta):
+            yield self._verdict(answer)
+
+    def _sound(self, images: Iterable[ImageLike], *, tta: bool) -> list[Verdict]:
+        verdicts = list(self.judge(images, tta=tta))
+        bad = [(i, v.reason) for i, v in enumerate(verdicts) if v.status == "error"]
+        if bad:
+            listing = "\n  ".join(f"image {i}: {reason}" for i, reason in bad[:20])
+            raise ImageError(f"{len(bad)} of {len(verdicts)} images cannot be read:\n  {listing}")
+        return verdicts
+
+    def _verdict(self, answer: Answer) -> Verdict:
+        if answer.probs is None or answer.energy is None:
+            return Verdict("error", answer.error)
+        trust = self.card.calibration
+        pred, mean, shares = combine(answer.probs[:, None], self.card.vote)
+        probs = apply_temperature(mean, trust.temperature)[0]
+        best, energy = int(pred[0]), float(answer.energy.mean())
+        others = np.delete(probs, best)
+        status: Status = "accepted"
+        reason = ""
+        if trust.unknown_above is not None and energy > trust.unknown_above:
+            status = "unknown"
+            reason = f"unlike the cells it learned from: energy {energy:.2f} above {trust.unknown_above:.2f}"
+        elif trust.review_below is None or probs[best] < trust.review_below:
+            status = "review"
+            runner_up = self.card.classes[
+                int(np.argsort(-probs)[1] if probs.argmax() == best else probs.argmax())
+            ]
+            reason = f"could be {runner_up}: probability {probs[best]:.3f}" + (
+                "" if trust.review_below is None else f" below {trust.review_below:.3f}"
+            )
+        candidates = (1 - probs <= trust.conformal_score) | (np.arange(len(probs)) == best)
+        return Verdict(
+            status=status,
+            reason=reason,
+            pred=self.card.classes[best],
+            probs=probs,
+            shares=shares[0],
+            margin=float(probs[best] - others.max()),
+            energy=energy,
+            candidates=tuple(
+                name for name, inside in zip(self.card.classes, candidates, strict=True) if inside
+            ),
+        )
+
+
+def load(
+    path: str | PathLike[str],
+    *,
+    device: str = "auto",
+    precision: Literal["auto", "fp32", "bf16"] = "auto",
+) -> Model:
+    """Load a bundle made by `hemoscope bundle`.
+
+    Args:
+        path: The file.
+        device: auto, cuda, cuda:N, mps or cpu.
+        precision: `fp32`, `bf16`, or `auto` for what the device does best.
+
+    Raises:
+        BundleError: If it is no bundle, damaged, edited or from a newer version.
+        ConfigError: If the device is not there.
+    """
+    return on_device(read_bundle(Path(path)), device, precision)
+
+
+def on_device(bundle: Bundle, device: str, precision: Literal["auto", "fp32", "bf16"]) -> Model:
+    """Return a model whose networks lie on the device."""
+    tune_cpu()
+    torch_device = choose_device(device)
+    where = Device(torch_device, resolve_precision(precision, torch_device))
+    networks = [
+        Network(
+            model.to(torch_device),
+            bundle.card.classes,
+            member.preprocessing.image_px,
+            member.preprocessing.canvas_px,
+            member.preprocessing.fill,
+            member.preprocessing.view,
+            where,
+        )
+        for member, model in zip(bundle.card.members, bundle.models, strict=True)
+    ]
+    return Model(bundle.card, networks, bundle.digest)
+
+
+def _many(images: Iterable[ImageLike]) -> Iterable[ImageLike]:
+    """Refuse one image where several are expected."""
+    single = isinstance(images, (str, PathLike, bytes, Image.Image))
+    if single or (isinstance(images, (np.ndarray, torch.Tensor)) and images.ndim < 4):
+        raise ShapeError(f"expected several images, got one {type(images).__name__}; put it into a list")
+    return images
+
+
+def _source(image: Any, i: int) -> Source:
+    """Return what the stream takes; arrays are checked here, files where they are read."""
+    if isinstance(image, (str, PathLike)):
+        return Path(image)
+    if isinstance(image, (bytes, ImageError)):
+        return image
+    if isinstance(image, Image.Image):
+        try:
+            return decode_opened(image).pixels
+        except ImageError as error:
+            raise ShapeError(f"image {i}: {error}") from error
+    if isinstance(image, torch.Tensor):
+        wanted = "a uint8 tensor of shape (3, H, W)"
+        pixels = image.detach().cpu().numpy()
+        fits = pixels.ndim == 3 and pixels.shape[0] == 3
+        pixels = np.moveaxis(pixels, 0, -1) if fits else pixels
+    elif isinstance(image, np.ndarray):
+        wanted = "a uint8 array of shape (H, W, 3) or (H, W)"
+        pixels = np.stack([image] * 3, axis=-1) if image.ndim == 2 else image
+        fits = pixels.ndim == 3 and pixels.shape[-1] == 3
+    else:
+        raise ShapeError(
+            f"image {i}: expected a path, bytes, PIL image, array or tensor; got {type(image).__name__}"
+        )
+    if not fits or 0 in pixels.shape:
+        raise ShapeError(f"image {i}: expected {wanted}, not empty; got shape {tuple(image.shape)}")
+    if pixels.dtype != np.uint8:
+        raise ShapeError(
+            f"image {i}: expected {wanted} with values 0 to 255; got {image.dtype}. For values from 0 to 1: "
+            "(255 * image).round() as uint8"
+        )
+    return np.ascontiguousarray(pixels)

@@ -1,0 +1,150 @@
+"""The card for people: Markdown with Hugging Face's metadata, made from the bundle's own card."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from hemoscope.inference.card import BundleCard
+
+__all__ = ["model_card"]
+
+
+def model_card(card: BundleCard) -> str:
+    """Return the model card; every figure of it stands in the bundle's card too."""
+    scores, trust = card.scores, card.calibration
+    title = (
+        f"{card.name}: {len(card.members)} networks, {card.vote} vote" if len(card.members) > 1 else card.name
+    )
+    rows = [
+        f"| {_cell(name)} | {_percent(c['precision'])} | {_percent(c['sensitivity'])} | "
+        f"{_percent(c['specificity'])} | {c['support']} |"
+        for name, c in scores["classes"].items()
+    ]
+    members = [
+        f"| {m.arch} | {m.recipe.get('name')} | {m.recipe.get('epochs')} | {m.seed} | {m.parameters:,} | "
+        f"{m.pretrained.get('source')} | `{m.digest[:16]}` |"
+        for m in card.members
+    ]
+    lines = [
+        _front_matter(card),
+        f"# {title}",
+        "",
+        f"Recognises {', '.join(map(_cell, card.classes))} in images of single cells. Made by hemoscope.",
+        "",
+        "## Intended use",
+        "",
+        card.intended_use,
+        "",
+        "## Limits",
+        "",
+        *(f"- {limit}" for limit in card.limits),
+        "",
+        "## Scores on test images",
+        "",
+        (
+            f"Accuracy {_percent(scores['accuracy'])} (Wilson 95 % interval {_percent(scores['accuracy_ci'][0])} to "
+            f"{_percent(scores['accuracy_ci'][1])}), {scores['errors']} errors in {scores['n']:,} images. "
+            f"Data `{str(card.data.get('digest'))[:16]}`, split {card.split.get('policy')} `{str(card.split.get('digest'))[:16]}`."
+        ),
+        "",
+        "| class | precision | sensitivity | specificity | images |",
+        "| --- | ---: | ---: | ---: | ---: |",
+        *rows,
+        "",
+        "## How far to trust an answer",
+        "",
+        *_trust(card),
+        "",
+        "## Members",
+        "",
+        *([card.chosen, ""] if card.chosen else []),
+        "| architecture | recipe | epochs | seed | parameters | pretrained | run |",
+        "| --- | --- | ---: | ---: | ---: | --- | --- |",
+        *members,
+        "",
+        (
+            f"Made {card.created} with {', '.join(f'{k} {v}' for k, v in card.versions.items())}. "
+            f"Thresholds were chosen on {trust.n_val:,} validation images; test images were read once."
+        ),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _trust(card: BundleCard) -> list[str]:
+    trust, m = card.calibration, card.calibration.measured
+    review = (
+        "No threshold keeps the error rate asked for: every answer is for review."
+        if trust.review_below is None
+        else f"Answers below a probability of {trust.review_below:.4f} are for review, chosen for at most "
+        f"{_percent(trust.error_rate)} errors among the others. On test images {_rate(m['accepted'])} were accepted, "
+        f"{_rate(m['errors_among_accepted'])} of them wrong."
+    )
+    unknown = (
+        "What is unlike its cells was not measured: nothing is called unknown."
+        if trust.unknown_above is None
+        else f"Energies above {trust.unknown_above:.3f} are called unknown; of the test cells {_rate(m['called_unknown'])} were."
+    )
+    return [
+        (
+            f"- Probabilities are calibrated by temperature {trust.temperature:.3f}: expected calibration error "
+            f"{m['ece_before']:.4f} before, {m['ece']:.4f} after."
+        ),
+        f"- {review}",
+        (
+            f"- Sets of classes for {_percent(trust.coverage)} coverage held the true class in {_rate(m['conformal_coverage'])} "
+            f"of the test images, with {m['conformal_mean_size']:.2f} classes on average."
+        ),
+        f"- {unknown}",
+    ]
+
+
+def _front_matter(card: BundleCard) -> str:
+    """Return the YAML block; JSON values are YAML values."""
+    low, high = card.scores["accuracy_ci"]
+    metrics = [
+        {
+            "type": "accuracy",
+            "value": card.scores["accuracy"],
+            "name": f"accuracy (95 % interval {low:.4f} to {high:.4f})",
+        }
+    ]
+    about = {
+        "library_name": "hemoscope",
+        "pipeline_tag": "image-classification",
+        "license": "other",
+        "tags": ["blood-cells", "haematology", *sorted({m.arch for m in card.members})],
+        "model-index": [
+            {
+                "name": card.name,
+                "results": [
+                    {
+                        "task": {"type": "image-classification"},
+                        "dataset": {"name": f"split {card.split.get('policy')}", "type": "image-folder"},
+                        "metrics": metrics,
+                    }
+                ],
+            }
+        ],
+    }
+    return (
+        "---\n" + "\n".join(f"{k}: {json.dumps(v, ensure_ascii=False)}" for k, v in about.items()) + "\n---\n"
+    )
+
+
+def _percent(value: float | None) -> str:
+    return "n/a" if value is None else f"{100 * value:.2f} %"
+
+
+def _rate(rate: dict[str, Any]) -> str:
+    if rate["rate"] is None or not rate["of"]:
+        return "n/a"
+    low, high = rate["ci"]
+    return (
+        f"{_percent(rate['rate'])} ({rate['count']} of {rate['of']:,}; {_percent(low)} to {_percent(high)})"
+    )
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")

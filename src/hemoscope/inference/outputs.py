@@ -1,0 +1,252 @@
+"""Verdicts as rows of CSV, JSON lines or Parquet, written in parts, so that a killed run goes on.
+
+cells.csv.parts/       while it lasts
+  plan.json            which model, with what options
+  part-00000.csv ...   whole parts only
+cells.csv              appears when all is done
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal
+
+from hemoscope.errors import ConfigError, DataError
+from hemoscope.inference.inputs import Named
+from hemoscope.inference.model import Model, Verdict
+from hemoscope.runs import atomic_path, lock_folder, to_text, write_json
+
+__all__ = ["Tally", "predict_rows", "predict_to", "write_csv"]
+
+Format = Literal[".csv", ".jsonl", ".parquet"]
+PART_ROWS = 4096
+PLAN = "plan.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """How many images came to which end."""
+
+    accepted: int = 0
+    review: int = 0
+    unknown: int = 0
+    error: int = 0
+
+    def plus(self, statuses: Iterable[str]) -> Tally:
+        """Return the tally with more images counted."""
+        counts = {name: getattr(self, name) for name in self.__slots__}
+        for status in statuses:
+            counts[status] += 1
+        return Tally(**counts)
+
+    @property
+    def n(self) -> int:
+        """All of them."""
+        return self.accepted + self.review + self.unknown + self.error
+
+
+def predict_rows(model: Model, images: Iterable[Named], *, tta: bool = False) -> Iterator[dict[str, Any]]:
+    """Yield a row an image: path, pred, prob_<class>, margin, status, error, reason, candidates, energy."""
+    names: list[str] = []
+
+    def sources() -> Iterator[Any]:
+        for name, source in images:
+            names.append(name)
+            yield source
+
+    for verdict in model.judge(sources(), tta=tta):
+        yield _row(names.pop(0), verdict, model)
+
+
+def predict_to(
+    out: Path, model: Model, images: Iterable[Named], *, tta: bool = False, part_rows: int = PART_ROWS
+) -> Tally:
+    """Write the rows of all images to a file; done again after it was killed, it goes on.
+
+    Args:
+        out: Where to: .csv, .jsonl or .parquet.
+        model: What to ask.
+        images: Names and sources; the same ones in the same order when it goes on.
+        tta: Average over flips and quarter turns.
+        part_rows: Rows to be lost at most by a kill.
+
+    Raises:
+        ConfigError: If the file name says no format.
+        DataError: If `out` is there already, or what was begun belongs to another model or other images.
+    """
+    form = _format(out)
+    if out.exists():
+        raise DataError(f"{out} is there already; choose another --out or delete it")
+    folder = out.with_name(f"{out.name}.parts")
+    with lock_folder(folder):
+        _check_plan(folder, {"model": model.digest, "tta": tta, "rows": part_rows})
+        source = iter(images)
+        tally = Tally()
+        done = 0
+        while (part := _part(folder, done, form)).is_file():
+            tally = _pass_over(part, form, source, tally, out)
+            done += 1
+        rows = predict_rows(model, source, tta=tta)
+        while chunk := list(islice(rows, part_rows)):
+            with atomic_path(_part(folder, done, form)) as path:
+                _WRITE[form](path, chunk)
+            tally = tally.plus(row["status"] for row in chunk)
+            done += 1
+        with atomic_path(out) as whole:
+            _JOIN[form](whole, [_part(folder, i, form) for i in range(done)], _columns(model))
+    shutil.rmtree(folder, ignore_errors=True)
+    return tally
+
+
+def write_csv(file: Any, model: Model, rows: Iterable[Mapping[str, Any]]) -> Tally:
+    """Write rows as CSV to an open text file as they come."""
+    writer = csv.DictWriter(file, _columns(model), lineterminator="\n")
+    writer.writeheader()
+    tally = Tally()
+    for row in rows:
+        writer.writerow({k: _short(v) for k, v in row.items()})
+        tally = tally.plus([row["status"]])
+    return tally
+
+
+def _row(name: str, verdict: Verdict, model: Model) -> dict[str, Any]:
+    probs = [None] * len(model.classes_) if verdict.probs is None else verdict.probs.tolist()
+    read = verdict.probs is not None
+    return {
+        "path": to_text(name),
+        "pred": verdict.pred,
+        **{f"prob_{c}": p for c, p in zip(model.card.classes, probs, strict=True)},
+        "margin": verdict.margin if read else None,
+        "status": verdict.status,
+        "error": "" if read else verdict.reason,
+        "reason": verdict.reason if read else "",
+        "candidates": "|".join(verdict.candidates),
+        "energy": verdict.energy if read else None,
+    }
+
+
+def _columns(model: Model) -> list[str]:
+    return list(_row("", Verdict("error"), model))
+
+
+def _format(out: Path) -> Format:
+    suffix = out.suffix.lower()
+    if suffix not in _WRITE:
+        raise ConfigError(f"expected a file name that ends in {', '.join(_WRITE)}; got {out.name!r}")
+    return suffix  # type: ignore[return-value]
+
+
+def _part(folder: Path, i: int, form: Format) -> Path:
+    return folder / f"part-{i:05d}{form}"
+
+
+def _check_plan(folder: Path, plan: dict[str, Any]) -> None:
+    file = folder / PLAN
+    if not file.is_file():
+        write_json(file, plan)
+    elif json.loads(file.read_text("utf-8")) != plan:
+        raise DataError(f"{folder} was begun with another model or other options; delete it to begin anew")
+
+
+def _pass_over(part: Path, form: Format, source: Iterator[Named], tally: Tally, out: Path) -> Tally:
+    """Check that a finished part is of the images that come next, and count it."""
+    for path, status in _READ[form](part):
+        name = to_text(next(source, ("", b""))[0])
+        if name != path:
+            raise DataError(
+                f"{part} was made of other images: it has {path!r} where {name or 'nothing'!r} comes now. "
+                f"Delete {part.parent} to begin {out} anew"
+            )
+        tally = tally.plus([status])
+    return tally
+
+
+def _short(value: Any) -> Any:
+    return f"{value:.6g}" if isinstance(value, float) else value
+
+
+def _write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        writer.writerows({k: _short(v) for k, v in row.items()} for row in rows)
+
+
+def _write_jsonl(path: Path, rows: list[dict[str, Any]]) -> None:
+    with path.open("w", encoding="utf-8", newline="\n") as file:
+        for row in rows:
+            values = {k: round(v, 6) if isinstance(v, float) else v for k, v in row.items()}
+            file.write(json.dumps(values, ensure_ascii=False) + "\n")
+
+
+def _schema(columns: list[str]) -> Any:
+    import pyarrow as pa
+
+    numbers = {"margin", "energy", *(c for c in columns if c.startswith("prob_"))}
+    return pa.schema([(c, pa.float32() if c in numbers else pa.string()) for c in columns])
+
+
+def _write_parquet(path: Path, rows: list[dict[str, Any]]) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    pq.write_table(pa.Table.from_pylist(rows, schema=_schema(list(rows[0]))), path)
+
+
+def _join_text(whole: Path, parts: list[Path], head: str) -> None:
+    with whole.open("wb") as file:
+        file.write(head.encode())
+        for part in parts:
+            with part.open("rb") as piece:
+                shutil.copyfileobj(piece, file)
+
+
+def _join_csv(whole: Path, parts: list[Path], columns: list[str]) -> None:
+    head = io.StringIO()
+    csv.writer(head, lineterminator="\n").writerow(columns)
+    _join_text(whole, parts, head.getvalue())
+
+
+def _join_jsonl(whole: Path, parts: list[Path], columns: list[str]) -> None:  # noqa: ARG001  one shape for all
+    _join_text(whole, parts, "")
+
+
+def _join_parquet(whole: Path, parts: list[Path], columns: list[str]) -> None:
+    import pyarrow.parquet as pq
+
+    with pq.ParquetWriter(whole, _schema(columns)) as writer:
+        for part in parts:
+            with pq.ParquetFile(part) as piece:
+                writer.write_table(piece.read())
+
+
+def _read_csv(path: Path) -> Iterator[tuple[str, str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        for row in csv.reader(file):
+            yield row[0], row[-5]
+
+
+def _read_jsonl(path: Path) -> Iterator[tuple[str, str]]:
+    with path.open(encoding="utf-8") as file:
+        for line in file:
+            row = json.loads(line)
+            yield row["path"], row["status"]
+
+
+def _read_parquet(path: Path) -> Iterator[tuple[str, str]]:
+    import pyarrow.parquet as pq
+
+    with pq.ParquetFile(path) as file:
+        table = file.read(columns=["path", "status"])
+    yield from zip(table["path"].to_pylist(), table["status"].to_pylist(), strict=True)
+
+
+_WRITE = {".csv": _write_csv, ".jsonl": _write_jsonl, ".parquet": _write_parquet}
+_JOIN = {".csv": _join_csv, ".jsonl": _join_jsonl, ".parquet": _join_parquet}
+_READ = {".csv": _read_csv, ".jsonl": _read_jsonl, ".parquet": _read_parquet}

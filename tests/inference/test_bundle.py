@@ -1,0 +1,297 @@
+"""A bundle gives the answers of its runs anywhere, and refuses whatever is not itself."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from safetensors.torch import load, save
+
+from hemoscope.ensemble import vote
+from hemoscope.errors import BundleError, DataError, RunError
+from hemoscope.evaluation.calibration import apply_temperature
+from hemoscope.inference.bundle import Bundle, read_bundle, write_bundle
+from hemoscope.inference.card import FORMAT
+from hemoscope.inference.model import Model
+from hemoscope.inference.pack import pack, verify
+from hemoscope.runs import DONE, Run
+
+
+def parts_of(path: Path) -> dict[str, bytes]:
+    with zipfile.ZipFile(path) as archive:
+        return {i.filename: archive.read(i) for i in archive.infolist() if i.filename != "SHA256SUMS"}
+
+
+@pytest.fixture
+def edited(single_file: Path, tmp_path: Path) -> Callable[..., Path]:
+    """A maker of bundles with other parts, whose digests are right again."""
+
+    def make(change: Callable[[dict[str, bytes]], object]) -> Path:
+        parts = parts_of(single_file)
+        change(parts)
+        path = tmp_path / "edited.hemo"
+        write_bundle(path, parts)
+        return path
+
+    return make
+
+
+def card_with(**changes: object) -> Callable[[dict[str, bytes]], None]:
+    def change(parts: dict[str, bytes]) -> None:
+        card = json.loads(parts["bundle.json"])
+        card.update(changes)
+        parts["bundle.json"] = json.dumps(card).encode()
+
+    return change
+
+
+def test_a_loaded_model_answers_as_its_runs_did(runs: list[Run], discs: Path, model: Model):
+    said = vote([run.predictions("test") for run in runs])
+    got = model.predict_proba([discs / path for path in said.paths])
+    want = apply_temperature(said.probs, model.card.calibration.temperature)
+    np.testing.assert_allclose(got, want, atol=2e-5)
+    names = model.predict([discs / path for path in said.paths])
+    assert names.tolist() == [said.classes[i] for i in said.pred]
+    assert model.classes_.tolist() == ["blue", "green", "red"]
+    assert model.card.scores["n"] == len(said)
+
+
+def test_the_same_runs_make_the_same_weights_and_a_card_that_says_all(bundle: Bundle, runs: list[Run]):
+    card = bundle.card
+    assert [m.seed for m in card.members] == [0, 1]
+    assert [m.preprocessing.image_px for m in card.members] == [32, 48]
+    assert [m.digest for m in card.members] == [run.card["digest"] for run in runs]
+    assert card.split["digest"] == runs[0].card["split"]["digest"]
+    assert "root" not in card.data
+    assert card.calibration.measured["called_unknown"]["of"] == card.scores["n"]
+    low, high = card.scores["accuracy_ci"]
+    assert low <= card.scores["accuracy"] <= high
+    assert "not a medical device" in card.intended_use.lower()
+
+
+def test_the_model_card_opens_with_metadata_that_is_yaml(ensemble_file: Path):
+    text = parts_of(ensemble_file)["README.md"].decode()
+    head = text.split("---\n")[1]
+    fields = dict(line.split(": ", 1) for line in head.splitlines())
+    assert json.loads(fields["pipeline_tag"]) == "image-classification"
+    (result,) = json.loads(fields["model-index"])[0]["results"]
+    assert 0 <= result["metrics"][0]["value"] <= 1
+    for words in ("Not a medical device", "| blue |", "Answers below", "Energies above", "both there are"):
+        assert words in text
+
+
+def test_a_bundle_checks_itself_and_notices_weights_that_answer_otherwise(bundle: Bundle, edited):
+    assert verify(bundle) <= 1e-5
+
+    def shift(parts: dict[str, bytes]) -> None:
+        state = load(parts["member-0.safetensors"])
+        state["fc.bias"][0] += 1
+        parts["member-0.safetensors"] = save(state)
+
+    with pytest.raises(BundleError, match="does not answer as it did where it was made"):
+        verify(read_bundle(edited(shift)))
+
+
+def test_an_existing_file_an_unfinished_run_and_other_images_are_refused(
+    runs: list[Run], single_file: Path, tmp_path: Path, image_folder
+):
+    with pytest.raises(BundleError, match="is there already"):
+        pack(runs, single_file)
+    with pytest.raises(DataError, match="does not hold the images"):
+        pack(runs[:1], tmp_path / "a.hemo", data=image_folder({"blue": 3, "green": 3, "red": 3}))
+    with pytest.raises(DataError, match="there is no data folder"):
+        pack(runs[:1], tmp_path / "a.hemo", data=tmp_path / "nowhere")
+    begun = Run(tmp_path, runs[0].card)
+    assert not (tmp_path / DONE).exists()
+    with pytest.raises(RunError, match="needs finished runs"):
+        pack([begun], tmp_path / "a.hemo")
+    assert not (tmp_path / "a.hemo").exists()
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_one_changed_byte_anywhere_is_noticed(data: st.DataObject, single_file: Path, tmp_path: Path):
+    content = bytearray(single_file.read_bytes())
+    names = st.sampled_from(["member", "card", "anywhere"])
+    span = {
+        "member": (len(content) // 2, len(content) // 2 + 1000),
+        "card": (30, 3000),
+        "anywhere": (0, len(content) - 1),
+    }
+    at = data.draw(st.integers(*span[data.draw(names)]))
+    content[at] ^= data.draw(st.integers(1, 255))
+    path = tmp_path / "x.hemo"
+    path.write_bytes(content)
+    try:
+        same = read_bundle(path)
+    except BundleError as error:
+        assert str(path) in str(error)  # noqa: PT017
+    else:  # a byte of the zip's own that nobody reads, such as a time stamp
+        assert same.digest == read_bundle(single_file).digest
+
+
+@pytest.mark.parametrize("share", [0, 0.1, 0.5, 0.9, 0.999])
+def test_a_file_cut_short_is_refused(share: float, single_file: Path, tmp_path: Path):
+    content = single_file.read_bytes()
+    path = tmp_path / "cut.hemo"
+    path.write_bytes(content[: int(len(content) * share)])
+    with pytest.raises(BundleError, match="damaged or cut short"):
+        read_bundle(path)
+
+
+def test_what_is_no_bundle_at_all_is_refused(tmp_path: Path):
+    with pytest.raises(BundleError, match="there is no bundle"):
+        read_bundle(tmp_path / "absent.hemo")
+    with pytest.raises(BundleError, match="cannot be read"):
+        read_bundle(tmp_path)
+    path = tmp_path / "some.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("hello.txt", "hello")
+    with pytest.raises(BundleError, match="it holds 'hello.txt'"):
+        read_bundle(path)
+
+
+def test_a_newer_format_says_so_and_not_that_it_is_damaged(edited):
+    with pytest.raises(BundleError, match=f"bundle format {FORMAT + 1}, of a newer hemoscope"):
+        read_bundle(edited(card_with(format=FORMAT + 1, something_new=True)))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"classes": ["blue", "green", "green"]}, "two classes have one name"),
+        ({"classes": ["blue", "green"]}, "not 2 x 2"),
+        ({"classes": [f"c{i}" for i in range(5000)]}, "classes: Tuple should have at most 1000"),
+        ({"classes": ["blue", "green", "re\nd"]}, "classes.2"),
+        ({"name": "../../etc/passwd"}, "name: String should match"),
+        ({"members": []}, "members"),
+        ({"surprise": 1}, "surprise"),
+        ({"vote": "loudest"}, "vote"),
+    ],
+)
+def test_a_card_that_does_not_hold_together_is_refused(changes: dict, message: str, edited):
+    with pytest.raises(BundleError, match=message):
+        read_bundle(edited(card_with(**changes)))
+
+
+def test_deep_json_and_huge_numbers_end_in_an_error(edited):
+    def deep(parts: dict[str, bytes]) -> None:
+        parts["bundle.json"] = b"[" * 1_000_000 + b"]" * 1_000_000
+
+    with pytest.raises(BundleError, match="no sensible JSON"):
+        read_bundle(edited(deep))
+
+
+def test_a_number_of_a_million_digits_ends_in_an_error(edited):
+    def huge(parts: dict[str, bytes]) -> None:
+        parts["bundle.json"] = b'{"format": ' + b"9" * 1_000_000 + b"}"
+
+    with pytest.raises(BundleError, match="no sensible JSON"):
+        read_bundle(edited(huge))
+
+
+def members_as(header: dict | bytes, body: bytes = b"") -> Callable[[dict[str, bytes]], None]:
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+
+    def change(parts: dict[str, bytes]) -> None:
+        parts["member-0.safetensors"] = struct.pack("<Q", len(text)) + text + body
+
+    return change
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        members_as(
+            {"fc.weight": {"dtype": "F32", "shape": [2**40, 2**20], "data_offsets": [0, 4]}}, b"\0" * 4
+        ),
+        members_as({"fc.weight": {"dtype": "F32", "shape": [2, 2], "data_offsets": [0, 2**62]}}),
+        members_as({"fc.weight": {"dtype": "F99", "shape": [1], "data_offsets": [0, 4]}}, b"\0" * 4),
+        members_as({"../../x": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}, b"\0" * 4),
+        members_as(b"{" * 100_000),
+        lambda parts: parts.update({"member-0.safetensors": struct.pack("<Q", 2**63) + b"{}"}),
+        lambda parts: parts.update({"member-0.safetensors": b""}),
+        lambda parts: parts.update(
+            {
+                "member-0.safetensors": save(
+                    {k: v.half() for k, v in load(parts["member-0.safetensors"]).items()}
+                )
+            }
+        ),
+    ],
+    ids=["huge shape", "far offset", "unknown type", "path", "deep header", "long header", "empty", "half"],
+)
+def test_weights_made_to_hurt_end_in_an_error(change: Callable[[dict[str, bytes]], None], edited):
+    with pytest.raises(BundleError, match="weights of"):
+        read_bundle(edited(change))
+
+
+def rewritten(source: Path, path: Path, **options: object) -> zipfile.ZipFile:
+    archive = zipfile.ZipFile(path, "w", **options)  # type: ignore[call-overload]
+    with zipfile.ZipFile(source) as old:
+        for info in old.infolist():
+            archive.writestr(info.filename, old.read(info))
+    return archive
+
+
+def test_a_zip_that_plays_tricks_is_refused(single_file: Path, tmp_path: Path):
+    path = tmp_path / "tricks.hemo"
+    rewritten(single_file, path, compression=zipfile.ZIP_DEFLATED).close()
+    with pytest.raises(BundleError, match="is compressed; a bundle never is"):
+        read_bundle(path)
+    with rewritten(single_file, path) as archive:
+        archive.writestr("../evil.py", "import os")
+    with pytest.raises(BundleError, match=r"it holds '\.\./evil\.py'"):
+        read_bundle(path)
+    with rewritten(single_file, path) as archive, pytest.warns(UserWarning, match="Duplicate name"):
+        archive.writestr("README.md", "another")
+    with pytest.raises(BundleError, match="two files of one name"):
+        read_bundle(path)
+    with pytest.raises(BundleError, match="a bundle holds no 'run.py'"):
+        write_bundle(tmp_path / "new.hemo", {"run.py": b""})
+
+
+def test_an_edited_card_with_old_digests_is_refused(single_file: Path, tmp_path: Path):
+    path = tmp_path / "edited.hemo"
+    with zipfile.ZipFile(single_file) as old, zipfile.ZipFile(path, "w") as new:
+        for info in old.infolist():
+            content = old.read(info)
+            new.writestr(
+                info.filename,
+                content.replace(b'"majority"', b'"soft"') if info.filename == "bundle.json" else content,
+            )
+    with pytest.raises(BundleError, match="damaged or was edited: bundle.json is not what SHA256SUMS says"):
+        read_bundle(path)
+
+
+def test_members_and_selftest_must_be_complete(edited):
+    with pytest.raises(BundleError, match="the card names 1 members; the file holds weights of 2"):
+        read_bundle(
+            edited(lambda parts: parts.update({"member-1.safetensors": parts["member-0.safetensors"]}))
+        )
+
+
+def test_a_selftest_of_other_classes_is_refused(edited):
+    def fewer(parts: dict[str, bytes]) -> None:
+        rows = json.loads(parts["selftest.json"])
+        parts["selftest.json"] = json.dumps({k: v[:2] for k, v in rows.items()}).encode()
+
+    with pytest.raises(BundleError, match="one row of 3 probabilities"):
+        read_bundle(edited(fewer))
+
+
+def test_the_digest_is_that_of_the_content(single_file: Path, tmp_path: Path):
+    parts = parts_of(single_file)
+    assert write_bundle(tmp_path / "again.hemo", parts) == read_bundle(single_file).digest
+    assert (
+        hashlib.sha256((tmp_path / "again.hemo").read_bytes()).digest()
+        == hashlib.sha256(single_file.read_bytes()).digest()
+    )

@@ -1,0 +1,126 @@
+"""The exported file gives the Python model's answers, whatever the size of the image, for all 27."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from hemoscope.data.canvas import center_square
+from hemoscope.data.synthetic.scene import draw_cell
+from hemoscope.errors import BundleError
+from hemoscope.inference.bundle import Bundle, read_bundle
+from hemoscope.inference.card import MemberCard
+from hemoscope.inference.export import TOLERANCE, _center_square, compare, export, open_session
+from hemoscope.inference.model import Model
+from hemoscope.inference.quantise import quantise
+from hemoscope.models.build import build
+from hemoscope.models.registry import ARCHITECTURES, Architecture
+
+pytest.importorskip("onnx", reason="the extra `export` is not installed")
+
+
+@pytest.mark.parametrize(
+    "size", [(360, 363), (363, 360), (70, 301), (256, 256), (20, 30), (1, 1), (1, 50), (5, 4)]
+)
+@pytest.mark.parametrize("side_px", [64, 256, 342])
+def test_the_graph_resizes_as_pillow_does(size: tuple[int, int], side_px: int):
+    pixels = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
+    want = center_square(pixels, side_px)
+    got = _center_square(torch.from_numpy(pixels)[None].permute(0, 3, 1, 2).double(), side_px)
+    np.testing.assert_array_equal(got[0].permute(1, 2, 0).numpy(), want)
+
+
+def test_an_ensemble_with_two_views_is_the_same_for_one_image_and_for_many(
+    bundle: Bundle, model: Model, tmp_path: Path, discs: Path
+):
+    out = tmp_path / "both.onnx"
+    images = [np.asarray(Image.open(p).convert("RGB")) for p in sorted(discs.rglob("*.png"))[::6]]
+    parity = export(bundle, out, images=images)
+    assert parity.n == 16 + len(images)
+    assert parity.probs <= TOLERANCE
+    assert parity.same_pred == parity.n
+    session = open_session(out)
+    probs, pred, energy = session.run(None, {"image": np.stack(images)})
+    verdicts = list(model.judge(images))
+    np.testing.assert_allclose(probs, np.stack([v.probs for v in verdicts]), atol=TOLERANCE)
+    np.testing.assert_allclose(energy, [v.energy for v in verdicts], rtol=2e-3)
+    assert [bundle.card.classes[i] for i in pred] == [v.pred for v in verdicts]
+    about = session.get_modelmeta().custom_metadata_map
+    assert json.loads(about["classes"]) == list(bundle.card.classes)
+    assert about["bundle"] == bundle.digest
+    with pytest.raises(BundleError, match="is there already"):
+        export(bundle, out)
+
+
+def test_a_graph_that_answers_otherwise_is_not_written(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("hemoscope.inference.export._to_bytes", lambda pixels: (pixels - 9).clamp(0, 255))
+    with pytest.raises(BundleError, match="nothing was written"):
+        export(bundle, tmp_path / "wrong.onnx")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("row", ARCHITECTURES, ids=lambda row: row.name)
+def test_every_architecture_is_exported_with_the_same_answers(
+    row: Architecture, bundle: Bundle, tmp_path: Path
+):
+    network = build(row.name, 3, seed=1).eval()
+    image_px, canvas_px = row.sides_px()
+    steps = bundle.card.members[0].preprocessing.model_copy(
+        update={"image_px": image_px, "canvas_px": canvas_px}
+    )
+    member: MemberCard = bundle.card.members[0].model_copy(update={"arch": row.name, "preprocessing": steps})
+    card = bundle.card.model_copy(update={"members": (member,)})
+    cells = dict(list(bundle.cells.items())[:1])
+    parity = export(Bundle(Path(row.name), card, (network,), {}, cells, "0" * 64), tmp_path / "m.onnx")
+    assert parity.probs <= TOLERANCE
+
+
+def test_int8_is_smaller_and_its_accuracy_is_counted(single_file: Path, discs: Path, tmp_path: Path):
+    fp32, int8 = tmp_path / "fp32.onnx", tmp_path / "int8.onnx"
+    bundle = read_bundle(single_file)
+    export(bundle, fp32)
+    labelled = [
+        (np.asarray(Image.open(p).convert("RGB")), bundle.card.classes.index(p.parent.name))
+        for p in sorted(discs.rglob("*.png"))
+    ]
+    done = quantise(fp32, int8, [image for image, _ in labelled[::3]], labelled[1::3])
+    assert done.n == 24
+    assert done.mib_int8 < 0.4 * done.mib_fp32
+    assert done.right_fp32 >= 20
+    assert done.same_pred >= 20
+    with pytest.raises(BundleError, match="is there already"):
+        quantise(fp32, int8, [], [])
+
+
+def test_the_example_needs_onnxruntime_and_numpy_alone(single_file: Path, model: Model, tmp_path: Path):
+    bundle = read_bundle(single_file)
+    out = tmp_path / "m.onnx"
+    export(bundle, out)
+    image = draw_cell("neutrophil", size_px=90, rng=np.random.default_rng(0))
+    np.save(tmp_path / "cell.npy", image)
+    example = Path(__file__).parents[2] / "docs" / "examples" / "onnx_minimal.py"
+    script = (
+        "import sys, runpy\n"
+        "class Refuse:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name.partition('.')[0] in ('torch', 'hemoscope', 'PIL', 'cv2', 'torchvision'):\n"
+        "            raise ImportError(name)\n"
+        "sys.meta_path.insert(0, Refuse())\n"
+        f"sys.argv = ['x', {str(out)!r}, {str(tmp_path / 'cell.npy')!r}]\n"
+        f"runpy.run_path({str(example)!r}, run_name='__main__')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    session = open_session(out)
+    pred = bundle.card.classes[int(session.run(["pred"], {"image": image[None]})[0][0])]
+    assert done.stdout.startswith(pred)
+    assert compare(model, session, []).n == 0

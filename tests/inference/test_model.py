@@ -1,0 +1,183 @@
+"""The Python API: what may be asked, what is refused, and what an answer says."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import hemoscope
+from hemoscope.errors import ImageError, ShapeError
+from hemoscope.inference.model import Model, Verdict
+
+
+@pytest.fixture(scope="module")
+def some(discs: Path) -> list[Path]:
+    return [discs / "blue" / "00.png", discs / "green" / "01.png", discs / "red" / "02.png"]
+
+
+def test_every_form_of_an_image_gives_the_same_answer(model: Model, some: list[Path]):
+    arrays = [np.asarray(Image.open(path).convert("RGB")) for path in some]
+    forms = {
+        "Path": some,
+        "str": [str(path) for path in some],
+        "bytes": [path.read_bytes() for path in some],
+        "PIL": [Image.fromarray(pixels) for pixels in arrays],
+        "array": arrays,
+        "batch": np.stack(arrays),
+        "tensor": [torch.from_numpy(pixels.copy()).permute(2, 0, 1) for pixels in arrays],
+        "generator": (path for path in some),
+        "not contiguous": [np.asfortranarray(pixels) for pixels in arrays],
+    }
+    want = model.predict_proba(some)
+    assert want.shape == (3, 3)
+    np.testing.assert_allclose(want.sum(axis=1), 1, atol=1e-9)
+    for name, images in forms.items():
+        np.testing.assert_array_equal(model.predict_proba(images), want, err_msg=name)
+    gray = arrays[0][:, :, 0]
+    np.testing.assert_array_equal(
+        model.predict_proba([gray]), model.predict_proba([np.stack([gray] * 3, -1)])
+    )
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (np.zeros((4, 4, 4), np.uint8), r"shape \(H, W, 3\) or \(H, W\).*got shape \(4, 4, 4\)"),
+        (np.zeros((0, 4, 3), np.uint8), "not empty"),
+        (np.zeros(7, np.uint8), r"got shape \(7,\)"),
+        (np.full((4, 4, 3), np.nan), "values 0 to 255; got float64"),
+        (np.zeros((4, 4, 3), np.int64), "got int64"),
+        (torch.zeros(4, 4, 3, dtype=torch.uint8), r"tensor of shape \(3, H, W\)"),
+        (torch.rand(3, 4, 4), "got torch.float32"),
+        (17, "expected a path, bytes, PIL image, array or tensor; got int"),
+        (None, "got NoneType"),
+    ],
+)
+def test_arrays_that_are_no_images_are_refused_with_their_place(model: Model, image, message: str):
+    with pytest.raises(ShapeError, match=f"image 1: .*{message}"):
+        model.predict([np.zeros((4, 4, 3), np.uint8), image])
+
+
+@pytest.mark.parametrize(
+    "one", ["a.png", Path("a.png"), b"x", np.zeros((4, 4, 3), np.uint8), torch.zeros(3, 4, 4)]
+)
+def test_one_image_in_place_of_several_is_refused(model: Model, one):
+    with pytest.raises(ShapeError, match="put it into a list"):
+        model.predict(one)
+
+
+def test_bad_files_are_all_named_at_once_and_judge_gives_each_a_verdict(
+    model: Model, some: list[Path], tmp_path: Path
+):
+    torn = tmp_path / "torn.png"
+    torn.write_bytes(some[0].read_bytes()[:300])
+    images = [some[0], tmp_path / "absent.png", torn, some[1]]
+    with pytest.raises(ImageError, match=r"(?s)2 of 4 images cannot be read:.*image 1: .*\n.*image 2: "):
+        model.predict(images)
+    verdicts = list(model.judge(images))
+    assert [v.status == "error" for v in verdicts] == [False, True, True, False]
+    assert verdicts[1].probs is None
+    assert verdicts[1].pred == ""
+    assert np.isnan(verdicts[1].margin)
+
+
+def test_a_verdict_holds_together(model: Model, discs: Path):
+    trust = model.card.calibration
+    assert trust.unknown_above is not None
+    for verdict in model.judge(sorted(discs.rglob("*.png"))[:30]):
+        assert verdict.probs is not None
+        best = model.card.classes.index(verdict.pred)
+        assert verdict.pred in verdict.candidates
+        assert verdict.margin == pytest.approx(verdict.probs[best] - np.delete(verdict.probs, best).max())
+        unsure = trust.review_below is None or verdict.probs[best] < trust.review_below
+        unknown = verdict.energy > trust.unknown_above
+        assert verdict.status == ("unknown" if unknown else "review" if unsure else "accepted")
+        assert bool(verdict.reason) == (verdict.status != "accepted")
+
+
+def test_an_ensemble_shares_its_votes_and_a_single_model_has_one(
+    model: Model, single_file: Path, some: list[Path]
+):
+    single = hemoscope.load(single_file, device="cpu")
+    for asked, steps in ((model, {0.0, 0.5, 1.0}), (single, {0.0, 1.0})):
+        for verdict in asked.judge(some):
+            assert verdict.shares is not None
+            assert verdict.shares.sum() == pytest.approx(1)
+            assert set(verdict.shares.tolist()) <= steps
+
+
+def test_averaging_over_flips_and_turns_gives_every_turn_one_answer(model: Model):
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 256, (48, 48, 3), dtype=np.uint8)
+    turned = [np.rot90(image, k).copy() for k in range(4)] + [
+        np.rot90(image[:, ::-1], k).copy() for k in range(4)
+    ]
+    plain = model.predict_proba(turned)
+    averaged = model.predict_proba(turned, tta=True)
+    assert np.ptp(plain, axis=0).max() > 1e-3
+    # Resizing 48 px to 36 and back to whole grey levels is not quite the same upside down.
+    assert np.ptp(averaged, axis=0).max() < 0.1 * np.ptp(plain, axis=0).max() + 1e-3
+
+
+def test_nothing_gives_empty_arrays_of_the_right_shape(model: Model):
+    assert model.predict([]).shape == (0,)
+    assert model.predict_proba([]).shape == (0, 3)
+    assert list(model.judge([])) == []
+
+
+def test_the_public_names_are_there_and_importing_them_needs_no_torch():
+    assert set(hemoscope.__all__) == {"Model", "Verdict", "__version__", "load"}
+    assert hemoscope.Model is Model
+    assert hemoscope.Verdict is Verdict
+    with pytest.raises(AttributeError, match="no attribute 'lod'"):
+        hemoscope.lod  # noqa: B018
+
+
+def awkward_images(folder: Path) -> dict[str, bool]:
+    """Write the images users really bring; True where they must be read."""
+    rng = np.random.default_rng(0)
+    rgb = Image.fromarray(rng.integers(0, 256, (30, 40, 3), dtype=np.uint8))
+    good = {
+        "one.png": Image.new("RGB", (1, 1)),
+        "line.png": Image.new("RGB", (1, 5000)),
+        "cmyk.jpg": rgb.convert("CMYK"),
+        "gray.png": rgb.convert("L"),
+        "alpha.png": rgb.convert("RGBA"),
+        "sixteen.png": Image.fromarray(rng.integers(0, 65536, (30, 30)).astype(np.uint16)),
+    }
+    for name, image in good.items():
+        image.save(folder / name)
+    palette = rgb.convert("P")
+    palette.info["transparency"] = 0
+    palette.save(folder / "palette.png")
+    rgb.save(folder / "frames.gif", save_all=True, append_images=[rgb.rotate(90)])
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    rgb.save(folder / "turned.jpg", exif=exif)
+    file = io.BytesIO()
+    rgb.save(file, "JPEG")
+    whole = file.getvalue()
+    (folder / "wrong-extension.png").write_bytes(whole)
+    (folder / "empty.jpg").touch()
+    (folder / "text.jpg").write_text("no image")
+    huge = bytearray(whole)
+    at = huge.index(b"\xff\xc0")
+    huge[at + 5 : at + 9] = (30_000).to_bytes(2, "big") * 2
+    (folder / "claims-30000.jpg").write_bytes(huge)
+    for cut in range(1, len(whole) - 2, max(len(whole) // 60, 10)):
+        (folder / f"cut-{cut:05d}.jpg").write_bytes(whole[:cut])
+    bad = {"empty.jpg", "text.jpg", "claims-30000.jpg"}
+    return {p.name: p.name not in bad and not p.name.startswith("cut-") for p in folder.iterdir()}
+
+
+def test_awkward_images_are_read_or_have_a_reason(model: Model, tmp_path: Path):
+    wanted = awkward_images(tmp_path)
+    names = sorted(wanted)
+    for name, verdict in zip(names, model.judge([tmp_path / n for n in names]), strict=True):
+        assert (verdict.status != "error") == wanted[name], f"{name}: {verdict.reason}"
+        assert verdict.status != "error" or verdict.reason

@@ -1,0 +1,192 @@
+"""From names on a command line to rows: archives, order, resume, and a row for every bad image."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import tarfile
+import time
+import zipfile
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from hemoscope.errors import ConfigError, DataError, ImageError
+from hemoscope.inference.inputs import find_images
+from hemoscope.inference.model import Model
+from hemoscope.inference.outputs import predict_rows, predict_to, write_csv
+
+
+@pytest.fixture
+def archives(discs: Path, tmp_path: Path) -> Path:
+    """A zip and two tars of the same five files, one of them hidden and one no image."""
+    files = {
+        "b/two.png": discs / "red/02.png",
+        "a.png": discs / "blue/00.png",
+        "c.PNG": discs / "green/01.png",
+    }
+    with zipfile.ZipFile(tmp_path / "cells.zip", "w") as archive:
+        for name, path in files.items():
+            archive.write(path, name)
+        archive.writestr("__MACOSX/a.png", "no image")
+        archive.writestr("notes.txt", "no image")
+    for mode, suffix in (("w", "tar"), ("w:gz", "tar.gz")):
+        with tarfile.open(tmp_path / f"cells.{suffix}", mode) as archive:
+            for name, path in sorted(files.items()):
+                archive.add(path, name)
+            archive.add(files["a.png"], ".hidden.png")
+    return tmp_path
+
+
+def names(*inputs: object, lines: list[str] | None = None) -> list[str]:
+    return [name for name, _ in find_images([str(i) for i in inputs], lines=lines)]
+
+
+def test_folders_patterns_lists_and_files_are_found_in_order(discs: Path):
+    folder = names(discs / "red")
+    assert folder == sorted(folder)
+    assert len(folder) == 24
+    assert names(discs) == sorted(names(discs / "blue") + names(discs / "green") + folder)
+    assert names(f"{discs}/*/0[01].png") == [n for n in names(discs) if n.endswith(("00.png", "01.png"))]
+    assert names("-", discs / "red/00.png", lines=["x.jpg\n", "\n", "y z.png\r\n"]) == [
+        "x.jpg",
+        "y z.png",
+        folder[0],
+    ]
+
+
+def test_archives_give_their_images_without_being_unpacked(archives: Path, model: Model):
+    for kind in ("zip", "tar", "tar.gz"):
+        file = archives / f"cells.{kind}"
+        rows = list(predict_rows(model, find_images([str(file)])))
+        assert [r["path"] for r in rows] == [
+            f"{file.as_posix()}/{n}" for n in ("a.png", "b/two.png", "c.PNG")
+        ]
+        assert [r["pred"] for r in rows] == ["blue", "red", "green"]
+    assert sorted(p.name for p in archives.iterdir()) == ["cells.tar", "cells.tar.gz", "cells.zip"]
+
+
+def test_a_damaged_archive_is_a_row_and_what_came_before_it_stays(archives: Path):
+    for kind in ("zip", "tar", "tar.gz"):
+        content = (archives / f"cells.{kind}").read_bytes()
+        cut = archives / f"cut.{kind}"
+        cut.write_bytes(content[: len(content) // 2])
+        found = list(find_images([str(cut)]))
+        name, source = found[-1]
+        assert isinstance(source, ImageError), kind
+        assert cut.as_posix() in name
+
+
+def test_what_is_not_there_is_told_at_once_and_together(discs: Path, tmp_path: Path):
+    with pytest.raises(DataError, match=r"there is no file, folder or match for: .*nope\.jpg, .*no\*\.png"):
+        find_images([str(discs), str(tmp_path / "nope.jpg"), str(tmp_path / "no*.png")])
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
+def test_each_format_holds_the_same_rows_and_bad_images_have_theirs(
+    suffix: str, model: Model, discs: Path, tmp_path: Path
+):
+    (tmp_path / "bad.jpg").write_text("no image")
+    (tmp_path / 'naïve, "quoted".png').write_bytes((discs / "red/00.png").read_bytes())
+    inputs = [str(tmp_path), str(discs / "blue")]
+    out = tmp_path / f"rows{suffix}"
+    tally = predict_to(out, model, find_images(inputs), part_rows=5)
+    want = list(predict_rows(model, find_images(inputs)))
+    if suffix == ".csv":
+        with out.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+    elif suffix == ".jsonl":
+        rows = [json.loads(line) for line in out.read_text("utf-8").splitlines()]
+    else:
+        rows = pq.read_table(out).to_pylist()
+    assert tally.n == len(rows) == len(want) == 26
+    assert tally.error == 1
+    assert list(rows[0])[:2] == ["path", "pred"]
+    for row, expected in zip(rows, want, strict=True):
+        assert (row["path"], row["pred"], row["status"], row["error"]) == (
+            expected["path"], expected["pred"], expected["status"], expected["error"],
+        )  # fmt: skip
+        if expected["status"] != "error":
+            assert float(row["prob_blue"]) == pytest.approx(expected["prob_blue"], abs=2e-6)
+    assert not (tmp_path / f"rows{suffix}.parts").exists()
+    with pytest.raises(DataError, match="is there already"):
+        predict_to(out, model, find_images(inputs))
+
+
+def test_rows_that_are_printed_are_those_of_the_file(model: Model, discs: Path, tmp_path: Path):
+    file = io.StringIO()
+    write_csv(file, model, predict_rows(model, find_images([str(discs / "blue")])))
+    predict_to(tmp_path / "rows.csv", model, find_images([str(discs / "blue")]), part_rows=7)
+    assert file.getvalue() == (tmp_path / "rows.csv").read_text()
+
+
+def test_what_was_begun_with_other_images_or_another_model_is_not_mixed(
+    model: Model, single_file: Path, discs: Path, tmp_path: Path
+):
+    from hemoscope.inference.model import load
+
+    class StopError(Exception):
+        pass
+
+    def stopping(n: int):
+        for i, item in enumerate(find_images([str(discs)])):
+            if i == n:
+                raise StopError
+            yield item
+
+    out = tmp_path / "rows.csv"
+    with pytest.raises(StopError):
+        predict_to(out, model, stopping(64 + 3), part_rows=8)
+    assert len(list((tmp_path / "rows.csv.parts").glob("part-*.csv"))) == 8
+    assert not out.exists()
+    with pytest.raises(DataError, match="was made of other images"):
+        predict_to(out, model, find_images([str(discs / "red")]), part_rows=8)
+    with pytest.raises(DataError, match="another model or other options"):
+        predict_to(out, load(single_file, device="cpu"), find_images([str(discs)]), part_rows=8)
+    with pytest.raises(ConfigError, match=r"ends in \.csv, \.jsonl, \.parquet; got 'rows\.xlsx'"):
+        predict_to(tmp_path / "rows.xlsx", model, [])
+    predict_to(out, model, find_images([str(discs)]), part_rows=8)
+    whole = tmp_path / "whole.csv"
+    predict_to(whole, model, find_images([str(discs)]), part_rows=8)
+    assert out.read_bytes() == whole.read_bytes()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sends SIGKILL")
+def test_killed_and_started_again_it_ends_with_the_same_file(single_file: Path, discs: Path, tmp_path: Path):
+    listing = "\n".join(str(p) for p in sorted(discs.rglob("*.png")) * 150)
+
+    def start(out: Path) -> subprocess.Popen[str]:
+        words = ["predict", str(single_file), "-", "--out", str(out), "--device", "cpu"]
+        process = subprocess.Popen(
+            [sys.executable, "-m", "hemoscope", *words],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        assert process.stdin
+        process.stdin.write(listing)
+        process.stdin.close()
+        process.stdin = None
+        return process
+
+    whole = start(tmp_path / "whole.csv")
+    whole.communicate(timeout=300)
+    assert whole.returncode == 0
+    out = tmp_path / "rows.csv"
+    process = start(out)
+    parts = tmp_path / "rows.csv.parts"
+    deadline = time.monotonic() + 300
+    while not (parts / "part-00000.csv").exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert (parts / "part-00000.csv").exists()
+    assert not out.exists()
+    again = start(out)
+    again.communicate(timeout=300)
+    assert again.returncode == 0
+    assert out.read_bytes() == (tmp_path / "whole.csv").read_bytes()
