@@ -71,7 +71,7 @@ def export(bundle: Bundle, out: Path, *, images: Iterable[NDArray[np.uint8]] = (
     if out.exists():
         raise BundleError(f"{out} is there already; choose another --out or delete it")
     model = on_device(bundle, "cpu", "fp32")
-    content = _with_metadata(_trace(model), bundle)
+    content = _with_metadata(trace(_Exported(model), ["probs", "pred", "energy"]), bundle)
     session = open_session(content)
     parity = compare(model, session, [*_trials(bundle), *images])
     if not parity.probs <= TOLERANCE:  # NaN is not
@@ -143,7 +143,7 @@ def _center_square(pixels: Tensor, side_px: int) -> Tensor:
     In float64 the sums of bytes and 22-bit weights are exact, as Pillow's whole numbers are.
     """
     shape = shape_as_tensor(pixels).double()  # sizes stay dynamic in the graph
-    height, width = shape[2], shape[3]
+    height, width = shape[2:3], shape[3:4]  # shape (1,): the exporter would make a scalar float32
     side = torch.minimum(height, width)
     across = _weights((width - side) / 2, side, width, side_px)
     down = _weights((height - side) / 2, side, height, side_px)
@@ -156,17 +156,22 @@ def _weights(start: Tensor, length: Tensor, size: Tensor, side_px: int) -> Tenso
     scale = length / side_px
     support = scale.clamp_min(1.0)
     centre = start + (torch.arange(side_px, dtype=torch.float64) + 0.5) * scale  # (S,)
-    where = torch.arange(size, dtype=torch.float64) + 0.5  # type: ignore[call-overload]  a tensor, so that the graph asks again
+    where = torch.arange(size[0], dtype=torch.float64) + 0.5  # a tensor, so that the graph asks again
     weights = (1 - (where[None] - centre[:, None]).abs() / support).clamp_min(0.0)
     weights = weights / weights.sum(dim=1, keepdim=True)
     return (weights * 2**22 + 0.5).floor() / 2**22
 
 
 def _view(square: Tensor, step: Preprocessing) -> Tensor:
-    if step.view == "full_image":
-        size = (step.image_px, step.image_px)
-        return _to_bytes(functional.interpolate(square, size, mode="bilinear", align_corners=False))
     matrix = view_affine(1, canvas_px=step.canvas_px, image_px=step.image_px, view=step.view)[0]
+    if step.view == "full_image":
+        # Not a Resize node: runtimes differ in its last bit, and half a grey level is then a whole one.
+        where = torch.from_numpy(matrix[0, 0] * np.arange(step.image_px) + matrix[0, 2])
+        weights = (1 - (where[:, None] - torch.arange(step.canvas_px)).abs()).clamp_min(
+            0.0
+        )  # (image, canvas)
+        scaled = torch.matmul(weights, torch.matmul(square.double(), weights.T))
+        return _to_bytes(scaled).float()
     start = int(matrix[0, 2])
     inside = slice(start, start + step.image_px)
     return square[:, :, inside, inside]
@@ -181,24 +186,21 @@ def _normalised(pixels: Tensor, step: Preprocessing) -> Tensor:
     return (pixels - mean) / std
 
 
-def _trace(model: Model) -> bytes:
-    graph = _Exported(model).eval()
+def trace(graph: nn.Module, outputs: list[str]) -> bytes:
+    """Return a module from raw images to `outputs` as ONNX, any number of images of any size."""
     example = torch.zeros(2, 90, 80, 3, dtype=torch.uint8)
     with tempfile.TemporaryDirectory() as work, warnings.catch_warnings(), torch.no_grad():
         file = Path(work) / "model.onnx"
         warnings.simplefilter(
             "ignore"
-        )  # the tracer's: sizes are dynamic on purpose, and shown to be by parity
+        )  # the tracer's: sizes are dynamic on purpose, parity shows that they are
         torch.onnx.export(
-            graph,
+            graph.eval(),
             (example,),
             file,
             input_names=["image"],
-            output_names=["probs", "pred", "energy"],
-            dynamic_axes={
-                "image": {0: "n", 1: "height", 2: "width"},
-                **{name: {0: "n"} for name in ("probs", "pred", "energy")},
-            },
+            output_names=outputs,
+            dynamic_axes={"image": {0: "n", 1: "height", 2: "width"}, **{name: {0: "n"} for name in outputs}},
             opset_version=OPSET,
             dynamo=False,
         )
