@@ -156,7 +156,8 @@ def _weights(start: Tensor, length: Tensor, size: Tensor, side_px: int) -> Tenso
     scale = length / side_px
     support = scale.clamp_min(1.0)
     centre = start + (torch.arange(side_px, dtype=torch.float64) + 0.5) * scale  # (S,)
-    where = torch.arange(size[0], dtype=torch.float64) + 0.5  # a tensor, so that the graph asks again
+    count: Any = size[0]  # a tensor, so that the graph asks again
+    where = torch.arange(count, dtype=torch.float64) + 0.5
     weights = (1 - (where[None] - centre[:, None]).abs() / support).clamp_min(0.0)
     weights = weights / weights.sum(dim=1, keepdim=True)
     return (weights * 2**22 + 0.5).floor() / 2**22
@@ -167,9 +168,8 @@ def _view(square: Tensor, step: Preprocessing) -> Tensor:
     if step.view == "full_image":
         # Not a Resize node: runtimes differ in its last bit, and half a grey level is then a whole one.
         where = torch.from_numpy(matrix[0, 0] * np.arange(step.image_px) + matrix[0, 2])
-        weights = (1 - (where[:, None] - torch.arange(step.canvas_px)).abs()).clamp_min(
-            0.0
-        )  # (image, canvas)
+        distance = (where[:, None] - torch.arange(step.canvas_px)).abs()
+        weights = (1 - distance).clamp_min(0.0)  # (image, canvas)
         scaled = torch.matmul(weights, torch.matmul(square.double(), weights.T))
         return _to_bytes(scaled).float()
     start = int(matrix[0, 2])
@@ -191,9 +191,7 @@ def trace(graph: nn.Module, outputs: list[str]) -> bytes:
     example = torch.zeros(2, 90, 80, 3, dtype=torch.uint8)
     with tempfile.TemporaryDirectory() as work, warnings.catch_warnings(), torch.no_grad():
         file = Path(work) / "model.onnx"
-        warnings.simplefilter(
-            "ignore"
-        )  # the tracer's: sizes are dynamic on purpose, parity shows that they are
+        warnings.simplefilter("ignore")  # the tracer's: sizes are dynamic on purpose, parity shows it
         torch.onnx.export(
             graph.eval(),
             (example,),
