@@ -214,7 +214,11 @@ def test_ctrl_c_says_how_to_go_on_and_the_same_command_does(discs: Path, tmp_pat
         "--json",
     ]
     process = subprocess.Popen(
-        [sys.executable, "-m", "hemoscope", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-m", "hemoscope", *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509  background jobs ignore it
     )
     deadline = time.monotonic() + 120
     while not list(tmp_path.glob("*/history.csv")) and time.monotonic() < deadline:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from hemoscope.cli import data, export, inference, models, results, training
+from hemoscope.cli import data, differential, export, inference, models, results, training
 
 __all__ = ["app"]
 
@@ -53,5 +53,6 @@ app.command("ensemble")(results.ensemble)
 app.command("report")(results.report)
 app.add_typer(inference.bundle_app, name="bundle")
 app.command("predict")(inference.predict)
+app.command("differential")(differential.differential)
 app.command("explain")(export.explain)
 app.command("export")(export.export)

@@ -6,20 +6,19 @@ name that comes from a user is escaped by the template engine.
 
 from __future__ import annotations
 
-import base64
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hemoscope import __version__, paper
+from hemoscope import paper
 from hemoscope.ensemble import How
 from hemoscope.evaluation.summary import Scores
 from hemoscope.report import formats, provenance, tables, texttable
 from hemoscope.report.collect import Mistake, Report, collect
 from hemoscope.report.montage import Thumbnail, thumbnails
 from hemoscope.report.networks import Network
+from hemoscope.report.page import data_uri, render
 from hemoscope.report.plots import (
     RankPoint,
     confusion_figure,
@@ -114,29 +113,16 @@ class _Figures:
         self._taken.add(name)
         svg = save_figure(figure, self._folder / name)
         width_in = figure.get_size_inches()[0]
-        return _Picture(_uri("image/svg+xml", svg), caption, alt, round(96 * width_in))
+        return _Picture(data_uri("image/svg+xml", svg), caption, alt, round(96 * width_in))
 
 
 def _render(report: Report, made: Sequence[texttable.TextTable], figures: _Figures, root: Path) -> str:
-    from jinja2 import Environment, StrictUndefined
-
     shown = report.mistakes[:MOST_MISTAKES]
     pictures = thumbnails(root, [mistake.path for mistake in shown])
-    environment = Environment(
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=StrictUndefined,
-        finalize=lambda value: formats.printable(value) if type(value) is str else value,
-    )
-    environment.filters |= _filters()
-    template = environment.from_string(
-        files("hemoscope.report").joinpath("template.html.j2").read_text("utf-8")
-    )
-    rendered = template.render(
+    return render(
+        "template.html.j2",
         report=report,
         paper=paper,
-        version=__version__,
         table1=provenance.data_table(report),
         table2=texttable.panels(made[0]),
         table3=made[1],
@@ -155,17 +141,6 @@ def _render(report: Report, made: Sequence[texttable.TextTable], figures: _Figur
         n_with_history=sum(any(e.history for e in network.entries) for network in report.networks),
         wrong=[_wrong(mistake, pictures.get(mistake.path)) for mistake in shown] if pictures else [],
     )
-    return rendered.lstrip()
-
-
-def _filters() -> dict[str, Callable[..., str]]:
-    return {
-        "pct": formats.percent,
-        "ci": formats.interval,
-        "thousands": formats.count,
-        "duration": formats.duration,
-        "one_line": formats.printable,
-    }
 
 
 def _ranking(report: Report, figures: _Figures) -> _Picture:
@@ -232,8 +207,4 @@ def _curve_caption(network: Network) -> str:
 def _wrong(mistake: Mistake, thumbnail: Thumbnail | None) -> _WrongImage:
     if thumbnail is None:
         return _WrongImage(mistake, "", small=False)
-    return _WrongImage(mistake, _uri("image/jpeg", thumbnail.jpeg), small=thumbnail.width_px < 100)
-
-
-def _uri(kind: str, content: bytes) -> str:
-    return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"
+    return _WrongImage(mistake, data_uri("image/jpeg", thumbnail.jpeg), small=thumbnail.width_px < 100)

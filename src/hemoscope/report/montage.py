@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from hemoscope.data.decode import decode
 from hemoscope.errors import ImageError
 
-__all__ = ["THUMB_PX", "Thumbnail", "thumbnails"]
+__all__ = ["THUMB_PX", "Thumbnail", "thumbnail", "thumbnails"]
 
 THUMB_PX = 150
 _QUALITY = 84
@@ -46,7 +46,7 @@ def thumbnails(root: Path, paths: Iterable[str]) -> dict[str, Thumbnail]:
         pictures = _from_npz(root, wanted)
     else:
         pictures = {path: found for path in wanted if (found := _from_folder(root, path)) is not None}
-    return {path: _thumbnail(pixels) for path, pixels in pictures.items()}
+    return {path: thumbnail(pixels) for path, pixels in pictures.items()}
 
 
 def _from_folder(root: Path, path: str) -> NDArray[np.uint8] | None:
@@ -94,7 +94,8 @@ def _rows(archive: zipfile.ZipFile, member: str, rows: list[tuple[int, str]]) ->
     return found
 
 
-def _thumbnail(pixels: NDArray[np.uint8]) -> Thumbnail:
+def thumbnail(pixels: NDArray[np.uint8]) -> Thumbnail:
+    """Return decoded pixels, shape (H, W, 3), as a thumbnail."""
     from PIL import Image
 
     image = Image.fromarray(pixels)

@@ -1,0 +1,96 @@
+"""`hemoscope differential`: from one smear's images to its differential count on a page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hemoscope.cli.console import JsonFlag, note, print_json, print_table
+
+__all__ = ["differential"]
+
+
+def differential(
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A bundle.")],
+    inputs: Annotated[
+        list[str],
+        typer.Argument(metavar="INPUT...", help="The smear's cells: files, folders, patterns, archives."),
+    ],
+    *,
+    out: Annotated[Path, typer.Option(help="Folder for the page, the cells and the figures.")] = Path(
+        "differential"
+    ),
+    ranges: Annotated[
+        Path | None, typer.Option(help="Your laboratory's roles and ranges, as TOML; default: adults.")
+    ] = None,
+    title: Annotated[
+        str | None, typer.Option(help="Name of the smear; default: that of the first input.")
+    ] = None,
+    tta: Annotated[
+        bool, typer.Option("--tta", help="Average over eight flips and turns; eight times the work.")
+    ] = False,
+    seed: Annotated[int, typer.Option(min=0, help="Of the draws behind the intervals.")] = 0,
+    device: Annotated[str, typer.Option("--device", help="auto, cuda, cuda:N, mps or cpu.")] = "auto",
+    as_json: JsonFlag = False,
+) -> None:
+    """Count the cells of one smear, with intervals for few cells and for the model's own errors.
+
+    Research software, not a medical device.
+    """
+    import sys
+    from dataclasses import asdict
+    from datetime import datetime
+
+    from hemoscope.errors import DataError
+    from hemoscope.evaluation.reference import read_reference
+    from hemoscope.inference.differential import count_cells, pixels_of
+    from hemoscope.inference.inputs import find_images
+    from hemoscope.inference.model import load
+    from hemoscope.report.differential import ModelFacts, write_differential
+    from hemoscope.report.formats import interval, percent
+    from hemoscope.runs import write_json
+
+    page, figures = out / "report.html", out / "differential.json"
+    if there := [str(path) for path in (page, figures) if path.exists()]:
+        raise DataError(f"{', '.join(there)} is there already; choose another --out or delete it")
+    reference = read_reference(ranges)
+    listed = list(sys.stdin) if "-" in inputs else []
+    images = find_images(inputs, lines=listed)
+    asked = load(model, device=device)
+    out.mkdir(parents=True, exist_ok=True)
+    found, doubts = count_cells(out / "cells.csv", asked, images, reference, tta=tta, seed=seed)
+    facts = ModelFacts(
+        asked.card.name,
+        asked.digest,
+        tuple(member.arch for member in asked.card.members),
+        asked.card.calibration.n_val,
+    )
+    named = title or Path(inputs[0]).name or "standard input"
+    values = {
+        "title": named,
+        "model": asdict(facts),
+        "reference": reference.name,
+        "seed": seed,
+        **asdict(found),
+    }
+    pixels = pixels_of(find_images(inputs, lines=listed), [doubt.path for doubt in doubts])
+    day = datetime.now().astimezone().date().isoformat()
+    write_differential(page, found, reference, facts, title=named, date=day, doubts=doubts, pixels=pixels)
+    write_json(figures, values)
+    if as_json:
+        print_json({"out": out, **values})
+    else:
+        rows = [["cells", "counted", "per 100 white", "95 %", "corrected", "95 %", "finding"]]
+        for share in found.shares:
+            shown = (percent(share.per_white, 1), interval(share.sampling, 1))
+            corrected = (percent(share.corrected, 1), interval(share.interval, 1))
+            rows.append([share.label, str(share.counted), *shown, *corrected, share.finding])
+        print_table(rows, right=(1, 2, 3, 4, 5))
+        for remark in found.remarks:
+            note(remark)
+        note("Research software, not a medical device.")
+        typer.echo(str(page))
+    if found.error:
+        raise typer.Exit(1)

@@ -1,0 +1,109 @@
+"""From the images of one smear to its differential count, and the cells a person should look at."""
+
+from __future__ import annotations
+
+import csv
+import heapq
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hemoscope.data.decode import decode
+from hemoscope.errors import ImageError
+from hemoscope.evaluation.differential import Differential, Doubt, differential
+from hemoscope.evaluation.reference import ReferenceTable
+from hemoscope.inference.inputs import Named
+from hemoscope.inference.model import Model
+from hemoscope.inference.outputs import predict_to
+from hemoscope.runs import to_text
+
+__all__ = ["MOST_SHOWN", "count_cells", "pixels_of"]
+
+MOST_SHOWN = 9  # doubtful cells of either kind
+
+
+def count_cells(
+    out: Path,
+    model: Model,
+    images: Iterable[Named],
+    reference: ReferenceTable,
+    *,
+    tta: bool = False,
+    seed: int = 0,
+) -> tuple[Differential, tuple[Doubt, ...]]:
+    """Predict a smear's images into a CSV file and count them.
+
+    Args:
+        out: The CSV file to write, a row an image; done again after it was killed, it goes on.
+        model: What to ask.
+        images: Names and sources.
+        reference: Roles and ranges of the model's classes.
+        tta: Average over flips and quarter turns.
+        seed: Of the intervals' posterior draws.
+
+    Returns:
+        The count, and the images to look at first: the least certain, then the least known.
+
+    Raises:
+        ConfigError: Before anything is read, if the table does not know one of the classes.
+        DataError: If `out` is there already.
+    """
+    reference.of(model.card.classes)
+    tally = predict_to(out, model, images, tta=tta)
+    counts: Counter[str] = Counter()
+    to_review: Counter[str] = Counter()
+    doubts: dict[str, list[tuple[float, int, Doubt]]] = {"review": [], "unknown": []}
+    with out.open(encoding="utf-8", newline="") as file:
+        for i, row in enumerate(csv.DictReader(file)):
+            if row["status"] in ("accepted", "review"):
+                counts[row["pred"]] += 1
+            if row["status"] in doubts:
+                to_review[row["pred"]] += row["status"] == "review"
+                least = -float(row["margin"] if row["status"] == "review" else -float(row["energy"]))
+                heap = doubts[row["status"]]
+                heapq.heappush(heap, (least, -i, _doubt(row)))
+                if len(heap) > MOST_SHOWN:
+                    heapq.heappop(heap)
+    classes, trust = model.card.classes, model.card.calibration
+    found = differential(
+        classes,
+        [counts[name] for name in classes],
+        [to_review[name] for name in classes],
+        trust.confusion,
+        reference,
+        unknown=tally.unknown,
+        error=tally.error,
+        unknown_share=None if trust.unknown_above is None else trust.unknown_share,
+        seed=seed,
+    )
+    first = [doubt for kind in doubts.values() for _, _, doubt in sorted(kind, reverse=True)]
+    return found, tuple(first)
+
+
+def pixels_of(images: Iterable[Named], names: Iterable[str]) -> dict[str, NDArray[np.uint8]]:
+    """Read those images again that have one of the names; one that is gone by now is left out."""
+    wanted = set(names)
+    found: dict[str, NDArray[np.uint8]] = {}
+    for name, source in images:
+        if len(found) == len(wanted):
+            break
+        text = to_text(name)
+        if text in wanted and text not in found and not isinstance(source, ImageError):
+            try:
+                found[text] = decode(source).pixels
+            except ImageError:
+                wanted.discard(text)
+    return found
+
+
+def _doubt(row: dict[str, str]) -> Doubt:
+    return Doubt(
+        path=row["path"],
+        pred=row["pred"],
+        prob=float(row[f"prob_{row['pred']}"]),
+        unknown=row["status"] == "unknown",
+        candidates=tuple(row["candidates"].split("|")),
+    )
