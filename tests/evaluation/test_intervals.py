@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest, norm
 
 from hemoscope.errors import ConfigError, ShapeError
-from hemoscope.evaluation.intervals import wilson
+from hemoscope.evaluation.intervals import clopper_pearson, wilson
 
 COUNTS = st.integers(1, 5000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))
 
@@ -73,3 +73,36 @@ def test_fractions_of_counts_are_refused(hits, n):
 def test_a_confidence_outside_zero_to_one_is_refused(confidence):
     with pytest.raises(ConfigError, match="strictly between 0 and 1"):
         wilson(1, 2, confidence=confidence)
+
+
+@given(COUNTS, st.sampled_from([0.8, 0.95, 0.99]))
+def test_the_exact_interval_is_scipy_s(counts, confidence):
+    hits, n = counts
+    want = binomtest(hits, n).proportion_ci(confidence, method="exact")
+    np.testing.assert_allclose(
+        clopper_pearson(hits, n, confidence=confidence), [want.low, want.high], atol=1e-9
+    )
+
+
+RUEMKE = """
+    0: 0-4, 1: 0-6, 2: 0-8, 3: 0-9, 4: 1-10, 5: 1-12, 10: 4-18, 15: 8-24, 20: 12-30, 25: 16-35, 30: 21-40,
+    50: 39-61
+"""
+
+
+@pytest.mark.parametrize("line", RUEMKE.split(","))
+def test_a_hundred_cells_give_ruemke_s_table(line):
+    """The column n = 100 of Rümke's table, as haematology text books print it: whole percents, outwards."""
+    percent, low, high = (int(number) for number in line.replace(":", "-").split("-"))
+    exact = clopper_pearson(percent, 100)
+    assert (np.floor(100 * exact[0]), np.ceil(100 * exact[1])) == (low, high)
+
+
+def test_nothing_counted_leaves_everything_open():
+    assert clopper_pearson(0, 0) == (0.0, 1.0)
+
+
+@pytest.mark.parametrize(("hits", "n"), [(-1, 5), (6, 5)])
+def test_the_exact_interval_refuses_counts_outside(hits, n):
+    with pytest.raises(ShapeError, match="0 <= successes <= n"):
+        clopper_pearson(hits, n)

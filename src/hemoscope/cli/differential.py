@@ -59,6 +59,7 @@ def differential(
     listed = list(sys.stdin) if "-" in inputs else []
     images = find_images(inputs, lines=listed)
     asked = load(model, device=device)
+    reference.of(asked.card.classes)
     out.mkdir(parents=True, exist_ok=True)
     found, doubts = count_cells(out / "cells.csv", asked, images, reference, tta=tta, seed=seed)
     facts = ModelFacts(

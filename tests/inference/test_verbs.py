@@ -1,0 +1,140 @@
+"""bundle, predict, differential, explain and export as a user types them, each in a process of its own."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from hemoscope.runs import Run
+
+RANGES = """
+name = "Discs"
+source = "tests/conftest.py"
+[classes.red]
+label = "Red <discs>"
+role = "white"
+percent = [10, 30]
+[classes.green]
+label = "Green discs"
+role = "white"
+[classes.blue]
+label = "Blue discs"
+role = "platelet"
+"""
+
+
+def hemoscope(*words: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "hemoscope", *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+
+
+@pytest.fixture
+def ranges(tmp_path: Path) -> Path:
+    path = tmp_path / "ranges.toml"
+    path.write_text(RANGES)
+    return path
+
+
+@pytest.fixture
+def smear(discs: Path, tmp_path: Path) -> Path:
+    """Ten red, ten green and two blue discs in one folder, and a file that is cut short."""
+    folder = tmp_path / "smear"
+    folder.mkdir()
+    for colour, n in (("red", 10), ("green", 10), ("blue", 2)):
+        for i in range(n):
+            (folder / f"{colour}-{i}.png").write_bytes((discs / colour / f"{i:02d}.png").read_bytes())
+    (folder / "z-cut.png").write_bytes((discs / "red/11.png").read_bytes()[:500])
+    return folder
+
+
+def test_two_runs_become_one_file_that_checks_itself_and_is_not_replaced(runs: list[Run], tmp_path: Path):
+    out = tmp_path / "model.hemo"
+    for run in runs:
+        (tmp_path / "runs").mkdir(exist_ok=True)
+        (tmp_path / "runs" / run.name).symlink_to(run.path, target_is_directory=True)
+    made = hemoscope("bundle", tmp_path / "runs", "--out", out, "--vote", "soft", "--json")
+    assert made.returncode == 0, made.stderr
+    card = json.loads(made.stdout)
+    assert (card["vote"], card["classes"]) == ("soft", ["blue", "green", "red"])
+    assert {member["arch"] for member in card["members"]} == {"resnet18"}
+    verified = hemoscope("bundle", "verify", out)
+    assert verified.returncode == 0, verified.stderr
+    assert "is whole" in verified.stdout
+    again = hemoscope("bundle", tmp_path / "runs", "--out", out)
+    assert again.returncode != 0
+    assert "is there already" in again.stderr
+
+
+def test_predict_prints_rows_and_a_bad_file_is_one_of_them(single_file: Path, smear: Path):
+    result = hemoscope("predict", single_file, smear, "--device", "cpu")
+    assert result.returncode == 1
+    rows = list(csv.DictReader(result.stdout.splitlines()))
+    assert [row["path"] for row in rows] == sorted(p.as_posix() for p in smear.iterdir())
+    assert rows[-1]["status"] == "error"
+    assert rows[-1]["error"]
+    assert {row["pred"] for row in rows[:-1]} <= {"red", "green", "blue"}
+    assert "23 images" in result.stderr
+
+
+def test_a_smear_becomes_a_page_a_table_and_figures(ensemble_file: Path, smear: Path, ranges: Path):
+    out = smear.parent / "out"
+    words = (ensemble_file, smear, "--ranges", ranges, "--out", out, "--title", "<b>Smear</b>", "--json")
+    result = hemoscope("differential", *words)
+    assert result.returncode == 1, result.stderr  # one file was bad
+    found = json.loads(result.stdout)
+    assert found["error"] == 1
+    counted = {share["name"]: share["counted"] for share in found["shares"]}
+    assert sum(counted.values()) + found["unknown"] == 22
+    with (out / "cells.csv").open(encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if row["status"] in ("accepted", "review")]
+    assert counted == {name: sum(row["pred"] == name for row in rows) for name in ("red", "green", "blue")}
+    assert found["n_white"] == counted["red"] + counted["green"]
+    assert json.loads((out / "differential.json").read_text("utf-8"))["shares"] == found["shares"]
+    page = (out / "report.html").read_text("utf-8")
+    assert "&lt;b&gt;Smear&lt;/b&gt;" in page
+    assert "<b>Smear" not in page
+    assert "Red &lt;discs&gt;" in page
+    assert "Research software, not a medical device" in page
+    assert "<script" not in page
+    assert "http" not in page.replace("http://www.w3.org", "")
+    assert page.count("data:image/jpeg") == min(found["review"], 9) + min(found["unknown"], 9)
+    again = hemoscope("differential", *words)
+    assert again.returncode == 1
+    assert "is there already" in again.stderr
+
+
+def test_a_class_without_a_role_stops_the_count_before_it_begins(single_file: Path, smear: Path):
+    out = smear.parent / "out"
+    result = hemoscope("differential", single_file, smear, "--out", out)
+    assert result.returncode == 1
+    assert "--ranges" in result.stderr
+    assert not out.exists()
+
+
+def test_explain_shows_where_and_how_much_it_counts(single_file: Path, discs: Path, tmp_path: Path):
+    out = tmp_path / "maps"
+    result = hemoscope("explain", single_file, discs / "red/00.png", discs / "blue/01.png", "--out", out)
+    assert result.returncode == 0, result.stderr
+    with Image.open(out / "sheet.png") as sheet:
+        assert sheet.size[0] > sheet.size[1]
+    rows = list(csv.DictReader((out / "explanations.csv").read_text("utf-8").splitlines()))
+    assert [Path(row["path"]).name for row in rows] == ["00.png", "01.png"]
+    assert "deletion" in result.stdout
+
+
+def test_export_says_how_close_it_is(single_file: Path, discs: Path, tmp_path: Path):
+    pytest.importorskip("onnx", reason="the extra `export` is not installed")
+    out, small = tmp_path / "model.onnx", tmp_path / "int8.onnx"
+    result = hemoscope("export", single_file, "--out", out, "--int8", small, "--data", discs, "--json")
+    assert result.returncode == 0, result.stderr
+    told = json.loads(result.stdout)
+    assert told["largest_difference"] <= 1e-3
+    assert told["int8"]["mib_int8"] < told["int8"]["mib_fp32"]
+    assert out.is_file()
+    assert small.is_file()
