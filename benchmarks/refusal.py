@@ -1,0 +1,197 @@
+"""What tells best that an image is none of the known cells: energy, or distance to the nearest feature?
+
+    uv run python benchmarks/refusal.py --run runs/squeezenet1_1-... --data data/pbc
+    uv run python benchmarks/refusal.py --run RUN-WITHOUT-A-CLASS --data DIR-WITHOUT-IT --left-out DIR/CLASS
+
+Known: the run's test cells. Unknown: background, red cells only, noise, photographs, and the class left
+out. Thresholds call 1 % of the validation cells unknown. It also measures what averaging over eight
+flips and turns gains and costs. Results go to --out as JSON and Markdown.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from measure import machine
+from numpy.typing import NDArray
+from sklearn.datasets import load_sample_images
+from sklearn.metrics import roc_auc_score
+from torch import nn
+
+from hemoscope.data.decode import decode
+from hemoscope.evaluation.intervals import wilson
+from hemoscope.inference.network import Network, load_run
+from hemoscope.inference.stream import predict_images, predict_pixels, views_of
+from hemoscope.models.registry import get_arch
+from hemoscope.runs import Run
+
+Pixels = NDArray[np.uint8]
+N_BANK, N_VAL, N_EACH = 3000, 2000, 300
+
+
+class Watched:
+    """A network whose pooled head input is seen beside its answers."""
+
+    def __init__(self, network: Network, arch: str) -> None:
+        self.network = network
+        self.seen: list[torch.Tensor] = []
+        network.model.get_submodule(get_arch(arch).head).register_forward_pre_hook(self._keep)
+
+    def _keep(self, _: nn.Module, given: tuple[torch.Tensor, ...]) -> None:
+        x = given[0].float()
+        self.seen.append(x.mean(dim=(2, 3)) if x.ndim == 4 else x)
+
+    def ask(self, images: Iterable[Path | Pixels]) -> tuple[np.ndarray, np.ndarray]:
+        """Return energies, shape (N,), and features of length 1, shape (N, F)."""
+        self.seen.clear()
+        energy = np.array([float(a.energy[0]) for a in predict_images(self.network, images)])  # type: ignore[index]
+        features = torch.cat(self.seen).numpy()
+        return energy, features / np.linalg.norm(features, axis=1, keepdims=True)
+
+
+def unknown_images(cells: list[Path], rng: np.random.Generator) -> Iterator[tuple[str, list[Pixels]]]:
+    """Yield kinds of images without a known cell, made of real cells' surroundings where they can be."""
+    red, empty = [], []
+    for path in cells:
+        pixels = decode(path).pixels
+        red.append(_tiled(pixels[:110, :110]))
+        corners = [pixels[y : y + 24, x : x + 24] for y in range(0, 330, 24) for x in range(0, 330, 24)]
+        empty.append(_tiled(max(corners, key=lambda c: float(c.min()))))
+    yield "empty background", empty
+    yield "red cells only", red
+    yield "noise", [rng.integers(0, 256, (360, 363, 3), dtype=np.uint8) for _ in range(N_EACH)]
+    photographs = []
+    for photograph in load_sample_images().images * (N_EACH // 2):
+        side = int(rng.integers(200, 400))
+        y, x = (int(rng.integers(0, size - side)) for size in photograph.shape[:2])
+        photographs.append(np.ascontiguousarray(photograph[y : y + side, x : x + side]))
+    yield "photographs", photographs
+
+
+def _tiled(patch: Pixels) -> Pixels:
+    """Mirror a patch until it is as large as a cell's image."""
+    times = -(-360 // len(patch))
+    return np.ascontiguousarray(np.pad(patch, ((0, (times - 1) * len(patch)),) * 2 + ((0, 0),), "symmetric"))[
+        :360, :360
+    ]
+
+
+def measure_refusal(run: Run, data: Path, left_out: Path | None) -> dict:
+    """Return, for every kind of unknown image, AUROC and the share called unknown by either score."""
+    rng = np.random.default_rng(0)
+    sides = {side: [data / p for p in run.predictions(side).paths] for side in ("val", "test")}
+    known = set(run.predictions("val").paths) | set(run.predictions("test").paths)
+    train = [p for c in run.classes for p in sorted((data / c).iterdir()) if f"{c}/{p.name}" not in known]
+    watched = Watched(load_run(run, device_name="cpu"), run.arch)
+
+    def some(paths: list[Path], n: int) -> list[Path]:
+        return [paths[i] for i in rng.choice(len(paths), min(n, len(paths)), replace=False)]
+
+    bank = watched.ask(p for p in some(train, N_BANK) if p.suffix == ".jpg" and p.name[0] != ".")[1]
+
+    def scores(images: Iterable[Path | Pixels]) -> dict[str, np.ndarray]:
+        energy, features = watched.ask(images)
+        return {"energy": energy, "nearest feature": 1 - (features @ bank.T).max(axis=1)}
+
+    limits = {name: float(np.quantile(s, 0.99)) for name, s in scores(some(sides["val"], N_VAL)).items()}
+    test = scores(sides["test"])
+    kinds = list(unknown_images(some(sides["test"], N_EACH), rng))
+    if left_out:
+        kinds.append((f"class left out: {left_out.name}", some(sorted(left_out.glob("*.jpg")), 1000)))  # type: ignore[arg-type]
+    rows = []
+    for kind, images in [("test cells", None), *kinds]:
+        found = test if images is None else scores(images)
+        row: dict[str, object] = {"images": kind, "n": len(found["energy"])}
+        for name, values in found.items():
+            labels = np.repeat([0, 1], [len(test[name]), len(values)])
+            called = int((values > limits[name]).sum())
+            row[name] = {
+                "auroc": None if images is None else float(roc_auc_score(labels, np.r_[test[name], values])),
+                "called_unknown": called / len(values),
+                "ci": [float(b) for b in wilson(called, len(values))],
+            }
+        rows.append(row)
+    return {"rows": rows, "bank": len(bank), "limits": limits}
+
+
+def measure_tta(run: Run, data: Path) -> dict:
+    """Return errors on the test side with and without averaging over flips and turns, and its cost."""
+    network = load_run(run, device_name="cpu")
+    test = run.predictions("test")
+    views = [views_of([network], decode(data / path).pixels)[0] for path in test.paths]
+    errors, seconds, said = {}, {}, {}
+    for name, tta in (("plain", False), ("eight", True)):
+        began = time.perf_counter()
+        probs = [
+            predict_pixels(network, np.stack(views[i : i + 64]), tta=tta)[0] for i in range(0, len(views), 64)
+        ]
+        seconds[name] = time.perf_counter() - began
+        said[name] = np.concatenate(probs).argmax(axis=1)
+        errors[name] = int((said[name] != test.target).sum())
+    right = {name: pred == test.target for name, pred in said.items()}
+    return {
+        "n": len(views),
+        "errors": errors,
+        "only_eight_right": int((right["eight"] & ~right["plain"]).sum()),
+        "only_plain_right": int((right["plain"] & ~right["eight"]).sum()),
+        "cost": seconds["eight"] / seconds["plain"],
+    }
+
+
+def table(result: dict) -> str:
+    """Return the result as Markdown."""
+    lines = [
+        (
+            f"{result['run']}: share called unknown where 1 % of the validation cells are, with Wilson's 95 % interval; "
+            "AUROC against the test cells."
+        ),
+        "",
+        "| images | n | energy: called unknown | AUROC | nearest feature: called unknown | AUROC |",
+        "|---|---:|---:|---:|---:|---:|",
+    ]
+    for row in result["rows"]:
+        cells = []
+        for name in ("energy", "nearest feature"):
+            part = row[name]
+            low, high = (100 * b for b in part["ci"])
+            auroc = "" if part["auroc"] is None else f"{part['auroc']:.4f}"
+            cells += [f"{100 * part['called_unknown']:.1f} % ({low:.1f} to {high:.1f})", auroc]
+        lines.append(f"| {row['images']} | {row['n']:,} | " + " | ".join(cells) + " |")
+    if tta := result.get("tta"):
+        lines += [
+            "",
+            (
+                f"Eight flips and turns: {tta['errors']['eight']} errors in {tta['n']:,} test images instead of "
+                f"{tta['errors']['plain']}; {tta['only_eight_right']} are right only with them, {tta['only_plain_right']} "
+                f"only without. Cost: {tta['cost']:.1f} times the network's time."
+            ),
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--run", type=Path, required=True)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--left-out", type=Path)
+    parser.add_argument("--tta", action="store_true")
+    parser.add_argument("--out", type=Path, required=True, help="file name without its ending")
+    args = parser.parse_args()
+    run = Run.open(args.run)
+    result = {"run": run.name, "machine": machine(), **measure_refusal(run, args.data, args.left_out)}
+    if args.tta:
+        result["tta"] = measure_tta(run, args.data)
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    args.out.with_suffix(".json").write_text(json.dumps(result, indent=2) + "\n", "utf-8")
+    args.out.with_suffix(".md").write_text(table(result), "utf-8")
+    print(table(result))
+
+
+if __name__ == "__main__":
+    main()
