@@ -6,19 +6,21 @@ import csv
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import tarfile
 import time
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
 from hemoscope.errors import ConfigError, DataError, ImageError
-from hemoscope.inference.inputs import find_images
+from hemoscope.inference.inputs import Named, find_images
 from hemoscope.inference.model import Model
 from hemoscope.inference.outputs import predict_rows, predict_to, write_csv
 
@@ -190,3 +192,77 @@ def test_killed_and_started_again_it_ends_with_the_same_file(single_file: Path, 
     again.communicate(timeout=300)
     assert again.returncode == 0
     assert out.read_bytes() == (tmp_path / "whole.csv").read_bytes()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="limits the size of files by setrlimit")
+def test_a_disk_that_is_full_loses_nothing_and_the_same_command_goes_on(
+    single_file: Path, discs: Path, tmp_path: Path
+):
+    import resource
+
+    def predict(limit_bytes: int | None) -> subprocess.CompletedProcess[str]:
+        def full() -> None:
+            if limit_bytes is not None:
+                resource.setrlimit(resource.RLIMIT_FSIZE, (limit_bytes, limit_bytes))
+
+        words = ["predict", single_file, discs, "--out", tmp_path / "rows.csv", "--device", "cpu"]
+        return subprocess.run(
+            [sys.executable, "-m", "hemoscope", *map(str, words)],
+            capture_output=True, text=True, check=False, preexec_fn=full, timeout=300,
+        )  # fmt: skip
+
+    stopped = predict(4096)
+    assert stopped.returncode == 1
+    assert "File too large" in stopped.stderr
+    assert "Traceback" not in stopped.stderr
+    assert not (tmp_path / "rows.csv").exists()
+    assert predict(None).returncode == 0
+    with (tmp_path / "rows.csv").open(encoding="utf-8") as file:
+        assert len(list(csv.DictReader(file))) == 72
+    assert [p.name for p in tmp_path.iterdir()] == ["rows.csv"]
+
+
+def test_a_folder_that_changes_while_it_is_read_gives_rows_with_reasons(
+    model: Model, discs: Path, tmp_path: Path
+):
+    folder = tmp_path / "cells"
+    shutil.copytree(discs / "red", folder)
+    images = find_images([str(folder)])
+    rows = list(predict_rows(model, _one_by_one(images, folder)))
+    status = {Path(row["path"]).name: row["status"] == "error" for row in rows}
+    assert status["05.png"]  # it is gone
+    assert status["06.png"]  # it became a folder
+    assert status["07.png"]  # it became text
+    assert sum(status.values()) == 3
+    assert len(rows) == 24
+
+
+def _one_by_one(images: Iterator[Named], folder: Path) -> Iterator[Named]:
+    yield next(images)
+    (folder / "05.png").unlink()
+    (folder / "06.png").unlink()
+    (folder / "06.png").mkdir()
+    (folder / "07.png").write_text("no image")
+    (folder / "99.png").write_bytes((folder / "00.png").read_bytes())  # too late to be seen
+    yield from images
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read everything")
+def test_a_file_that_may_not_be_read_is_a_row(model: Model, discs: Path, tmp_path: Path):
+    path = tmp_path / "mine.png"
+    path.write_bytes((discs / "red/00.png").read_bytes())
+    path.chmod(0)
+    (row,) = predict_rows(model, find_images([str(path)]))
+    assert row["status"] == "error"
+    assert "denied" in row["error"].lower()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux takes any bytes as a name")
+def test_a_name_that_is_no_utf_8_has_its_row_in_every_format(model: Model, discs: Path, tmp_path: Path):
+    folder = tmp_path / "cells"
+    folder.mkdir()
+    odd = folder / os.fsdecode(b"zelle-\xff.png")
+    odd.write_bytes((discs / "red/00.png").read_bytes())
+    for suffix in (".csv", ".jsonl", ".parquet"):
+        assert predict_to(tmp_path / f"rows{suffix}", model, find_images([str(folder)])).error == 0
+    assert "zelle-\\udcff.png" in (tmp_path / "rows.csv").read_text("utf-8")

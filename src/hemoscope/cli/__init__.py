@@ -19,6 +19,11 @@ def main() -> None:
     except HemoscopeError as error:
         print(f"hemoscope: {error}", file=sys.stderr)  # noqa: T201
         raise SystemExit(1) from None
+    except OSError as error:  # a full disk, a folder that may not be written, a share that went away
+        where = f"{error.filename}: " if error.filename else ""
+        why = error.strerror or str(error)
+        print(f"hemoscope: {where}{why}. What was finished is kept.", file=sys.stderr)  # noqa: T201
+        raise SystemExit(1) from None
     except (SystemExit, KeyboardInterrupt) as end:  # typer turns Ctrl-C into an exit with 130
         if isinstance(end, SystemExit) and end.code != INTERRUPTED:
             raise
