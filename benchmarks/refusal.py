@@ -1,4 +1,4 @@
-"""What tells best that an image is none of the known cells: energy, or distance to the nearest feature?
+"""What tells best that an image is none of the known cells: energy, or distance to the nearest cell?
 
     uv run python benchmarks/refusal.py --run runs/squeezenet1_1-... --data data/pbc
     uv run python benchmarks/refusal.py --run RUN-WITHOUT-A-CLASS --data DIR-WITHOUT-IT --left-out DIR/CLASS
@@ -14,6 +14,7 @@ import argparse
 import json
 import time
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -22,37 +23,31 @@ from measure import machine
 from numpy.typing import NDArray
 from sklearn.datasets import load_sample_images
 from sklearn.metrics import roc_auc_score
-from torch import nn
 
 from hemoscope.data.decode import decode
+from hemoscope.evaluation.calibration import unknown_threshold
 from hemoscope.evaluation.intervals import wilson
+from hemoscope.inference.known import choose, distances
+from hemoscope.inference.known import left_out as but_itself
 from hemoscope.inference.network import Network, load_run
-from hemoscope.inference.stream import predict_images, predict_pixels, views_of
-from hemoscope.models.registry import get_arch
+from hemoscope.inference.stream import predict_pixels, views_of
 from hemoscope.runs import Run
 
 Pixels = NDArray[np.uint8]
-N_BANK, N_VAL, N_EACH = 3000, 2000, 300
+N_EACH = 300
 
 
-class Watched:
-    """A network whose pooled head input is seen beside its answers."""
-
-    def __init__(self, network: Network, arch: str) -> None:
-        self.network = network
-        self.seen: list[torch.Tensor] = []
-        network.model.get_submodule(get_arch(arch).head).register_forward_pre_hook(self._keep)
-
-    def _keep(self, _: nn.Module, given: tuple[torch.Tensor, ...]) -> None:
-        x = given[0].float()
-        self.seen.append(x.mean(dim=(2, 3)) if x.ndim == 4 else x)
-
-    def ask(self, images: Iterable[Path | Pixels]) -> tuple[np.ndarray, np.ndarray]:
-        """Return energies, shape (N,), and features of length 1, shape (N, F)."""
-        self.seen.clear()
-        energy = np.array([float(a.energy[0]) for a in predict_images(self.network, images)])  # type: ignore[index]
-        features = torch.cat(self.seen).numpy()
-        return energy, features / np.linalg.norm(features, axis=1, keepdims=True)
+def ask(network: Network, images: Iterable[Path | Pixels]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return energies, shape (N,), and features of length 1, shape (N, F)."""
+    energy, kept = [], []
+    source = iter(images)
+    while chunk := list(islice(source, 64)):
+        pixels = [decode(image).pixels if isinstance(image, Path) else image for image in chunk]
+        views = np.stack([views_of([network], image)[0] for image in pixels])
+        logits, features = network.ask(torch.from_numpy(views))
+        energy.append(-logits.logsumexp(dim=1))
+        kept.append(features)
+    return torch.cat(energy), torch.cat(kept)
 
 
 def unknown_images(cells: list[Path], rng: np.random.Generator) -> Iterator[tuple[str, list[Pixels]]]:
@@ -86,25 +81,26 @@ def measure_refusal(run: Run, data: Path, left_out: Path | None) -> dict:
     """Return, for every kind of unknown image, AUROC and the share called unknown by either score."""
     rng = np.random.default_rng(0)
     sides = {side: [data / p for p in run.predictions(side).paths] for side in ("val", "test")}
-    known = set(run.predictions("val").paths) | set(run.predictions("test").paths)
-    train = [p for c in run.classes for p in sorted((data / c).iterdir()) if f"{c}/{p.name}" not in known]
-    watched = Watched(load_run(run, device_name="cpu"), run.arch)
+    network = load_run(run, device_name="cpu")
 
     def some(paths: list[Path], n: int) -> list[Path]:
         return [paths[i] for i in rng.choice(len(paths), min(n, len(paths)), replace=False)]
 
-    bank = watched.ask(p for p in some(train, N_BANK) if p.suffix == ".jpg" and p.name[0] != ".")[1]
+    val_energy, val = ask(network, sides["val"])
+    rows = choose(run.predictions("val").target)
+    bank = val[rows]
 
-    def scores(images: Iterable[Path | Pixels]) -> dict[str, np.ndarray]:
-        energy, features = watched.ask(images)
-        return {"energy": energy, "nearest feature": 1 - (features @ bank.T).max(axis=1)}
+    def scores(images: Iterable[Path | Pixels]) -> dict[str, NDArray[np.float32]]:
+        energy, features = ask(network, images)
+        return {"energy": energy.numpy(), "nearest cell": distances(features, bank).numpy()}
 
-    limits = {name: float(np.quantile(s, 0.99)) for name, s in scores(some(sides["val"], N_VAL)).items()}
+    known = {"energy": val_energy, "nearest cell": but_itself(val, rows)}
+    limits = {name: unknown_threshold(s.double().numpy(), share=0.01) for name, s in known.items()}
     test = scores(sides["test"])
     kinds = list(unknown_images(some(sides["test"], N_EACH), rng))
     if left_out:
         kinds.append((f"class left out: {left_out.name}", some(sorted(left_out.glob("*.jpg")), 1000)))  # type: ignore[arg-type]
-    rows = []
+    found_rows = []
     for kind, images in [("test cells", None), *kinds]:
         found = test if images is None else scores(images)
         row: dict[str, object] = {"images": kind, "n": len(found["energy"])}
@@ -116,8 +112,8 @@ def measure_refusal(run: Run, data: Path, left_out: Path | None) -> dict:
                 "called_unknown": called / len(values),
                 "ci": [float(b) for b in wilson(called, len(values))],
             }
-        rows.append(row)
-    return {"rows": rows, "bank": len(bank), "limits": limits}
+        found_rows.append(row)
+    return {"rows": found_rows, "bank": len(bank), "limits": limits}
 
 
 def measure_tta(run: Run, data: Path) -> dict:
@@ -152,12 +148,12 @@ def table(result: dict) -> str:
             "AUROC against the test cells."
         ),
         "",
-        "| images | n | energy: called unknown | AUROC | nearest feature: called unknown | AUROC |",
+        "| images | n | energy: called unknown | AUROC | nearest cell: called unknown | AUROC |",
         "|---|---:|---:|---:|---:|---:|",
     ]
     for row in result["rows"]:
         cells = []
-        for name in ("energy", "nearest feature"):
+        for name in ("energy", "nearest cell"):
             part = row[name]
             low, high = (100 * b for b in part["ci"])
             auroc = "" if part["auroc"] is None else f"{part['auroc']:.4f}"

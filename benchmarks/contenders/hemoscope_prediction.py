@@ -25,9 +25,8 @@ def main() -> None:
     precision = resolve_precision(wanted, device)  # type: ignore[arg-type]
     image_px, canvas_px = get_arch(arch).sides_px(None, None)
     model = build(arch, len(CLASSES)).to(device).eval()
-    network = Network(
-        model, CLASSES, image_px, canvas_px, "black", "center_crop", Device(torch.device(device), precision)
-    )
+    where = Device(torch.device(device), precision)
+    network = Network(model, CLASSES, image_px, canvas_px, "black", "center_crop", where, get_arch(arch).head)
     files = files_of(root, times)
 
     def predict(paths: list[Path]) -> None:

@@ -14,11 +14,11 @@ about = session.get_modelmeta().custom_metadata_map
 classes = json.loads(about["classes"])
 image = np.load(sys.argv[2])  # any size: the model resizes, crops and normalises by itself
 
-probs, pred, energy = session.run(None, {"image": image[None]})
+probs, pred, distance = session.run(None, {"image": image[None]})
 
 unknown_above, review_below = json.loads(about["unknown_above"]), json.loads(about["review_below"])
 status = "accepted"
-if unknown_above is not None and energy[0] > unknown_above:
+if unknown_above is not None and distance[0] > unknown_above:
     status = "unknown"
 elif review_below is None or probs[0, pred[0]] < review_below:
     status = "review"

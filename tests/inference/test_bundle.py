@@ -84,7 +84,13 @@ def test_the_model_card_opens_with_metadata_that_is_yaml(ensemble_file: Path):
     assert json.loads(fields["pipeline_tag"]) == "image-classification"
     (result,) = json.loads(fields["model-index"])[0]["results"]
     assert 0 <= result["metrics"][0]["value"] <= 1
-    for words in ("Not a medical device", "| blue |", "Answers below", "Energies above", "both there are"):
+    for words in (
+        "Not a medical device",
+        "| blue |",
+        "Answers below",
+        "from the nearest known cell",
+        "both there are",
+    ):
         assert words in text
 
 
@@ -93,7 +99,7 @@ def test_a_bundle_checks_itself_and_notices_weights_that_answer_otherwise(bundle
 
     def shift(parts: dict[str, bytes]) -> None:
         state = load(parts["member-0.safetensors"])
-        state["fc.bias"][0] += 1
+        state["fc.weight"].zero_()
         parts["member-0.safetensors"] = save(state)
 
     with pytest.raises(BundleError, match="does not answer as it did where it was made"):
@@ -273,7 +279,7 @@ def test_an_edited_card_with_old_digests_is_refused(single_file: Path, tmp_path:
 
 
 def test_members_and_selftest_must_be_complete(edited):
-    with pytest.raises(BundleError, match="the card names 1 members; the file holds weights of 2"):
+    with pytest.raises(BundleError, match=r"the card needs .*; the file holds .*member-1"):
         read_bundle(
             edited(lambda parts: parts.update({"member-1.safetensors": parts["member-0.safetensors"]}))
         )

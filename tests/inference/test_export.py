@@ -82,10 +82,10 @@ def test_an_ensemble_with_two_views_is_the_same_for_one_image_and_for_many(
     assert parity.probs <= TOLERANCE
     assert parity.same_pred == parity.n
     session = open_session(out)
-    probs, pred, energy = session.run(None, {"image": np.stack(images)})
+    probs, pred, distance = session.run(None, {"image": np.stack(images)})
     verdicts = list(model.judge(images))
     np.testing.assert_allclose(probs, np.array([v.probs for v in verdicts]), atol=TOLERANCE)
-    np.testing.assert_allclose(energy, [v.energy for v in verdicts], rtol=2e-3)
+    np.testing.assert_allclose(distance, [v.distance for v in verdicts], atol=1e-3)
     assert [bundle.card.classes[i] for i in pred] == [v.pred for v in verdicts]
     about = session.get_modelmeta().custom_metadata_map
     assert json.loads(about["classes"]) == list(bundle.card.classes)

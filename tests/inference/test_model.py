@@ -95,7 +95,7 @@ def test_a_verdict_holds_together(model: Model, discs: Path):
         assert verdict.pred in verdict.candidates
         assert verdict.margin == pytest.approx(verdict.probs[best] - np.delete(verdict.probs, best).max())
         unsure = trust.review_below is None or verdict.probs[best] < trust.review_below
-        unknown = verdict.energy > trust.unknown_above
+        unknown = verdict.distance > trust.unknown_above
         assert verdict.status == ("unknown" if unknown else "review" if unsure else "accepted")
         assert bool(verdict.reason) == (verdict.status != "accepted")
 

@@ -10,19 +10,35 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from torch import nn
 
 from hemoscope.data.synthetic import write_dataset
 from hemoscope.errors import ConfigError
 from hemoscope.inference.network import Network
 from hemoscope.inference.stream import BATCH_SIZE, predict_images, predict_pixels
 from hemoscope.models.build import build
+from hemoscope.models.registry import get_arch
 from hemoscope.training.device import Device
 
 
 def network_of(arch: str = "resnet18", precision="fp32", image_px: int = 32, canvas_px: int = 40) -> Network:
     model = build(arch, 8, seed=0).eval()
     device = Device(torch.device("cpu"), precision)
-    return Network(model, tuple("abcdefgh"), image_px, canvas_px, "black", "center_crop", device)
+    head = model.get_submodule(get_arch(arch).head)
+    width = head.in_channels if isinstance(head, nn.Conv2d) else head.in_features
+    features = torch.randn(20, int(width), generator=torch.Generator().manual_seed(0))
+    known = features / features.norm(dim=1, keepdim=True)
+    return Network(
+        model,
+        tuple("abcdefgh"),
+        image_px,
+        canvas_px,
+        "black",
+        "center_crop",
+        device,
+        get_arch(arch).head,
+        known,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +114,7 @@ def test_nothing_gives_nothing_and_a_batch_of_none_is_refused():
 def test_a_batch_that_does_not_fit_is_halved(monkeypatch: pytest.MonkeyPatch):
     network = network_of()
     images = np.random.default_rng(0).integers(0, 256, (11, 32, 32, 3), dtype=np.uint8)
-    want, energy = predict_pixels(network, images)
+    want, distance = predict_pixels(network, images)
     sizes: list[int] = []
     forward = network.model.forward
 
@@ -111,6 +127,6 @@ def test_a_batch_that_does_not_fit_is_halved(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(network.model, "forward", small)
     got = predict_pixels(network, images)
     np.testing.assert_allclose(got[0], want, atol=1e-6)
-    np.testing.assert_allclose(got[1], energy, atol=1e-5)
+    np.testing.assert_allclose(got[1], distance, atol=1e-5)
     assert max(size for size in sizes if size <= 3) == 3
     assert set(BATCH_SIZE) == {"cpu", "cuda", "mps"}

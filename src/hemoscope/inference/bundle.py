@@ -4,6 +4,7 @@
       bundle.json            the card (`card.BundleCard`)
       README.md              the same for people, with Hugging Face's metadata
       member-0.safetensors   one file a network
+      known.safetensors      features of known cells for each network, unless there are none
       selftest.json          expected probabilities of
       selftest-0.png ...     drawn cells, one a class
       SHA256SUMS             of all of the above
@@ -23,6 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load
@@ -30,15 +32,18 @@ from torch import Tensor, nn
 
 from hemoscope.errors import BundleError, UnknownNameError, WeightsError
 from hemoscope.inference.card import FORMAT, BundleCard, MemberCard
-from hemoscope.models.build import load_state, skeleton
+from hemoscope.models.build import head_path, load_state, skeleton
+from hemoscope.models.registry import get_arch
 from hemoscope.runs import atomic_path
 
 __all__ = ["Bundle", "read_bundle", "write_bundle"]
 
 CARD, README, SUMS, SELFTEST = "bundle.json", "README.md", "SHA256SUMS", "selftest.json"
+KNOWN = "known.safetensors"
+_MAX_KNOWN = 100_000  # cells
 _WEIGHTS = "member-{}.safetensors"
 _NAMES = re.compile(
-    r"bundle\.json|README\.md|SHA256SUMS|selftest\.json|selftest-\d{1,3}\.png|member-\d{1,2}\.safetensors"
+    r"bundle\.json|README\.md|SHA256SUMS|selftest\.json|selftest-\d{1,3}\.png|member-\d{1,2}\.safetensors|known\.safetensors"
 )
 _MAX_TEXT_BYTES = 4 * 2**20
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the same content is the same file
@@ -55,6 +60,7 @@ class Bundle:
         selftest: Expected probabilities, by image name.
         cells: The images of the self-test as PNG bytes, by name.
         digest: SHA-256 of the whole content.
+        known: Features of known cells for each member, shape (M, F), float16; empty if there are none.
     """
 
     path: Path
@@ -63,6 +69,7 @@ class Bundle:
     selftest: Mapping[str, list[float]]
     cells: Mapping[str, bytes]
     digest: str
+    known: tuple[Tensor, ...] = ()
 
 
 def write_bundle(path: Path, parts: Mapping[str, bytes]) -> str:
@@ -97,10 +104,12 @@ def read_bundle(path: Path) -> Bundle:
     sums = _check_digests(path, parts)
     card = _read_card(path, parts[CARD])
     wanted = {_WEIGHTS.format(i) for i in range(len(card.members))}
+    if card.calibration.unknown_above is not None:
+        wanted.add(KNOWN)
     found = {name for name in parts if name.endswith(".safetensors")}
     if wanted != found:
         raise BundleError(
-            f"{path}: the card names {len(card.members)} members; the file holds weights of {len(found)}"
+            f"{path}: the card needs {', '.join(sorted(wanted))}; the file holds {', '.join(sorted(found))}"
         )
     selftest = _read_selftest(path, parts, len(card.classes))
     cells = {name: content for name, content in parts.items() if name.endswith(".png")}
@@ -108,7 +117,8 @@ def read_bundle(path: Path) -> Bundle:
         _network(path, member, len(card.classes), parts.pop(_WEIGHTS.format(i)))
         for i, member in enumerate(card.members)
     )
-    return Bundle(path, card, models, selftest, cells, sums)
+    known = _known(path, card, parts[KNOWN]) if KNOWN in parts else ()
+    return Bundle(path, card, models, selftest, cells, sums, known)
 
 
 def _read_parts(path: Path) -> dict[str, bytes]:
@@ -215,6 +225,29 @@ def _network(path: Path, member: MemberCard, n_classes: int, content: bytes) -> 
         return load_state(member.arch, n_classes, state, head=member.head).eval()
     except (SafetensorError, WeightsError, UnknownNameError, ValueError, RuntimeError) as error:
         raise BundleError(f"{path}: weights of {member.run}: {error}") from error
+
+
+def _known(path: Path, card: BundleCard, content: bytes) -> tuple[Tensor, ...]:
+    try:
+        tensors = load(content)
+    except (SafetensorError, ValueError, RuntimeError) as error:
+        raise BundleError(f"{path}: {KNOWN}: {error}") from error
+    names = [f"member-{i}" for i in range(len(card.members))]
+    if sorted(tensors) != sorted(names):
+        raise BundleError(f"{path}: {KNOWN} has {len(tensors)} tensors; expected one for each member")
+    for name, member in zip(names, card.members, strict=True):
+        found = tensors[name]
+        head = skeleton(member.arch, 2, head=member.head).get_submodule(
+            head_path(get_arch(member.arch), member.head)
+        )
+        width = head.in_features if isinstance(head, nn.Linear) else head.in_channels
+        fits = found.ndim == 2 and found.shape[1] == width and 0 < len(found) <= _MAX_KNOWN
+        if not fits or found.dtype != torch.float16 or not bool(found.isfinite().all()):
+            raise BundleError(
+                f"{path}: {KNOWN}: {name} is {found.dtype} of shape {tuple(found.shape)}; expected finite "
+                f"torch.float16 of shape (M, {width}), M from 1 to {_MAX_KNOWN:,}"
+            )
+    return tuple(tensors[name] for name in names)
 
 
 def _check_types(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> None:

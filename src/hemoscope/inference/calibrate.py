@@ -22,8 +22,8 @@ def calibrate(
     val: Predictions,
     test: Predictions,
     *,
-    val_energy: FloatArray | None = None,
-    test_energy: FloatArray | None = None,
+    val_distance: FloatArray | None = None,
+    test_distance: FloatArray | None = None,
     error_rate: float = 0.01,
     coverage: float = 0.99,
     unknown_share: float = 0.01,
@@ -33,8 +33,9 @@ def calibrate(
     Args:
         val: What the model, or the ensemble's vote, said of the validation images.
         test: The same of the test images.
-        val_energy: Energies of the validation images, shape (N,), in the order of `val`; None if unknown.
-        test_energy: The same of the test images.
+        val_distance: Distances of the validation images from the known cells, shape (N,), in the order of `val`;
+            None if there are none.
+        test_distance: The same of the test images.
         error_rate: Wrong answers among those accepted; at most this, with 95 % confidence.
         coverage: How often the conformal set holds the true class.
         unknown_share: Share of known cells that may be called unknown.
@@ -43,13 +44,13 @@ def calibrate(
     val_probs = cal.apply_temperature(val.probs, temperature)
     review = cal.review_threshold(_of_pred(val_probs, val), val.pred == val.target, error_rate=error_rate)
     conformal = cal.conformal_threshold(val_probs, val.target, coverage=coverage)
-    unknown = None if val_energy is None else cal.unknown_threshold(val_energy, share=unknown_share)
+    unknown = None if val_distance is None else cal.unknown_threshold(val_distance, share=unknown_share)
     if unknown is not None and not np.isfinite(unknown):
         unknown = None  # too few images to say
     review_below = None if review is None else float(review.threshold)
     measured = _measure(test, temperature, review_below, conformal)
-    if unknown is not None and test_energy is not None:
-        measured["called_unknown"] = _rate(int((test_energy > unknown).sum()), len(test_energy))
+    if unknown is not None and test_distance is not None:
+        measured["called_unknown"] = _rate(int((test_distance > unknown).sum()), len(test_distance))
     return Calibration(
         n_val=len(val),
         temperature=temperature,

@@ -70,7 +70,7 @@ class Calibration(_Record):
         error_rate: What `review_below` was chosen for, at 95 % confidence.
         conformal_score: A class is in the set while 1 - probability is at most this.
         coverage: What `conformal_score` was chosen for.
-        unknown_above: Energies above it are unlike the validation images; None: not measured.
+        unknown_above: Images further than this from the nearest known cell are unknown; None: not measured.
         unknown_share: Share of validation images that `unknown_above` was chosen to call unknown.
         confusion: Validation counts[true, predicted], shape (C, C).
         measured: Figures of the test images, by name.

@@ -62,7 +62,7 @@ def count_cells(
                 counts[row["pred"]] += 1
             if row["status"] in doubts:
                 to_review[row["pred"]] += row["status"] == "review"
-                least = -float(row["margin"] if row["status"] == "review" else -float(row["energy"]))
+                least = -float(row["margin"] if row["status"] == "review" else -float(row["distance"]))
                 heap = doubts[row["status"]]
                 heapq.heappush(heap, (least, -i, _doubt(row)))
                 if len(heap) > MOST_SHOWN:

@@ -120,7 +120,7 @@ def _area(
         changed = order[: round(step / STEPS * order.size)]
         frames[step, changed] = end.reshape(-1, 3)[changed]
     batch = torch.from_numpy(frames.reshape(-1, side, side, 3)).to(network.device.torch_device)
-    probs = network.logits(batch).softmax(dim=1)[:, c].double().cpu().numpy()
+    probs = network.ask(batch)[0].softmax(dim=1)[:, c].double().cpu().numpy()
     return float((probs[:-1] + probs[1:]).mean() / 2)  # trapezoids
 
 

@@ -3,7 +3,7 @@
     input   image   uint8   (N, H, W, 3)   RGB, any size, one size a batch
     outputs probs   float32 (N, C)         calibrated probabilities
             pred    int64   (N,)           the class, as voted
-            energy  float32 (N,)           high where no class fits
+            distance float32 (N,)          from the nearest known cell; NaN if the bundle knows none
 
 Class names, thresholds and the bundle's digest are in the file's metadata. The resampling is Pillow's,
 written as two matrix products with Pillow's rounding in between, so that it is the same in any runtime.
@@ -31,7 +31,9 @@ from hemoscope.data.decode import decode
 from hemoscope.errors import BundleError, ConfigError
 from hemoscope.inference.bundle import Bundle
 from hemoscope.inference.card import BundleCard, Preprocessing
+from hemoscope.inference.known import distances
 from hemoscope.inference.model import Model, on_device
+from hemoscope.inference.network import ask
 from hemoscope.runs import atomic_path
 
 __all__ = ["Parity", "export", "open_session"]
@@ -71,7 +73,7 @@ def export(bundle: Bundle, out: Path, *, images: Iterable[NDArray[np.uint8]] = (
     if out.exists():
         raise BundleError(f"{out} is there already; choose another --out or delete it")
     model = on_device(bundle, "cpu", "fp32")
-    content = _with_metadata(trace(_Exported(model), ["probs", "pred", "energy"]), bundle)
+    content = _with_metadata(trace(_Exported(model), ["probs", "pred", "distance"]), bundle)
     session = open_session(content)
     parity = compare(model, session, [*_trials(bundle), *images])
     if not parity.probs <= TOLERANCE:  # NaN is not
@@ -108,23 +110,27 @@ def compare(model: Model, session: Any, images: Iterable[NDArray[np.uint8]]) -> 
 
 
 class _Exported(nn.Module):
-    """From uint8 images of any size to calibrated probabilities, class and energy."""
+    """From uint8 images of any size to calibrated probabilities, class and distance."""
 
     def __init__(self, model: Model) -> None:
         super().__init__()
         self.networks = nn.ModuleList([network.model for network in model.networks])
+        self.heads = [network.head for network in model.networks]
+        self.known = [network.known for network in model.networks]
         self.steps: tuple[Preprocessing, ...] = tuple(m.preprocessing for m in model.card.members)
         self.card: BundleCard = model.card
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         pixels = image.permute(0, 3, 1, 2).double()  # (N, 3, H, W)
         squares = {px: _center_square(pixels, px) for px in {step.canvas_px for step in self.steps}}
-        logits = torch.stack(
-            [
-                network(_normalised(_view(squares[step.canvas_px], step), step))
-                for network, step in zip(self.networks, self.steps, strict=True)
-            ]
-        )  # (K, N, C)
+        answers = [
+            ask(network, head, _normalised(_view(squares[step.canvas_px], step), step))
+            for network, head, step in zip(self.networks, self.heads, self.steps, strict=True)
+        ]
+        logits = torch.stack([logits for logits, _ in answers])  # (K, N, C)
+        distance = torch.stack(
+            [distances(features, known) for (_, features), known in zip(answers, self.known, strict=True)]
+        ).mean(dim=0)
         each = logits.softmax(dim=2)
         mean = each.mean(dim=0)
         n_classes = len(self.card.classes)
@@ -134,7 +140,7 @@ class _Exported(nn.Module):
         probs = (
             mean.clamp_min(torch.finfo(torch.float32).tiny).log() / self.card.calibration.temperature
         ).softmax(1)
-        return probs, rank.argmax(dim=1), -logits.logsumexp(dim=2).mean(dim=0)
+        return probs, rank.argmax(dim=1), distance
 
 
 def _center_square(pixels: Tensor, side_px: int) -> Tensor:

@@ -29,6 +29,8 @@ from hemoscope.inference.bundle import Bundle, read_bundle
 from hemoscope.inference.card import BundleCard
 from hemoscope.inference.network import Network
 from hemoscope.inference.stream import Answer, Source, stream
+from hemoscope.models.build import head_path
+from hemoscope.models.registry import get_arch
 from hemoscope.records import FloatArray
 from hemoscope.training.device import Device, choose_device, resolve_precision, tune_cpu
 
@@ -50,7 +52,7 @@ class Verdict:
         probs: Calibrated probabilities, shape (C,); None on error.
         shares: Share of the members that voted for each class, shape (C,); None on error.
         margin: Probability of `pred` less the largest other one; NaN on error.
-        energy: How unlike the known classes it is; NaN on error.
+        distance: From the nearest known cell, 0 to 2; NaN on error, and where the bundle knows none.
         candidates: The conformal set: the true class is among them at the stated coverage.
     """
 
@@ -60,7 +62,7 @@ class Verdict:
     probs: FloatArray | None = None
     shares: FloatArray | None = None
     margin: float = float("nan")
-    energy: float = float("nan")
+    distance: float = float("nan")
     candidates: tuple[str, ...] = ()
 
 
@@ -126,18 +128,18 @@ class Model:
         return verdicts
 
     def _verdict(self, answer: Answer) -> Verdict:
-        if answer.probs is None or answer.energy is None:
+        if answer.probs is None or answer.distance is None:
             return Verdict("error", answer.error)
         trust = self.card.calibration
         pred, mean, shares = combine(answer.probs[:, None], self.card.vote)
         probs = apply_temperature(mean, trust.temperature)[0]
-        best, energy = int(pred[0]), float(answer.energy.mean())
+        best, distance = int(pred[0]), float(answer.distance.mean())
         others = np.delete(probs, best)
         status: Status = "accepted"
         reason = ""
-        if trust.unknown_above is not None and energy > trust.unknown_above:
+        if trust.unknown_above is not None and not distance <= trust.unknown_above:
             status = "unknown"
-            reason = f"unlike the cells it learned from: energy {energy:.2f} above {trust.unknown_above:.2f}"
+            reason = f"unlike the cells it knows: distance {distance:.3f} above {trust.unknown_above:.3f}"
         elif trust.review_below is None or probs[best] < trust.review_below:
             status = "review"
             runner_up = self.card.classes[
@@ -154,7 +156,7 @@ class Model:
             probs=probs,
             shares=shares[0],
             margin=float(probs[best] - others.max()),
-            energy=energy,
+            distance=distance,
             candidates=tuple(
                 name for name, inside in zip(self.card.classes, candidates, strict=True) if inside
             ),
@@ -195,8 +197,12 @@ def on_device(bundle: Bundle, device: str, precision: Literal["auto", "fp32", "b
             member.preprocessing.fill,
             member.preprocessing.view,
             where,
+            head_path(get_arch(member.arch), member.head),
+            None if known is None else known.to(torch_device, torch.float32),
         )
-        for member, model in zip(bundle.card.members, bundle.models, strict=True)
+        for member, model, known in zip(
+            bundle.card.members, bundle.models, bundle.known or [None] * len(bundle.models), strict=True
+        )
     ]
     return Model(bundle.card, networks, bundle.digest)
 

@@ -84,7 +84,7 @@ def _trust(card: BundleCard) -> list[str]:
     unknown = (
         "What is unlike its cells was not measured: nothing is called unknown."
         if trust.unknown_above is None
-        else f"Energies above {trust.unknown_above:.3f} are called unknown; of the test cells {_rate(m['called_unknown'])} were."
+        else f"Images further than {trust.unknown_above:.3f} from the nearest known cell are called unknown; of the test cells {_rate(m['called_unknown'])} were."
     )
     return [
         (

@@ -12,14 +12,14 @@ from torch import Tensor, nn
 
 from hemoscope.data.augment import Fill, View
 from hemoscope.errors import RunError
-from hemoscope.models.build import load_state
+from hemoscope.models.build import head_path, load_state
 from hemoscope.models.registry import get_arch
 from hemoscope.runs import MODEL, Run
 from hemoscope.training.device import Device, choose_device, resolve_precision, tune_cpu
 from hemoscope.training.recipe import Recipe
 from hemoscope.training.step import Normalise
 
-__all__ = ["Network", "load_network", "load_run"]
+__all__ = ["Network", "ask", "load_network", "load_run"]
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,8 @@ class Network:
         fill: What lies outside an image.
         view: How the input is cut from the canvas.
         device: Where and in which precision it computes.
+        head: Name of the module that gives the classes.
+        known: Features of known cells, shape (M, F), of length 1, on its device; None if there are none.
     """
 
     model: nn.Module
@@ -43,16 +45,33 @@ class Network:
     fill: Fill
     view: View
     device: Device
+    head: str
+    known: Tensor | None = None
 
-    def logits(self, images: Tensor) -> Tensor:
-        """Return float32 logits, shape (N, C), on the network's device.
+    def ask(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Return float32 logits, shape (N, C), and features, shape (N, F), on the network's device.
 
         Args:
             images: uint8, shape (N, image_px, image_px, 3), already on the device.
         """
         normalise = Normalise(self.device.torch_device)
         with torch.inference_mode(), self.device.autocast():
-            return self.model(normalise(images)).float()
+            logits, features = ask(self.model, self.head, normalise(images))
+        return logits.float(), features
+
+
+def ask(model: nn.Module, head: str, images: Tensor) -> tuple[Tensor, Tensor]:
+    """Return logits, and what the head was given: pooled, float32, of length 1, shape (N, F)."""
+    given: list[Tensor] = []
+    watch = model.get_submodule(head).register_forward_pre_hook(lambda _, args: given.append(args[0]))
+    try:
+        logits = model(images)
+    finally:
+        watch.remove()
+    features = given[0].float()
+    if features.ndim == 4:
+        features = features.mean(dim=(2, 3))
+    return logits, features / features.norm(dim=1, keepdim=True).clamp_min(1e-12)
 
 
 def load_run(
@@ -75,7 +94,16 @@ def load_run(
     torch_device = choose_device(device_name)
     device = Device(torch_device, resolve_precision(precision, torch_device))
     model = load_network(run).to(torch_device)
-    return Network(model, run.classes, image_px, canvas_px, recipe.fill, recipe.eval_view, device)
+    return Network(
+        model,
+        run.classes,
+        image_px,
+        canvas_px,
+        recipe.fill,
+        recipe.eval_view,
+        device,
+        head_path(get_arch(run.arch), recipe.head),
+    )
 
 
 def load_network(run: Run) -> nn.Module:

@@ -53,7 +53,7 @@ class Tally:
 
 
 def predict_rows(model: Model, images: Iterable[Named], *, tta: bool = False) -> Iterator[dict[str, Any]]:
-    """Yield a row an image: path, pred, prob_<class>, margin, status, error, reason, candidates, energy."""
+    """Yield a row an image: path, pred, prob_<class>, margin, status, error, reason, candidates, distance."""
     names: list[str] = []
 
     def sources() -> Iterator[Any]:
@@ -128,7 +128,7 @@ def _row(name: str, verdict: Verdict, model: Model) -> dict[str, Any]:
         "error": "" if read else verdict.reason,
         "reason": verdict.reason if read else "",
         "candidates": "|".join(verdict.candidates),
-        "energy": verdict.energy if read else None,
+        "distance": verdict.distance if read else None,
     }
 
 
@@ -188,7 +188,7 @@ def _write_jsonl(path: Path, rows: list[dict[str, Any]]) -> None:
 def _schema(columns: list[str]) -> Any:
     import pyarrow as pa
 
-    numbers = {"margin", "energy", *(c for c in columns if c.startswith("prob_"))}
+    numbers = {"margin", "distance", *(c for c in columns if c.startswith("prob_"))}
     return pa.schema([(c, pa.float32() if c in numbers else pa.string()) for c in columns])
 
 

@@ -4,29 +4,38 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from importlib.metadata import version
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
 from PIL import Image
+from safetensors.torch import save
+from torch import Tensor
 
+from hemoscope.data.decode import decode
 from hemoscope.data.synthetic.kinds import class_names
 from hemoscope.data.synthetic.scene import draw_cell
 from hemoscope.ensemble import How, align, vote
 from hemoscope.errors import BundleError, DataError, RunError
 from hemoscope.evaluation.summary import score
-from hemoscope.inference.bundle import CARD, README, SELFTEST, Bundle, read_bundle, write_bundle
+from hemoscope.inference.bundle import CARD, KNOWN, README, SELFTEST, Bundle, read_bundle, write_bundle
 from hemoscope.inference.calibrate import calibrate
 from hemoscope.inference.card import BundleCard, MemberCard, Preprocessing
 from hemoscope.inference.evaluate import pixels_of
+from hemoscope.inference.known import choose, distances, left_out
 from hemoscope.inference.model import on_device
 from hemoscope.inference.model_card import model_card
-from hemoscope.inference.network import load_run
-from hemoscope.inference.stream import stream
+from hemoscope.inference.network import Network, load_run
+from hemoscope.inference.stream import views_of
 from hemoscope.models.registry import get_arch
+from hemoscope.places import available_cores
 from hemoscope.records import FloatArray, Predictions
 from hemoscope.runs import MODEL, Run, jsonable
 from hemoscope.training.recipe import Recipe
@@ -39,6 +48,7 @@ Progress = Callable[[str, int, int], None]
 
 TOLERANCE = 1e-3  # of a probability in fp32, between two machines
 SELFTEST_PX = 120
+BATCH = 64
 INTENDED_USE = (
     "Research on the classification of images of single peripheral blood cells, of the classes and the kind of "
     "image it was trained on. Not a medical device: not for diagnosis or for decisions on a person's care."
@@ -96,15 +106,15 @@ def pack(
     sides = {side: align([run.predictions(side) for run in runs], names=names) for side in ("val", "test")}
     val, test = (vote(members, how=how, names=names) for members in sides.values())
     root = _images_of(runs[0], data)
-    energies = {
-        side: None if root is None else _energies(runs, root, members, device_name, progress)
-        for side, members in sides.items()
-    }
+    known: tuple[Tensor, ...] = ()
+    far: dict[str, FloatArray | None] = {"val": None, "test": None}
+    if root is not None:
+        known, far = _known(runs, root, sides, device_name, progress)
     calibration = calibrate(
         val,
         test,
-        val_energy=energies["val"],
-        test_energy=energies["test"],
+        val_distance=far["val"],
+        test_distance=far["test"],
         error_rate=error_rate,
         coverage=coverage,
         unknown_share=unknown_share,
@@ -129,6 +139,8 @@ def pack(
         README: model_card(card).encode(),
         **{f"member-{i}.safetensors": (run.path / MODEL).read_bytes() for i, run in enumerate(runs)},
     }
+    if calibration.unknown_above is not None:
+        parts[KNOWN] = save({f"member-{i}": features for i, features in enumerate(known)})
     cells = {f"selftest-{i}.png": _drawn(name, i) for i, name in enumerate(class_names())}
     expected = _expected(card, runs, cells)
     write_bundle(out, {**parts, **cells, SELFTEST: json.dumps(expected, indent=1).encode()})
@@ -196,26 +208,54 @@ def _images_of(run: Run, data: Path | None) -> Path | None:
     return None
 
 
-def _energies(
+def _known(
     runs: Sequence[Run],
     root: Path,
-    members: Sequence[Predictions],
+    sides: Mapping[str, Sequence[Predictions]],
     device_name: str,
     progress: Progress | None,
-) -> FloatArray:
-    """Return the members' mean energy of every image, shape (N,), in the order of the predictions."""
+) -> tuple[tuple[Tensor, ...], dict[str, FloatArray | None]]:
+    """Return the validation cells each member remembers, and every image's mean distance from them.
+
+    A cell that is remembered is compared with the others only.
+    """
     networks = [load_run(run, device_name=device_name) for run in runs]
+    val, test = (
+        _features(runs, networks, root, members, progress) for members in (sides["val"], sides["test"])
+    )
+    rows = choose(sides["val"][0].target)
+    known = tuple(features[rows].half() for features in val)
+    far = {
+        "val": torch.stack([left_out(features, rows) for features in val]),
+        "test": torch.stack([distances(f, k.float()) for f, k in zip(test, known, strict=True)]),
+    }
+    return known, {side: each.mean(dim=0).double().numpy() for side, each in far.items()}
+
+
+def _features(
+    runs: Sequence[Run],
+    networks: Sequence[Network],
+    root: Path,
+    members: Sequence[Predictions],
+    progress: Progress | None,
+) -> list[Tensor]:
+    """Return every member's features, shape (N, F), in the order of the predictions."""
     rows = {path: row for row, path in enumerate(members[0].paths)}
-    energy = np.empty(len(rows))
     pred = np.empty((len(networks), len(rows)), dtype=np.int64)
     asked: list[str] = []
-    for i, answer in enumerate(stream(networks, pixels_of(scan_cached(root), rows, asked))):
-        if answer.probs is None or answer.energy is None:
-            raise DataError(f"{asked[i]}: {answer.error}")
-        energy[rows[asked[i]]] = answer.energy.mean()
-        pred[:, rows[asked[i]]] = answer.probs.argmax(axis=1)
-        if progress:
-            progress("asking the network of known cells", i + 1, len(rows))
+    kept: list[list[Tensor]] = [[] for _ in networks]
+    images = pixels_of(scan_cached(root), rows, asked)
+    with ThreadPoolExecutor(available_cores()) as pool:
+        while chunk := list(islice(images, BATCH)):
+            views = list(pool.map(lambda image: views_of(networks, _pixels(image)), chunk))
+            at = [rows[path] for path in asked[-len(chunk) :]]
+            for k, network in enumerate(networks):
+                batch = torch.from_numpy(np.stack([view[k] for view in views]))
+                logits, features = network.ask(batch.to(network.device.torch_device))
+                pred[k, at] = logits.argmax(dim=1).cpu().numpy()
+                kept[k].append(features.cpu())
+            if progress:
+                progress("asking the network of known cells", len(asked), len(rows))
     for run, said, member in zip(runs, pred, members, strict=True):
         differ = float((said != member.pred).mean())
         if differ > 0.02:  # bf16 against fp32 moves a few in a thousand
@@ -223,7 +263,12 @@ def _energies(
                 f"{run.name} answers differently now: {100 * differ:.1f} % of its predictions have changed; "
                 f"expected the weights and images it was evaluated with"
             )
-    return energy
+    order = torch.tensor([rows[path] for path in asked]).argsort()
+    return [torch.cat(features)[order] for features in kept]
+
+
+def _pixels(image: Path | NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return decode(image).pixels if isinstance(image, Path) else image
 
 
 def _drawn(class_name: str, i: int) -> bytes:

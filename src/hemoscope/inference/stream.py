@@ -22,6 +22,7 @@ from hemoscope.data.augment import view_affine, warp
 from hemoscope.data.canvas import center_square
 from hemoscope.data.decode import decode
 from hemoscope.errors import ConfigError, ImageError
+from hemoscope.inference.known import distances
 from hemoscope.inference.network import Network
 from hemoscope.places import available_cores
 from hemoscope.records import FloatArray
@@ -42,12 +43,13 @@ class Answer:
 
     Attributes:
         probs: Softmax probabilities, shape (K, C); None if the file could not be read.
-        energy: Minus the log of the sum of exponentiated logits, shape (K,): high where no class fits.
+        distance: One minus the cosine of its features with the nearest known cell's, shape (K,); NaN
+            where a network has no known cells.
         error: Why it could not be read; empty where it could.
     """
 
     probs: FloatArray | None
-    energy: FloatArray | None = None
+    distance: FloatArray | None = None
     error: str = ""
 
 
@@ -114,28 +116,28 @@ def stream(
 def predict_pixels(
     network: Network, images: NDArray[np.uint8], *, tta: bool = False
 ) -> tuple[FloatArray, FloatArray]:
-    """Return probabilities, shape (N, C), and energies, shape (N,), of images already cut to the input.
+    """Return probabilities, shape (N, C), and distances from what is known, shape (N,).
 
     A batch that does not fit into a GPU's memory is halved until it does.
 
     Args:
         network: What to ask.
-        images: Shape (N, image_px, image_px, 3).
+        images: Already cut to the input, shape (N, image_px, image_px, 3).
         tta: Average over flips and quarter turns.
     """
     batch = torch.from_numpy(images)
     try:
         batch = batch.to(network.device.torch_device, non_blocking=True)
-        said = [network.logits(view) for view in (_eight(batch) if tta else (batch,))]
+        said = [network.ask(view) for view in (_eight(batch) if tta else (batch,))]
     except torch.OutOfMemoryError:
         if len(images) == 1:
             raise
         half = len(images) // 2
         first, second = (predict_pixels(network, part, tta=tta) for part in (images[:half], images[half:]))
         return np.concatenate([first[0], second[0]]), np.concatenate([first[1], second[1]])
-    probs = torch.stack([logits.softmax(dim=1) for logits in said]).mean(dim=0)
-    energy = torch.stack([-logits.logsumexp(dim=1) for logits in said]).mean(dim=0)
-    return probs.cpu().numpy().astype(np.float64), energy.cpu().numpy().astype(np.float64)
+    probs = torch.stack([logits.softmax(dim=1) for logits, _ in said]).mean(dim=0)
+    distance = torch.stack([distances(features, network.known) for _, features in said]).mean(dim=0)
+    return probs.cpu().numpy().astype(np.float64), distance.cpu().numpy().astype(np.float64)
 
 
 def _eight(batch: Tensor) -> Iterator[Tensor]:

@@ -16,7 +16,7 @@ from torchvision.models import get_model
 from hemoscope.errors import WeightsError
 from hemoscope.models.registry import Architecture, get_arch
 
-__all__ = ["Head", "build", "imagenet_network", "load_state", "skeleton", "without_inplace"]
+__all__ = ["Head", "build", "head_path", "imagenet_network", "load_state", "skeleton", "without_inplace"]
 
 Head = Literal["replace_last", "single_layer"]
 IMAGENET_CLASSES = 1000
@@ -77,6 +77,11 @@ def skeleton(arch: str, n_classes: int, *, head: Head = "replace_last") -> nn.Mo
     return model
 
 
+def head_path(row: Architecture, head: Head) -> str:
+    """Return the name of the module that gives the classes."""
+    return row.hidden_head if head == "single_layer" and row.hidden_head else row.head
+
+
 def imagenet_network(row: Architecture, state: Mapping[str, Tensor]) -> nn.Module:
     """Return torchvision's 1000-class network with the given weights.
 
@@ -109,10 +114,11 @@ def _construct(row: Architecture, *, init_weights: bool) -> nn.Module:
 
 
 def _replace_heads(model: nn.Module, row: Architecture, n_classes: int, head: Head) -> None:
-    if head == "single_layer" and row.hidden_head:
-        _set_module(model, row.hidden_head, _he(nn.Linear(row.features, n_classes)))
+    path = head_path(row, head)
+    if path == row.head:
+        _set_module(model, path, _like(model.get_submodule(path), n_classes))
     else:
-        _set_module(model, row.head, _like(model.get_submodule(row.head), n_classes))
+        _set_module(model, path, _he(nn.Linear(row.features, n_classes)))
     if row.aux == "trained":
         _set_module(model, "AuxLogits.fc", _like(model.get_submodule("AuxLogits.fc"), n_classes))
     if hasattr(model, "num_classes"):  # SqueezeNet keeps a copy

@@ -1,0 +1,44 @@
+"""Is it like anything the model knows? The distance to the nearest of some known cells answers.
+
+Features are what a network's last layer is given. Of energy and this distance, this one told noise,
+photographs and a class left out better: docs/results/2026-11-refusal. It is the nearest neighbour of
+Sun et al., ICML 2022, with k = 1.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hemoscope.records import IntArray
+
+__all__ = ["PER_CLASS", "choose", "distances", "left_out"]
+
+PER_CLASS = 128  # cells to remember
+
+
+def distances(features: Tensor, known: Tensor | None) -> Tensor:
+    """Return one minus the cosine with the nearest known cell, shape (N,); NaN without known cells.
+
+    Args:
+        features: Shape (N, F), of length 1.
+        known: Shape (M, F), of length 1.
+    """
+    if known is None:
+        return torch.full_like(features[:, 0], torch.nan)
+    return 1 - (features @ known.T).amax(dim=1)
+
+
+def left_out(features: Tensor, rows: IntArray) -> Tensor:
+    """Return every cell's distance to the nearest of the cells `rows`, itself left out, shape (N,)."""
+    cosine = features @ features[rows].T
+    cosine[torch.from_numpy(rows), torch.arange(len(rows))] = -torch.inf
+    return 1 - cosine.amax(dim=1)
+
+
+def choose(target: IntArray, *, per_class: int = PER_CLASS, seed: int = 0) -> IntArray:
+    """Return the rows of the cells to remember: at most so many a class, in order."""
+    order = np.random.default_rng(seed).permutation(len(target))
+    rows = [order[target[order] == c][:per_class] for c in np.unique(target)]
+    return np.sort(np.concatenate(rows)).astype(np.int64)
