@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load, save
@@ -20,7 +21,7 @@ from hemoscope.errors import BundleError, DataError, RunError
 from hemoscope.evaluation.calibration import apply_temperature
 from hemoscope.inference.bundle import Bundle, read_bundle, write_bundle
 from hemoscope.inference.card import FORMAT
-from hemoscope.inference.model import Model
+from hemoscope.inference.model import Model, on_device
 from hemoscope.inference.pack import pack, verify
 from hemoscope.runs import DONE, Run
 
@@ -38,6 +39,7 @@ def edited(single_file: Path, tmp_path: Path) -> Callable[..., Path]:
         parts = parts_of(single_file)
         change(parts)
         path = tmp_path / "edited.hemo"
+        path.unlink(missing_ok=True)
         write_bundle(path, parts)
         return path
 
@@ -238,6 +240,49 @@ def members_as(header: dict | bytes, body: bytes = b"") -> Callable[[dict[str, b
 def test_weights_made_to_hurt_end_in_an_error(change: Callable[[dict[str, bytes]], None], edited):
     with pytest.raises(BundleError, match="weights of"):
         read_bundle(edited(change))
+
+
+def known_as(change: Callable[[torch.Tensor], torch.Tensor]) -> Callable[[dict[str, bytes]], None]:
+    def edit(parts: dict[str, bytes]) -> None:
+        cells = {name: change(value) for name, value in load(parts["known.safetensors"]).items()}
+        parts["known.safetensors"] = save(cells)
+
+    return edit
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        known_as(torch.Tensor.float),
+        known_as(lambda cells: cells[:, :-1].contiguous()),
+        known_as(lambda cells: cells[:0]),
+        known_as(lambda cells: cells[0]),
+        known_as(lambda cells: cells * torch.nan),
+        known_as(lambda cells: cells[:1].repeat(100_001, 1)),
+        lambda parts: parts.update({"known.safetensors": save({"member-7": torch.zeros(3, 512).half()})}),
+        lambda parts: parts.update({"known.safetensors": parts["known.safetensors"][:50]}),
+    ],
+    ids=["float32", "narrow", "none", "one row", "NaN", "too many", "of another", "cut short"],
+)
+def test_known_cells_that_do_not_fit_the_network_are_refused(change, edited):
+    with pytest.raises(BundleError, match=r"known\.safetensors"):
+        read_bundle(edited(change))
+
+
+def test_a_card_that_refuses_needs_known_cells_and_another_has_none(edited):
+    with pytest.raises(BundleError, match=r"the card needs known\.safetensors"):
+        read_bundle(edited(lambda parts: parts.pop("known.safetensors")))
+
+    def trusting(parts: dict[str, bytes]) -> None:
+        card = json.loads(parts["bundle.json"])
+        card["calibration"]["unknown_above"] = None
+        parts["bundle.json"] = json.dumps(card).encode()
+        parts.pop("known.safetensors")
+
+    model = on_device(read_bundle(edited(trusting)), "cpu", "fp32")
+    (verdict,) = model.judge([np.zeros((40, 40, 3), dtype=np.uint8)])
+    assert np.isnan(verdict.distance)
+    assert verdict.status != "unknown"
 
 
 def rewritten(source: Path, path: Path, **options: object) -> zipfile.ZipFile:

@@ -39,7 +39,7 @@ from hemoscope.runs import atomic_path
 __all__ = ["Parity", "export", "open_session"]
 
 OPSET = 18
-TOLERANCE = 1e-3  # of a probability, in fp32
+TOLERANCE = 1e-3  # of a probability or a distance, in fp32
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +50,13 @@ class Parity:
         n: Images compared.
         probs: Largest difference of a probability.
         same_pred: Images with the same class.
+        distance: Largest difference of a distance; NaN if the bundle knows no cells.
     """
 
     n: int
     probs: float
     same_pred: int
+    distance: float
 
 
 def export(bundle: Bundle, out: Path, *, images: Iterable[NDArray[np.uint8]] = ()) -> Parity:
@@ -76,10 +78,12 @@ def export(bundle: Bundle, out: Path, *, images: Iterable[NDArray[np.uint8]] = (
     content = _with_metadata(trace(_Exported(model), ["probs", "pred", "distance"]), bundle)
     session = open_session(content)
     parity = compare(model, session, [*_trials(bundle), *images])
-    if not parity.probs <= TOLERANCE:  # NaN is not
+    knows = bundle.card.calibration.unknown_above is not None
+    worst = float(np.max([parity.probs, parity.distance if knows else 0.0]))
+    if not worst <= TOLERANCE:  # NaN is not
         raise BundleError(
-            f"the exported model differs by up to {parity.probs:.3g} in a probability, more than {TOLERANCE}, on "
-            f"{parity.n} images; nothing was written"
+            f"the exported model differs by up to {worst:.3g} in a probability or distance, more than {TOLERANCE}, "
+            f"on {parity.n} images; nothing was written"
         )
     with atomic_path(out) as part:
         part.write_bytes(content)
@@ -98,15 +102,17 @@ def open_session(model: bytes | Path) -> Any:
 
 def compare(model: Model, session: Any, images: Iterable[NDArray[np.uint8]]) -> Parity:
     """Return how far a session's answers are from a model's."""
-    n = same = 0
-    worst = 0.0
+    off: list[tuple[float, float]] = []
+    same = 0
     for image in images:
         (verdict,) = model.judge([image])
-        probs, pred, _ = session.run(None, {"image": image[None]})
-        worst = max(worst, float(np.abs(probs[0] - verdict.probs).max()))
+        probs, pred, distance = session.run(None, {"image": image[None]})
+        off.append(
+            (float(np.abs(probs[0] - verdict.probs).max()), abs(float(distance[0]) - verdict.distance))
+        )
         same += model.card.classes[int(pred[0])] == verdict.pred
-        n += 1
-    return Parity(n, worst, same)
+    worst, far = np.max(off, axis=0).tolist()
+    return Parity(len(off), worst, same, far)
 
 
 class _Exported(nn.Module):
