@@ -15,7 +15,7 @@ from hemoscope.data.synthetic.shapes import as_mask, blur, fill, outline
 from hemoscope.data.synthetic.texture import Density, grain, pick_density
 from hemoscope.errors import ConfigError
 
-__all__ = ["SIZE_LIMITS_PX", "draw_cell", "draw_kind"]
+__all__ = ["SIZE_LIMITS_PX", "draw_cell", "draw_kind", "draw_with_mask"]
 
 SIZE_LIMITS_PX = (32, 1024)
 _PLATELET = next(kind for kind in KINDS if kind.prefix == "PLATELET")
@@ -40,12 +40,25 @@ def draw_cell(class_name: str, *, size_px: int = 360, rng: np.random.Generator) 
         UnknownNameError: If there is no such class.
         ConfigError: If the size is out of range.
     """
+    return draw_with_mask(class_name, size_px=size_px, rng=rng)[0]
+
+
+def draw_with_mask(
+    class_name: str, *, size_px: int, rng: np.random.Generator
+) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    """Draw one cell and say where it is: image, shape (S, S, 3), and mask, shape (S, S); see `draw_cell`."""
     kinds = kinds_of(class_name)
-    return draw_kind(kinds[rng.integers(len(kinds))], size_px=size_px, rng=rng)
+    return _draw(kinds[rng.integers(len(kinds))], size_px=size_px, rng=rng)
 
 
 def draw_kind(kind: Kind, *, size_px: int, rng: np.random.Generator) -> NDArray[np.uint8]:
     """Draw one cell of a subtype; see `draw_cell`."""
+    return _draw(kind, size_px=size_px, rng=rng)[0]
+
+
+def _draw(
+    kind: Kind, *, size_px: int, rng: np.random.Generator
+) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
     if not SIZE_LIMITS_PX[0] <= size_px <= SIZE_LIMITS_PX[1]:
         low, high = SIZE_LIMITS_PX
         raise ConfigError(f"size_px must lie in [{low}, {high}], got {size_px}; 200 or 360 are usual")
@@ -55,7 +68,10 @@ def draw_kind(kind: Kind, *, size_px: int, rng: np.random.Generator) -> NDArray[
     film = _red_cells(rng, size_px, keep_clear=(*centre, cell.radius))
     _strew_others(rng, film, keep_clear=cell.radius)
     _place(film, cell, centre)
-    return _photograph(rng, film, scale=scale)
+    mask = np.zeros((size_px, size_px), dtype=np.bool_)
+    window, part = _overlap(size_px, cell.body.shape[0], centre)
+    mask[window] = cell.body[part] > 0.5
+    return _photograph(rng, film, scale=scale), mask
 
 
 def _red_cells(rng: np.random.Generator, size_px: int, *, keep_clear: tuple[float, float, float]) -> Density:
