@@ -53,9 +53,13 @@ def views() -> Any:
     return open_session(content)
 
 
-@pytest.mark.parametrize(
-    "size", [(360, 363), (363, 360), (70, 301), (256, 256), (20, 30), (40, 40), (1, 1), (1, 50), (5, 4)]
-)
+SIZES = [
+    *((360, 363), (363, 360), (366, 369), (256, 256), (40, 40), (20, 30), (31, 29)),
+    *((70, 301), (700, 31), (700, 300), (31, 700), (1500, 1000), (1, 1), (1, 50), (50, 1), (5, 4)),
+]
+
+
+@pytest.mark.parametrize("size", SIZES)
 def test_the_graph_sees_the_same_pixels(views: Any, size: tuple[int, int]):
     pixels = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
     large, small, crop, whole = (
@@ -71,8 +75,8 @@ def test_the_graph_sees_the_same_pixels(views: Any, size: tuple[int, int]):
     want = {name: warp([canvas], matrix, image_px=224, fill="edge")[0] for name, matrix in matrices.items()}
     np.testing.assert_array_equal(crop, want["crop"])
     off = np.abs(whole - want["whole"])
-    assert off.max() <= 1  # OpenCV rounds in its own way: about 2.5 % of the pixels of noise, one grey level
-    assert (off > 0).mean() < 0.1
+    assert off.max() <= 1  # OpenCV computes in float32: 0.2 % of the pixels of noise differ by a grey level
+    assert (off > 0).mean() < 0.02
 
 
 def test_an_ensemble_with_two_views_is_the_same_for_one_image_and_for_many(

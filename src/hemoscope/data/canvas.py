@@ -13,6 +13,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from math import ceil, floor
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,7 @@ from hemoscope.runs import lock_folder, write_json
 __all__ = ["Canvas", "center_square", "open_canvas", "verify_canvas"]
 
 # Part of the name: change it whenever decoding or resizing changes a pixel.
-PIXEL_RULES = "1: upright RGB, central square, Pillow bilinear with antialiasing"
+PIXEL_RULES = "2: upright RGB, central square, Pillow bilinear with antialiasing, rows before columns"
 PIXELS, CARD = "pixels.npy", "canvas.json"
 
 Progress = Callable[[int, int], None]
@@ -98,13 +99,17 @@ def center_square(pixels: NDArray[np.uint8], side_px: int) -> NDArray[np.uint8]:
     """
     from PIL import Image
 
+    bilinear = Image.Resampling.BILINEAR
     height, width = pixels.shape[:2]
     side = min(height, width)
     left, top = (width - side) / 2, (height - side) / 2
-    image = Image.fromarray(pixels)
-    square = image.resize(
-        (side_px, side_px), Image.Resampling.BILINEAR, box=(left, top, left + side, top + side)
-    )
+    reach = max(1.0, side / side_px) + 1  # of the filter, and a row to spare
+    first, last = max(0, floor(top - reach)), min(height, ceil(top + side + reach))
+    image = Image.fromarray(pixels[first:last])
+    # One direction at a time: in one call Pillow 13 takes the columns of a tall image first, Pillow 12 the
+    # rows, and the rounding in between makes a quarter of the pixels differ.
+    wide = image.resize((side_px, last - first), bilinear, box=(left, 0, left + side, last - first))
+    square = wide.resize((side_px, side_px), bilinear, box=(0, top - first, side_px, top - first + side))
     return np.asarray(square)
 
 

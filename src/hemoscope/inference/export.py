@@ -157,20 +157,26 @@ def _center_square(pixels: Tensor, side_px: int) -> Tensor:
     shape = shape_as_tensor(pixels).double()  # sizes stay dynamic in the graph
     height, width = shape[2:3], shape[3:4]  # shape (1,): the exporter would make a scalar float32
     side = torch.minimum(height, width)
-    across = _weights((width - side) / 2, side, width, side_px)
-    down = _weights((height - side) / 2, side, height, side_px)
+    reach = (side / side_px).clamp_min(1.0) + 1
+    top = (height - side) / 2
+    first = (top - reach).floor().clamp_min(0.0)  # as `center_square` cuts it, for the last bit of a weight
+    across = _weights((width - side) / 2, side, width, side_px, first=torch.zeros_like(first))
+    down = _weights(top - first, side, height, side_px, first=first)
     rows = _to_bytes(torch.matmul(pixels, across.transpose(0, 1)))  # (N, 3, H, S)
     return _to_bytes(torch.matmul(down, rows)).float()
 
 
-def _weights(start: Tensor, length: Tensor, size: Tensor, side_px: int) -> Tensor:
-    """Return Pillow's triangle filter as a matrix of 22-bit fractions, shape (side_px, size)."""
+def _weights(start: Tensor, length: Tensor, size: Tensor, side_px: int, *, first: Tensor) -> Tensor:
+    """Return Pillow's triangle filter as a matrix of 22-bit fractions, shape (side_px, size).
+
+    `start` is counted from the pixel `first`. The order of the arithmetic is Pillow's: ties hang on it.
+    """
     scale = length / side_px
     support = scale.clamp_min(1.0)
     centre = start + (torch.arange(side_px, dtype=torch.float64) + 0.5) * scale  # (S,)
     count: Any = size[0]  # a tensor, so that the graph asks again
-    where = torch.arange(count, dtype=torch.float64) + 0.5
-    weights = (1 - (where[None] - centre[:, None]).abs() / support).clamp_min(0.0)
+    where = torch.arange(count, dtype=torch.float64) - first
+    weights = (1 - ((where[None] - centre[:, None] + 0.5) * (1 / support)).abs()).clamp_min(0.0)
     weights = weights / weights.sum(dim=1, keepdim=True)
     return (weights * 2**22 + 0.5).floor() / 2**22
 
@@ -179,11 +185,13 @@ def _view(square: Tensor, step: Preprocessing) -> Tensor:
     matrix = view_affine(1, canvas_px=step.canvas_px, image_px=step.image_px, view=step.view)[0]
     if step.view == "full_image":
         # Not a Resize node: runtimes differ in its last bit, and half a grey level is then a whole one.
-        where = torch.from_numpy(matrix[0, 0] * np.arange(step.image_px) + matrix[0, 2])
-        distance = (where[:, None] - torch.arange(step.canvas_px)).abs()
+        # OpenCV's coordinates are float32, and it rounds halves to even.
+        start, scale = (np.float32(matrix[0, column]) for column in (2, 0))
+        where = torch.from_numpy(scale * np.arange(step.image_px, dtype=np.float32) + start)
+        distance = (where.double()[:, None] - torch.arange(step.canvas_px)).abs()
         weights = (1 - distance).clamp_min(0.0)  # (image, canvas)
         scaled = torch.matmul(weights, torch.matmul(square.double(), weights.T))
-        return _to_bytes(scaled).float()
+        return scaled.round().clamp(0, 255).float()
     start = int(matrix[0, 2])
     inside = slice(start, start + step.image_px)
     return square[:, :, inside, inside]
