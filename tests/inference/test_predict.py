@@ -11,16 +11,18 @@ import signal
 import subprocess
 import sys
 import tarfile
+import tempfile
 import time
 import zipfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
 from hemoscope.errors import ConfigError, DataError, ImageError
-from hemoscope.inference.inputs import Named, find_images
+from hemoscope.inference.inputs import Named, count_images, find_images
 from hemoscope.inference.model import Model
 from hemoscope.inference.outputs import predict_rows, predict_to, write_csv
 
@@ -247,14 +249,73 @@ def _one_by_one(images: Iterator[Named], folder: Path) -> Iterator[Named]:
     yield from images
 
 
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read everything")
-def test_a_file_that_may_not_be_read_is_a_row(model: Model, discs: Path, tmp_path: Path):
-    path = tmp_path / "mine.png"
-    path.write_bytes((discs / "red/00.png").read_bytes())
-    path.chmod(0)
-    (row,) = predict_rows(model, find_images([str(path)]))
-    assert row["status"] == "error"
-    assert "denied" in row["error"].lower()
+@contextmanager
+def ordinary_user() -> Iterator[None]:
+    """Root may read everything: be nobody for the time of the test, where one may."""
+    if not hasattr(os, "geteuid"):
+        pytest.skip("there are no permissions of this kind here")
+    before = os.geteuid()
+    if before == 0:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(before)
+
+
+def test_a_file_and_a_folder_that_may_not_be_read_are_rows(model: Model, discs: Path):
+    with tempfile.TemporaryDirectory() as work:
+        folder = Path(work)
+        for name in ("a.png", "closed/b.png", "open/c.png"):
+            (folder / name).parent.mkdir(exist_ok=True)
+            (folder / name).write_bytes((discs / "red/00.png").read_bytes())
+        folder.chmod(0o755)
+        (folder / "a.png").chmod(0)
+        (folder / "closed").chmod(0)
+        with ordinary_user():
+            rows = list(predict_rows(model, find_images([work])))
+        (folder / "closed").chmod(0o755)
+    assert [Path(row["path"]).name for row in rows] == ["a.png", "closed", "c.png"]
+    assert [row["status"] == "error" for row in rows] == [True, True, False]
+    assert "denied" in rows[0]["error"].lower()
+    assert "the folder cannot be read: Permission denied" in rows[1]["error"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="makes links")
+def test_links_are_followed_and_never_in_a_circle(discs: Path, tmp_path: Path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/all").symlink_to(discs / "red", target_is_directory=True)
+    (tmp_path / "in/back").symlink_to(tmp_path / "in", target_is_directory=True)
+    (tmp_path / "in/self.png").symlink_to("self.png")
+    found = dict(find_images([str(tmp_path / "in")]))
+    assert sum(isinstance(source, Path) for source in found.values()) == 25
+    circle = found[(tmp_path / "in/back").as_posix()]
+    assert isinstance(circle, ImageError)
+    assert "not followed" in str(circle)
+
+
+def test_images_are_counted_before_they_are_read_where_that_can_be(discs: Path, archives: Path):
+    zipped, streamed = str(archives / "cells.zip"), str(archives / "cells.tar")
+    several = [str(discs), zipped, f"{discs}/red/0*.png", str(discs / "blue/00.png")]
+    assert count_images(several) == len(names(*several)) == 72 + 3 + 10 + 1
+    assert count_images([*several, streamed]) is None
+    assert count_images(["-"]) is None
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux takes any bytes as a name")
+def test_a_list_on_standard_input_may_hold_any_bytes(single_file: Path, discs: Path, tmp_path: Path):
+    odd = tmp_path / os.fsdecode(b"zelle-\xff.png")
+    odd.write_bytes((discs / "red/00.png").read_bytes())
+    listing = b"\n".join([os.fsencode(odd), b"nul\0byte.png", b"x" * 5000, b""])
+    done = subprocess.run(
+        [sys.executable, "-m", "hemoscope", "predict", str(single_file), "-", "--device", "cpu"],
+        input=listing, capture_output=True, check=False, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 1, done.stderr
+    rows = list(csv.DictReader(done.stdout.decode("utf-8").splitlines()))
+    assert [row["status"] == "error" for row in rows] == [False, True, True]
+    assert rows[0]["path"].endswith("zelle-\\udcff.png")
+    assert b"Traceback" not in done.stderr
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux takes any bytes as a name")

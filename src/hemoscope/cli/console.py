@@ -5,23 +5,35 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any, Protocol, TypeVar
 
 import typer
 
-__all__ = ["JsonFlag", "Progress", "note", "percent", "print_json", "print_scores", "print_table", "progress"]
+__all__ = [
+    "JsonFlag",
+    "Progress",
+    "counted",
+    "note",
+    "percent",
+    "print_json",
+    "print_scores",
+    "print_table",
+    "progress",
+]
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
 
 PLAIN_EVERY_S = 10.0
 
+T = TypeVar("T")
+
 
 class Progress(Protocol):
-    """Called with what is being done, how much of it is done, and how much there is."""
+    """Called with what is being done, how much of it is done, and how much there is; None: not known."""
 
-    def __call__(self, what: str, done: int, total: int) -> None:  # noqa: D102  (the class says it)
+    def __call__(self, what: str, done: int, total: int | None) -> None:  # noqa: D102  (the class says it)
         ...
 
 
@@ -102,10 +114,11 @@ def _bars() -> Iterator[Progress]:
         TextColumn("{task.fields[rate]}"),
         TimeRemainingColumn(),
     )
-    with RichProgress(*columns, console=Console(stderr=True), transient=True) as bars:
+    # Results go to standard output as they are, also while there is a bar on standard error.
+    with RichProgress(*columns, console=Console(stderr=True), transient=True, redirect_stdout=False) as bars:
         tasks: dict[str, Any] = {}
 
-        def report(what: str, done: int, total: int) -> None:
+        def report(what: str, done: int, total: int | None) -> None:
             if what not in tasks:
                 tasks[what] = bars.add_task(what, total=total, rate="")
             speed = next(t.speed for t in bars.tasks if t.id == tasks[what])
@@ -118,15 +131,30 @@ def _plain_lines() -> Progress:
     began: dict[str, float] = {}
     said: dict[str, float] = {}
 
-    def report(what: str, done: int, total: int) -> None:
+    def report(what: str, done: int, total: int | None) -> None:
         now = time.monotonic()
         began.setdefault(what, now)
-        if now - said.get(what, began[what]) < PLAIN_EVERY_S and (done < total or what not in said):
+        more = total is None or done < total
+        if now - said.get(what, began[what]) < PLAIN_EVERY_S and (more or what not in said):
             return
         said[what] = now
         elapsed = now - began[what]
         rate = done / elapsed if elapsed > 0 else 0.0
-        left = f", {(total - done) / rate:.0f} s left" if rate and done < total else ""
-        note(f"{what}: {done:,} of {total:,}" + (f", {rate:,.0f}/s{left}" if rate else ""))
+        of = "" if total is None else f" of {total:,}"
+        left = f", {(total - done) / rate:.0f} s left" if rate and total is not None and more else ""
+        note(f"{what}: {done:,}{of}" + (f", {rate:,.0f}/s{left}" if rate else ""))
 
     return report
+
+
+@contextmanager
+def counted(what: str, items: Iterable[T], total: int | None) -> Iterator[Iterator[T]]:
+    """Give the items, with progress while they are taken."""
+    with progress() as tell:
+
+        def each() -> Iterator[T]:
+            for done, item in enumerate(items, 1):
+                yield item
+                tell(what, done, total)
+
+        yield each()

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from hemoscope.cli.console import JsonFlag, note, print_json, print_table
+from hemoscope.cli.console import JsonFlag, counted, note, print_json, print_table
 
 __all__ = ["differential"]
 
@@ -39,14 +39,13 @@ def differential(
 
     Research software, not a medical device.
     """
-    import sys
     from dataclasses import asdict
     from datetime import datetime
 
     from hemoscope.errors import DataError
     from hemoscope.evaluation.reference import read_reference
     from hemoscope.inference.differential import count_cells, pixels_of
-    from hemoscope.inference.inputs import find_images
+    from hemoscope.inference.inputs import count_images, find_images, stdin_paths
     from hemoscope.inference.model import load
     from hemoscope.report.differential import ModelFacts, write_differential
     from hemoscope.report.formats import interval, percent
@@ -56,12 +55,14 @@ def differential(
     if there := [str(path) for path in (page, figures) if path.exists()]:
         raise DataError(f"{', '.join(there)} is there already; choose another --out or delete it")
     reference = read_reference(ranges)
-    listed = list(sys.stdin) if "-" in inputs else []
+    listed = list(stdin_paths()) if "-" in inputs else []
     images = find_images(inputs, lines=listed)
+    total = count_images(inputs)
     asked = load(model, device=device)
     reference.of(asked.card.classes)
     out.mkdir(parents=True, exist_ok=True)
-    found, doubts = count_cells(out / "cells.csv", asked, images, reference, tta=tta, seed=seed)
+    with counted("cells", images, total) as each:
+        found, doubts = count_cells(out / "cells.csv", asked, each, reference, tta=tta, seed=seed)
     facts = ModelFacts(
         asked.card.name,
         asked.digest,

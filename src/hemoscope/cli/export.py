@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from hemoscope.cli.console import JsonFlag, note, percent, print_json, print_table
+from hemoscope.cli.console import JsonFlag, note, percent, print_json, print_table, progress
 
 __all__ = ["explain", "export"]
 
@@ -49,7 +49,8 @@ def export(
         from hemoscope.inference.quantise import quantise
 
         split = min(128, len(images) // 3)
-        done = quantise(out, int8, [image for image, _ in images[:split]], images[split:])
+        with progress() as tell:
+            done = quantise(out, int8, [image for image, _ in images[:split]], images[split:], progress=tell)
         result["int8"] = {"file": int8, **asdict(done)}
         note(
             f"INT8: {percent(done.right_int8 / done.n)} of {done.n} right, fp32 {percent(done.right_fp32 / done.n)}; "
@@ -80,7 +81,9 @@ def explain(
     from hemoscope.inference.model import load
 
     named = list(find_images(images))
-    rows = explain_to(out, load(model, device=device, precision="fp32"), named, seed=seed)
+    asked = load(model, device=device, precision="fp32")
+    with progress() as tell:
+        rows = explain_to(out, asked, named, seed=seed, progress=tell)
     if as_json:
         print_json({"out": out, "images": rows})
         return

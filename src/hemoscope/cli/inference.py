@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from hemoscope.cli.console import JsonFlag, note, percent, print_json, progress
+from hemoscope.cli.console import JsonFlag, counted, note, percent, print_json, progress
 
 __all__ = ["bundle_app", "predict"]
 
@@ -129,20 +129,24 @@ def predict(
     as_json: JsonFlag = False,
 ) -> None:
     """Ask a model about images; a bad one is a row with its error. The same command goes on if stopped."""
-    from hemoscope.inference.inputs import find_images
+    from hemoscope.inference.inputs import count_images, find_images
     from hemoscope.inference.model import load
     from hemoscope.inference.outputs import predict_rows, predict_to, write_csv
 
-    images = find_images(inputs)
+    found = find_images(inputs)
     asked = load(model, device=device)
-    if out is not None:
-        tally = predict_to(out, asked, images, tta=tta)
-    elif as_json:
-        rows = list(predict_rows(asked, images, tta=tta))
+    rows: list[dict[str, Any]] = []
+    tally = None
+    with counted("images", found, count_images(inputs)) as images:
+        if out is not None:
+            tally = predict_to(out, asked, images, tta=tta)
+        elif as_json:
+            rows = list(predict_rows(asked, images, tta=tta))
+        else:
+            tally = write_csv(sys.stdout, asked, predict_rows(asked, images, tta=tta))
+    if tally is None:
         print_json(rows)
         raise typer.Exit(1 if any(row["status"] == "error" for row in rows) else 0)
-    else:
-        tally = write_csv(sys.stdout, asked, predict_rows(asked, images, tta=tta))
     counts = {name: getattr(tally, name) for name in ("accepted", "review", "unknown", "error")}
     if as_json:
         print_json({"out": out, "n": tally.n, **counts})

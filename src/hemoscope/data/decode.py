@@ -141,6 +141,8 @@ def read_image_file(path: Path) -> bytes:
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else str(error)
         raise ImageError(f"cannot be read: {reason}") from error
+    except ValueError as error:  # a name with a zero byte, out of a list
+        raise ImageError(f"cannot be read: {error}") from error
 
 
 def _check_size(size: tuple[int, int]) -> None:

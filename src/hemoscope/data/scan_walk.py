@@ -13,7 +13,7 @@ from pathlib import Path
 from hemoscope.data.decode import IMAGE_SUFFIXES
 from hemoscope.records import Problem
 
-__all__ = ["Found", "is_hidden", "walk"]
+__all__ = ["Found", "is_folder", "is_hidden", "walk"]
 
 
 @dataclass
@@ -50,7 +50,7 @@ def walk(root: Path) -> Found:
     for entry in _entries(root, "", found):
         if is_hidden(entry.name):
             _pass_over_hidden(entry, entry.name, found)
-        elif _is_folder(entry):
+        elif is_folder(entry):
             found.classes.append(entry.name)
             _walk_class(Path(entry.path), entry.name, found, ancestors)
         elif _is_image_name(entry.name):
@@ -75,7 +75,7 @@ def _walk_class(folder: Path, below: str, found: Found, ancestors: frozenset[tup
         path = f"{below}/{entry.name}"
         if is_hidden(entry.name):
             _pass_over_hidden(entry, path, found)
-        elif _is_folder(entry):
+        elif is_folder(entry):
             _walk_class(Path(entry.path), path, found, ancestors | {identity})
         elif _is_image_name(entry.name):
             found.files.append((path, below.partition("/")[0]))
@@ -109,7 +109,8 @@ def is_hidden(name: str) -> bool:
     return name.startswith(".") or name == "__MACOSX"
 
 
-def _is_folder(entry: os.DirEntry[str]) -> bool:
+def is_folder(entry: os.DirEntry[str]) -> bool:
+    """Tell a folder, also behind a link."""
     try:
         return entry.is_dir()
     except OSError:  # a link to itself; reading it as a file then says so

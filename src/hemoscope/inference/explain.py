@@ -6,18 +6,16 @@ the class must go quickly; give them back first and it must come quickly. A rand
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
 
 import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
-from torch.nn import functional
 
-from hemoscope.errors import ShapeError
+from hemoscope.errors import ConfigError, ShapeError
 from hemoscope.inference.network import Network
 from hemoscope.models.build import without_inplace
 from hemoscope.models.registry import get_arch
@@ -58,25 +56,29 @@ def explain_pixels(network: Network, arch: str, images: NDArray[np.uint8], targe
 
     Raises:
         ShapeError: If there is not one target for each image.
+        ConfigError: If the package grad-cam is not installed.
 
     Source:
         Selvaraju et al., Grad-CAM, ICCV 2017.
     """
     if target.shape != (len(images),):
         raise ShapeError(f"{len(images)} images need as many targets; got shape {target.shape}")
-    model = without_inplace(network.model)
+    library = _library()
+    model = without_inplace(network.model).requires_grad_(False)  # the map needs activations' gradients only
     device = network.device.torch_device
     layer = model.get_submodule(get_arch(arch).cam_layer)
-    pixels = Normalise(device)(torch.from_numpy(images).to(device))
-    wanted = torch.from_numpy(target).to(device)
-    with torch.enable_grad(), _kept(layer) as kept:
-        logits = model(pixels)
-        (gradient,) = torch.autograd.grad(logits.gather(1, wanted[:, None]).sum(), kept[0])
-    weights = gradient.mean(dim=(2, 3), keepdim=True)  # (N, K, 1, 1)
-    maps = functional.relu((weights * kept[0].detach()).sum(dim=1, keepdim=True))
-    maps = functional.interpolate(maps, images.shape[1:3], mode="bilinear", align_corners=False)[:, 0]
-    peak = maps.amax(dim=(1, 2), keepdim=True)
-    return torch.where(peak > 0, maps / peak, maps).double().cpu().numpy()
+    pixels = Normalise(device)(torch.from_numpy(images).to(device)).requires_grad_(True)
+    targets = [library.ClassifierOutputTarget(int(c)) for c in target]
+    grad_cam = library.GradCAM(model, [layer])
+    # After the library's own hook: DenseNet goes on in place, and would change what the library kept.
+    hook = layer.register_forward_hook(lambda _layer, _inputs, output: output.clone())
+    try:
+        with torch.enable_grad():
+            maps = grad_cam(pixels, targets)
+    finally:
+        hook.remove()
+        grad_cam.activations_and_grads.release()
+    return maps.astype(np.float64)
 
 
 def faithfulness(
@@ -124,16 +126,12 @@ def _area(
     return float((probs[:-1] + probs[1:]).mean() / 2)  # trapezoids
 
 
-@contextmanager
-def _kept(layer: nn.Module) -> Iterator[list[Tensor]]:
-    kept: list[Tensor] = []
-
-    def keep(_module: nn.Module, _inputs: object, output: Tensor) -> Tensor:
-        kept.append(output)
-        return output.clone()  # DenseNet goes on in place
-
-    hook = layer.register_forward_hook(keep)
+def _library() -> Any:
     try:
-        yield kept
-    finally:
-        hook.remove()
+        import pytorch_grad_cam
+        from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+    except ImportError as error:
+        raise ConfigError(
+            f"explaining needs the package {error.name}; install hemoscope with its extra: pip install 'hemoscope[explain]'"
+        ) from None
+    return SimpleNamespace(GradCAM=pytorch_grad_cam.GradCAM, ClassifierOutputTarget=ClassifierOutputTarget)

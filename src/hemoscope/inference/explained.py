@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import cv2
@@ -31,12 +31,19 @@ COLUMNS: tuple[str, ...] = (
     "insertion",
     "random_insertion",
 )
-SHEET_COLUMNS = 6
+SHEET_COLUMNS, SHEET_MOST = 6, 120
 TILE_PX = 224
 
 
-def explain_to(out: Path, model: Model, images: Sequence[Named], *, seed: int = 0) -> list[dict[str, object]]:
-    """Write `NNN.png` for every image, `sheet.png` of all, and `explanations.csv`; return its rows.
+def explain_to(
+    out: Path,
+    model: Model,
+    images: Sequence[Named],
+    *,
+    seed: int = 0,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> list[dict[str, object]]:
+    """Write `NNN.png` for every image, `sheet.png` of the first 120, and `explanations.csv`; return its rows.
 
     An ensemble's heatmap is the mean of its members'; faithfulness is asked of the first member.
 
@@ -45,18 +52,17 @@ def explain_to(out: Path, model: Model, images: Sequence[Named], *, seed: int = 
         model: What to ask.
         images: Names and sources.
         seed: Of the random order that a heatmap is compared with.
+        progress: Called with (what is done, done, in all).
 
     Raises:
         DataError: If the folder holds anything, or images cannot be read; all of them are named.
     """
     if out.exists() and any(out.iterdir()):
         raise DataError(f"{out} is not empty; choose another --out")
-    pixels, bad = [], []
+    bad: list[str] = []
     for name, source in images:
         try:
-            if isinstance(source, ImageError):
-                raise source
-            pixels.append(decode(source).pixels)
+            _pixels(source)
         except ImageError as error:
             bad.append(f"{name}: {error}")
     if bad:
@@ -65,7 +71,8 @@ def explain_to(out: Path, model: Model, images: Sequence[Named], *, seed: int = 
     rng = np.random.default_rng(seed)
     rows: list[dict[str, object]] = []
     tiles: list[NDArray[np.uint8]] = []
-    for i, ((name, _), image) in enumerate(zip(images, pixels, strict=True)):
+    for i, (name, source) in enumerate(images):
+        image = _pixels(source)
         (verdict,) = model.judge([image])
         target = np.array([model.card.classes.index(verdict.pred)])
         views = views_of(model.networks, image)
@@ -77,7 +84,8 @@ def explain_to(out: Path, model: Model, images: Sequence[Named], *, seed: int = 
         heat = np.mean([cv2.resize(m, first.shape[:2]) for m in maps], axis=0)
         faith = faithfulness(model.networks[0], first[None], heat[None], target, rng=rng)
         tile = _beside(first, heat)
-        tiles.append(tile)
+        if len(tiles) < SHEET_MOST:
+            tiles.append(_small(tile))
         file = f"{i:03d}.png"
         _save(out / file, tile)
         values = (
@@ -88,6 +96,8 @@ def explain_to(out: Path, model: Model, images: Sequence[Named], *, seed: int = 
             *(float(getattr(faith, column)[0]) for column in COLUMNS[4:]),
         )
         rows.append(dict(zip(COLUMNS, values, strict=True)))
+        if progress:
+            progress("explaining", i + 1, len(images))
     if tiles:
         _save(out / "sheet.png", _sheet(tiles))
     with atomic_path(out / "explanations.csv") as part, part.open("w", encoding="utf-8", newline="") as file:
@@ -110,15 +120,21 @@ def _beside(image: NDArray[np.uint8], heat: FloatArray) -> NDArray[np.uint8]:
     return np.concatenate([image, overlay(image, heat)], axis=1)
 
 
-def _sheet(tiles: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
-    size = (2 * TILE_PX, TILE_PX)
-    small = [np.asarray(cv2.resize(tile, size, interpolation=cv2.INTER_AREA), np.uint8) for tile in tiles]
+def _pixels(source: Path | bytes | ImageError) -> NDArray[np.uint8]:
+    if isinstance(source, ImageError):
+        raise source
+    return decode(source).pixels
+
+
+def _small(tile: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return np.asarray(cv2.resize(tile, (2 * TILE_PX, TILE_PX), interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def _sheet(small: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:
     columns = min(SHEET_COLUMNS, len(small))
-    blank = np.full_like(small[0], 255)
-    small += [blank] * (-len(small) % columns)
-    return np.concatenate(
-        [np.concatenate(small[i : i + columns], 1) for i in range(0, len(small), columns)], 0
-    )
+    small = small + [np.full_like(small[0], 255)] * (-len(small) % columns)
+    rows = [np.concatenate(small[i : i + columns], 1) for i in range(0, len(small), columns)]
+    return np.concatenate(rows, 0)
 
 
 def _save(path: Path, image: NDArray[np.uint8]) -> None:

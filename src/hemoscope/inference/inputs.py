@@ -19,10 +19,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from hemoscope.data.decode import IMAGE_SUFFIXES
-from hemoscope.data.scan_walk import is_hidden
+from hemoscope.data.scan_walk import is_folder, is_hidden
 from hemoscope.errors import DataError, ImageError
 
-__all__ = ["Named", "find_images"]
+__all__ = ["Named", "count_images", "find_images", "stdin_paths"]
 
 Named = tuple[str, Path | bytes | ImageError]
 
@@ -45,7 +45,8 @@ _DAMAGE = (
 def find_images(inputs: Sequence[str], *, lines: Iterable[str] | None = None) -> Iterator[Named]:
     """Yield the name and the source of every image, in a fixed order.
 
-    A folder gives the files below it that are named like images, by name; hidden ones are passed over.
+    A folder gives the files below it that are named like images, by name; hidden ones are passed over. A
+    folder that cannot be read is given with the reason, like a damaged archive.
     A file named directly is taken whatever it is called.
 
     Args:
@@ -69,10 +70,38 @@ def find_images(inputs: Sequence[str], *, lines: Iterable[str] | None = None) ->
     return _all(resolved, lines)
 
 
+def count_images(inputs: Sequence[str]) -> int | None:
+    """Return about how many images `find_images` will give, without opening any; None if that cannot be told.
+
+    A stream is read once, so tar archives and standard input are not counted.
+    """
+    n = 0
+    for item in inputs:
+        for name in [item] if os.path.lexists(item) else glob.glob(item, recursive=True):  # noqa: PTH207
+            path = Path(name)
+            if item == "-" or path.name.lower().endswith(_TAR):
+                return None
+            if path.suffix.lower() == ".zip":
+                try:
+                    with zipfile.ZipFile(path) as archive:
+                        n += sum(_is_image(info.filename) for info in archive.infolist())
+                except _DAMAGE:
+                    n += 1
+            else:
+                n += sum(1 for _ in _folder(path)) if path.is_dir() else 1
+    return None if "-" in inputs else n
+
+
+def stdin_paths() -> Iterator[str]:
+    """Yield the lines of standard input, of whatever bytes they are."""
+    for line in sys.stdin.buffer:
+        yield os.fsdecode(line)
+
+
 def _all(resolved: Sequence[str | list[str]], lines: Iterable[str] | None) -> Iterator[Named]:
     for item in resolved:
         if item == "-":
-            for line in sys.stdin if lines is None else lines:
+            for line in stdin_paths() if lines is None else lines:
                 if name := line.rstrip("\r\n"):
                     yield name, Path(name)
             continue
@@ -92,17 +121,31 @@ def _one(path: Path) -> Iterator[Named]:
         yield name, path
 
 
-def _folder(root: Path) -> Iterator[Named]:
-    for folder, folders, files in os.walk(root, onerror=_refuse):
-        folders[:] = sorted(f for f in folders if not is_hidden(f))
-        for file in sorted(files):
-            if not is_hidden(file) and Path(file).suffix.lower() in IMAGE_SUFFIXES:
-                path = Path(folder) / file
-                yield path.as_posix(), path
-
-
-def _refuse(error: OSError) -> None:
-    raise DataError(f"the folder {error.filename} cannot be read: {error.strerror}") from error
+def _folder(root: Path, above: frozenset[tuple[int, int]] = frozenset()) -> Iterator[Named]:
+    """Yield a folder's own images, then those of the folders in it; links are followed, but in no circle."""
+    try:
+        info = root.stat()
+        files: list[str] = []
+        folders: list[str] = []
+        with os.scandir(root) as entries:
+            for entry in entries:
+                if is_hidden(entry.name):
+                    continue
+                if is_folder(entry):
+                    folders.append(entry.name)
+                elif Path(entry.name).suffix.lower() in IMAGE_SUFFIXES:
+                    files.append(entry.name)
+    except OSError as error:
+        yield root.as_posix(), ImageError(f"the folder cannot be read: {error.strerror or error}")
+        return
+    identity = (info.st_dev, info.st_ino)
+    if identity in above:
+        yield root.as_posix(), ImageError("a link back to a folder above; not followed")
+        return
+    for name in sorted(files):
+        yield (root / name).as_posix(), root / name
+    for name in sorted(folders):
+        yield from _folder(root / name, above | {identity})
 
 
 def _whole(archive: str, members: Iterator[Named]) -> Iterator[Named]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,8 @@ def quantise(
     out: Path,
     calibration: Sequence[NDArray[np.uint8]],
     labelled: Sequence[tuple[NDArray[np.uint8], int]],
+    *,
+    progress: Callable[[str, int, int], None] | None = None,
 ) -> Quantised:
     """Write an INT8 form of an exported model and count what it costs.
 
@@ -51,6 +53,7 @@ def quantise(
         out: The file to write.
         calibration: Decoded images that set the scales.
         labelled: Other decoded images and their classes.
+        progress: Called with (what is done, done, in all).
 
     Raises:
         BundleError: If `out` is there already.
@@ -82,9 +85,11 @@ def quantise(
             weight_type=QuantType.QInt8,
         )
     before, after = open_session(source), open_session(out)
-    said = [
-        [int(s.run(["pred"], {"image": image[None]})[0][0]) for s in (before, after)] for image, _ in labelled
-    ]
+    said: list[list[int]] = []
+    for i, (image, _) in enumerate(labelled, 1):
+        said.append([int(s.run(["pred"], {"image": image[None]})[0][0]) for s in (before, after)])
+        if progress:
+            progress("scoring fp32 and INT8", i, len(labelled))
     targets = [target for _, target in labelled]
     return Quantised(
         n=len(labelled),
