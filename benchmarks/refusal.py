@@ -30,6 +30,7 @@ from hemoscope.evaluation.intervals import wilson
 from hemoscope.inference.known import choose, distances
 from hemoscope.inference.known import left_out as but_itself
 from hemoscope.inference.network import Network, load_run
+from hemoscope.inference.strangers import strangers
 from hemoscope.inference.stream import predict_pixels, views_of
 from hemoscope.runs import Run
 
@@ -52,29 +53,18 @@ def ask(network: Network, images: Iterable[Path | Pixels]) -> tuple[torch.Tensor
 
 def unknown_images(cells: list[Path], rng: np.random.Generator) -> Iterator[tuple[str, list[Pixels]]]:
     """Yield kinds of images without a known cell, made of real cells' surroundings where they can be."""
-    red, empty = [], []
-    for path in cells:
-        pixels = decode(path).pixels
-        red.append(_tiled(pixels[:110, :110]))
-        corners = [pixels[y : y + 24, x : x + 24] for y in range(0, 330, 24) for x in range(0, 330, 24)]
-        empty.append(_tiled(max(corners, key=lambda c: float(c.min()))))
-    yield "empty background", empty
-    yield "red cells only", red
-    yield "noise", [rng.integers(0, 256, (360, 363, 3), dtype=np.uint8) for _ in range(N_EACH)]
+    made: dict[str, list[Pixels]] = {}
+    for kind, image in strangers((decode(path).pixels for path in cells), rng):
+        made.setdefault(kind, []).append(image)
+    yield "empty background", made["background"]
+    yield "red cells only", made["corner"]
+    yield "noise", made["noise"]
     photographs = []
     for photograph in load_sample_images().images * (N_EACH // 2):
         side = int(rng.integers(200, 400))
         y, x = (int(rng.integers(0, size - side)) for size in photograph.shape[:2])
         photographs.append(np.ascontiguousarray(photograph[y : y + side, x : x + side]))
     yield "photographs", photographs
-
-
-def _tiled(patch: Pixels) -> Pixels:
-    """Mirror a patch until it is as large as a cell's image."""
-    times = -(-360 // len(patch))
-    return np.ascontiguousarray(np.pad(patch, ((0, (times - 1) * len(patch)),) * 2 + ((0, 0),), "symmetric"))[
-        :360, :360
-    ]
 
 
 def measure_refusal(run: Run, data: Path, left_out: Path | None) -> dict:

@@ -6,7 +6,7 @@ import hashlib
 import json
 import struct
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -79,19 +79,22 @@ def test_the_same_runs_make_the_same_weights_and_a_card_that_says_all(bundle: Bu
     assert "not a medical device" in card.intended_use.lower()
 
 
-def test_the_model_card_opens_with_metadata_that_is_yaml(ensemble_file: Path):
+def test_the_hub_reads_the_model_card(ensemble_file: Path):
+    hub = pytest.importorskip("huggingface_hub", reason="the hub's own reader is not installed")
     text = parts_of(ensemble_file)["README.md"].decode()
-    head = text.split("---\n")[1]
-    fields = dict(line.split(": ", 1) for line in head.splitlines())
-    assert json.loads(fields["pipeline_tag"]) == "image-classification"
-    (result,) = json.loads(fields["model-index"])[0]["results"]
-    assert 0 <= result["metrics"][0]["value"] <= 1
+    card = hub.ModelCard(text, ignore_metadata_errors=False)
+    score = json.loads(parts_of(ensemble_file)["bundle.json"])["scores"]["accuracy"]
+    (result,) = card.data.eval_results
+    assert card.data.pipeline_tag == "image-classification"
+    assert card.data.library_name == "hemoscope"
+    assert (result.metric_type, result.metric_value) == ("accuracy", score)
     for words in (
         "Not a medical device",
         "| blue |",
         "Answers below",
         "from the nearest known cell",
         "both there are",
+        "Of images without a cell, made of test images, it called unknown: noise, ",
     ):
         assert words in text
 
@@ -188,6 +191,69 @@ def test_a_newer_format_says_so_and_not_that_it_is_damaged(edited):
 def test_a_card_that_does_not_hold_together_is_refused(changes: dict, message: str, edited):
     with pytest.raises(BundleError, match=message):
         read_bundle(edited(card_with(**changes)))
+
+
+def test_another_normalisation_than_the_networks_get_is_refused(edited):
+    def other(parts: dict[str, bytes]) -> None:
+        card = json.loads(parts["bundle.json"])
+        card["members"][0]["preprocessing"]["std"] = [0.5, 0.5, 0.5]
+        parts["bundle.json"] = json.dumps(card).encode()
+
+    with pytest.raises(BundleError, match=r"normalised by mean .* and std \(0\.5, 0\.5, 0\.5\)"):
+        read_bundle(edited(other))
+
+
+ODD_VALUES = (
+    *(
+        None,
+        True,
+        0,
+        -1,
+        1,
+        2**31,
+        2**63,
+        10**400,
+        1e-320,
+        1e308,
+        -1e308,
+        0.5,
+        "",
+        "x" * 9999,
+        "\0",
+        "../../x",
+    ),
+    *([], {}, [[]], [0] * 2000, {"a": {"b": [1]}}, "NaN", 1e-9),
+)
+
+
+def places(value: object, above: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
+    """Yield the way to everything in a JSON document."""
+    inside = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, part in inside:
+        yield (*above, key)
+        yield from places(part, (*above, key))
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_a_card_of_odd_values_is_refused_or_the_model_answers(data: st.DataObject, edited):
+    def change(parts: dict[str, bytes]) -> None:
+        card = json.loads(parts["bundle.json"])
+        spots = [p for p in places(card) if p[0] not in ("scores", "data", "split") and "recipe" not in p]
+        *way, last = data.draw(st.sampled_from(spots))
+        inner = card
+        for key in way:
+            inner = inner[key]
+        inner[last] = data.draw(st.sampled_from(ODD_VALUES))
+        parts["bundle.json"] = json.dumps(card).encode()
+
+    try:
+        bundle = read_bundle(edited(change))
+    except BundleError:
+        return
+    (verdict,) = on_device(bundle, "cpu", "fp32").judge([np.zeros((40, 40, 3), np.uint8)])
+    assert verdict.probs is not None
+    assert verdict.probs.sum() == pytest.approx(1)
 
 
 def test_deep_json_and_huge_numbers_end_in_an_error(edited):

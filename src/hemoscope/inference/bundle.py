@@ -35,6 +35,7 @@ from hemoscope.inference.card import FORMAT, BundleCard, MemberCard
 from hemoscope.models.build import head_path, load_state, skeleton
 from hemoscope.models.registry import get_arch
 from hemoscope.runs import atomic_path
+from hemoscope.training.step import IMAGENET_MEAN, IMAGENET_STD
 
 __all__ = ["Bundle", "read_bundle", "write_bundle"]
 
@@ -103,6 +104,7 @@ def read_bundle(path: Path) -> Bundle:
     parts = _read_parts(path)
     sums = _check_digests(path, parts)
     card = _read_card(path, parts[CARD])
+    _check_normalisation(path, card)
     wanted = {_WEIGHTS.format(i) for i in range(len(card.members))}
     if card.calibration.unknown_above is not None:
         wanted.add(KNOWN)
@@ -189,6 +191,17 @@ def _read_card(path: Path, content: bytes) -> BundleCard:
             f"{'.'.join(map(str, e['loc'])) or 'the card'}: {e['msg']}" for e in error.errors()[:5]
         )
         raise BundleError(f"{path}: its card does not hold together: {problems}") from None
+
+
+def _check_normalisation(path: Path, card: BundleCard) -> None:
+    """Refuse what the networks would not be given: there is one normalisation, and a card says so."""
+    for member in card.members:
+        said = (member.preprocessing.mean, member.preprocessing.std)
+        if said != (IMAGENET_MEAN, IMAGENET_STD):
+            raise BundleError(
+                f"{path}: {member.run} was normalised by mean {said[0]} and std {said[1]}; this hemoscope "
+                f"normalises by {IMAGENET_MEAN} and {IMAGENET_STD} only"
+            )
 
 
 def _read_selftest(path: Path, parts: Mapping[str, bytes], n_classes: int) -> dict[str, list[float]]:

@@ -5,6 +5,8 @@ Reads predictions only. What the figures of the test side say never changes what
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -24,6 +26,7 @@ def calibrate(
     *,
     val_distance: FloatArray | None = None,
     test_distance: FloatArray | None = None,
+    strange_distances: Mapping[str, FloatArray] = MappingProxyType({}),
     error_rate: float = 0.01,
     coverage: float = 0.99,
     unknown_share: float = 0.01,
@@ -36,6 +39,7 @@ def calibrate(
         val_distance: Distances of the validation images from the known cells, shape (N,), in the order of `val`;
             None if there are none.
         test_distance: The same of the test images.
+        strange_distances: The same of images without a known cell, by kind.
         error_rate: Wrong answers among those accepted; at most this, with 95 % confidence.
         coverage: How often the conformal set holds the true class.
         unknown_share: Share of known cells that may be called unknown.
@@ -50,7 +54,10 @@ def calibrate(
     review_below = None if review is None else float(review.threshold)
     measured = _measure(test, temperature, review_below, conformal)
     if unknown is not None and test_distance is not None:
-        measured["called_unknown"] = _rate(int((test_distance > unknown).sum()), len(test_distance))
+        measured["called_unknown"] = _called(test_distance, unknown)
+        measured["strange_called_unknown"] = {
+            kind: _called(distance, unknown) for kind, distance in strange_distances.items()
+        }
     return Calibration(
         n_val=len(val),
         temperature=temperature,
@@ -94,6 +101,10 @@ def _measure(
 def _of_pred(probs: FloatArray, predictions: Predictions) -> FloatArray:
     """Return the probability of the predicted class, shape (N,)."""
     return probs[np.arange(len(probs)), predictions.pred]
+
+
+def _called(distance: FloatArray, unknown: float) -> dict[str, Any]:
+    return _rate(int((distance > unknown).sum()), len(distance))
 
 
 def _rate(hits: int, n: int) -> dict[str, Any]:

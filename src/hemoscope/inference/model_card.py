@@ -9,6 +9,12 @@ from hemoscope.inference.card import BundleCard
 
 __all__ = ["model_card"]
 
+STRANGE = {
+    "noise": "noise",
+    "corner": "corners with red cells at most",
+    "background": "empty background",
+}
+
 
 def model_card(card: BundleCard) -> str:
     """Return the model card; every figure of it stands in the bundle's card too."""
@@ -17,8 +23,8 @@ def model_card(card: BundleCard) -> str:
         f"{card.name}: {len(card.members)} networks, {card.vote} vote" if len(card.members) > 1 else card.name
     )
     rows = [
-        f"| {_cell(name)} | {_percent(c['precision'])} | {_percent(c['sensitivity'])} | "
-        f"{_percent(c['specificity'])} | {c['support']} |"
+        f"| {_cell(name)} | {_with(c, 'precision')} | {_with(c, 'sensitivity')} | {_with(c, 'specificity')} | "
+        f"{c['support']} |"
         for name, c in scores["classes"].items()
     ]
     members = [
@@ -48,7 +54,7 @@ def model_card(card: BundleCard) -> str:
             f"Data `{str(card.data.get('digest'))[:16]}`, split {card.split.get('policy')} `{str(card.split.get('digest'))[:16]}`."
         ),
         "",
-        "| class | precision | sensitivity | specificity | images |",
+        "| class | precision (95 %) | sensitivity (95 %) | specificity (95 %) | images |",
         "| --- | ---: | ---: | ---: | ---: |",
         *rows,
         "",
@@ -86,6 +92,9 @@ def _trust(card: BundleCard) -> list[str]:
         if trust.unknown_above is None
         else f"Images further than {trust.unknown_above:.3f} from the nearest known cell are called unknown; of the test cells {_rate(m['called_unknown'])} were."
     )
+    if strange := m.get("strange_called_unknown"):
+        kinds = "; ".join(f"{STRANGE[kind]}, {_rate(rate)}" for kind, rate in strange.items())
+        unknown += f" Of images without a cell, made of test images, it called unknown: {kinds}."
     return [
         (
             f"- Probabilities are calibrated by temperature {trust.temperature:.3f}: expected calibration error "
@@ -135,6 +144,14 @@ def _front_matter(card: BundleCard) -> str:
 
 def _percent(value: float | None) -> str:
     return "n/a" if value is None else f"{100 * value:.2f} %"
+
+
+def _with(scores: dict[str, Any], name: str) -> str:
+    """Return a rate of a class with its interval."""
+    low, high = scores[f"{name}_ci"]
+    if scores[name] is None:
+        return "n/a"
+    return f"{_percent(scores[name])} ({100 * low:.2f} to {100 * high:.2f})"
 
 
 def _rate(rate: dict[str, Any]) -> str:

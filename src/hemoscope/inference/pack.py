@@ -33,6 +33,7 @@ from hemoscope.inference.known import choose, distances, left_out
 from hemoscope.inference.model import on_device
 from hemoscope.inference.model_card import model_card
 from hemoscope.inference.network import Network, load_run
+from hemoscope.inference.strangers import strangers
 from hemoscope.inference.stream import views_of
 from hemoscope.models.registry import get_arch
 from hemoscope.places import available_cores
@@ -48,6 +49,7 @@ Progress = Callable[[str, int, int], None]
 
 TOLERANCE = 1e-3  # of a probability in fp32, between two machines
 SELFTEST_PX = 120
+STRANGERS = 100  # test cells that images without a cell are made of
 BATCH = 64
 INTENDED_USE = (
     "Research on the classification of images of single peripheral blood cells, of the classes and the kind of "
@@ -61,6 +63,7 @@ LIMITS = (
     "Where the data set names no patients, cells of one person may be in training and test: the scores are optimistic.",
     "It expects one cell in the middle of an image; it does not find cells in a field of view.",
     "What is none of its classes should come out as unknown, and not all of it does.",
+    "An image without any cell can pass for a known class, platelet above all; see what it was tried on.",
 )
 
 
@@ -108,13 +111,17 @@ def pack(
     root = _images_of(runs[0], data)
     known: tuple[Tensor, ...] = ()
     far: dict[str, FloatArray | None] = {"val": None, "test": None}
+    strange: dict[str, FloatArray] = {}
     if root is not None:
-        known, far = _known(runs, root, sides, device_name, progress)
+        networks = [load_run(run, device_name=device_name) for run in runs]
+        known, far = _known(runs, networks, root, sides, progress)
+        strange = _strange(networks, known, root, sides["test"][0])
     calibration = calibrate(
         val,
         test,
         val_distance=far["val"],
         test_distance=far["test"],
+        strange_distances=strange,
         error_rate=error_rate,
         coverage=coverage,
         unknown_share=unknown_share,
@@ -210,19 +217,16 @@ def _images_of(run: Run, data: Path | None) -> Path | None:
 
 def _known(
     runs: Sequence[Run],
+    networks: Sequence[Network],
     root: Path,
     sides: Mapping[str, Sequence[Predictions]],
-    device_name: str,
     progress: Progress | None,
 ) -> tuple[tuple[Tensor, ...], dict[str, FloatArray | None]]:
     """Return the validation cells each member remembers, and every image's mean distance from them.
 
     A cell that is remembered is compared with the others only.
     """
-    networks = [load_run(run, device_name=device_name) for run in runs]
-    val, test = (
-        _features(runs, networks, root, members, progress) for members in (sides["val"], sides["test"])
-    )
+    val, test = (_features(runs, networks, root, sides[side], side, progress) for side in ("val", "test"))
     rows = choose(sides["val"][0].target)
     known = tuple(features[rows].half() for features in val)
     far = {
@@ -232,11 +236,33 @@ def _known(
     return known, {side: each.mean(dim=0).double().numpy() for side, each in far.items()}
 
 
+def _strange(
+    networks: Sequence[Network], known: Sequence[Tensor], root: Path, test: Predictions
+) -> dict[str, FloatArray]:
+    """Return the mean distances of made-up images without a cell, by kind; see `strangers`."""
+    chosen = np.random.default_rng(0).permutation(len(test))[:STRANGERS]
+    cells = pixels_of(scan_cached(root), {test.paths[i] for i in chosen}, [])
+    far: dict[str, list[FloatArray]] = {}
+    made = strangers(map(_pixels, cells), np.random.default_rng(0))
+    while chunk := list(islice(made, BATCH)):
+        views = [views_of(networks, image) for _, image in chunk]
+        each = []
+        for k, network in enumerate(networks):
+            batch = torch.from_numpy(np.stack([view[k] for view in views]))
+            _, features = network.ask(batch.to(network.device.torch_device))
+            each.append(distances(features.cpu(), known[k].float()))
+        mean = torch.stack(each).mean(dim=0).double().numpy()
+        for (kind, _), distance in zip(chunk, mean, strict=True):
+            far.setdefault(kind, []).append(distance)
+    return {kind: np.array(values) for kind, values in far.items()}
+
+
 def _features(
     runs: Sequence[Run],
     networks: Sequence[Network],
     root: Path,
     members: Sequence[Predictions],
+    side: str,
     progress: Progress | None,
 ) -> list[Tensor]:
     """Return every member's features, shape (N, F), in the order of the predictions."""
@@ -255,7 +281,7 @@ def _features(
                 pred[k, at] = logits.argmax(dim=1).cpu().numpy()
                 kept[k].append(features.cpu())
             if progress:
-                progress("asking the network of known cells", len(asked), len(rows))
+                progress(f"distances of {side} images", len(asked), len(rows))
     for run, said, member in zip(runs, pred, members, strict=True):
         differ = float((said != member.pred).mean())
         if differ > 0.02:  # bf16 against fp32 moves a few in a thousand
