@@ -118,6 +118,7 @@ def test_a_class_without_a_role_stops_the_count_before_it_begins(single_file: Pa
 
 
 def test_explain_shows_where_and_how_much_it_counts(single_file: Path, discs: Path, tmp_path: Path):
+    pytest.importorskip("pytorch_grad_cam", reason="the extra `explain` is not installed")
     out = tmp_path / "maps"
     result = hemoscope("explain", single_file, discs / "red/00.png", discs / "blue/01.png", "--out", out)
     assert result.returncode == 0, result.stderr

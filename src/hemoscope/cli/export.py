@@ -22,7 +22,10 @@ def export(
         Path | None, typer.Option(help="Also write this INT8 form; it needs --data for scales and accuracy.")
     ] = None,
     data: Annotated[
-        Path | None, typer.Option(help="Labelled images: some are compared, and with --int8 scored.")
+        Path | None,
+        typer.Option(
+            help="Labelled images it was not trained on: some are compared, with --int8 the others scored."
+        ),
     ] = None,
     as_json: JsonFlag = False,
 ) -> None:

@@ -125,6 +125,10 @@ def predict(
     tta: Annotated[
         bool, typer.Option("--tta", help="Average over eight flips and turns; eight times the work.")
     ] = False,
+    batch_size: Annotated[
+        int | None,
+        typer.Option(min=1, help="Images at once; fewer need less memory. Default: 64, on CUDA 512."),
+    ] = None,
     device: DeviceName = "auto",
     as_json: JsonFlag = False,
 ) -> None:
@@ -139,11 +143,11 @@ def predict(
     tally = None
     with counted("images", found, count_images(inputs)) as images:
         if out is not None:
-            tally = predict_to(out, asked, images, tta=tta)
+            tally = predict_to(out, asked, images, tta=tta, batch_size=batch_size)
         elif as_json:
-            rows = list(predict_rows(asked, images, tta=tta))
+            rows = list(predict_rows(asked, images, tta=tta, batch_size=batch_size))
         else:
-            tally = write_csv(sys.stdout, asked, predict_rows(asked, images, tta=tta))
+            tally = write_csv(sys.stdout, asked, predict_rows(asked, images, tta=tta, batch_size=batch_size))
     if tally is None:
         print_json(rows)
         raise typer.Exit(1 if any(row["status"] == "error" for row in rows) else 0)

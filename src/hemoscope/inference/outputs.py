@@ -52,7 +52,9 @@ class Tally:
         return self.accepted + self.review + self.unknown + self.error
 
 
-def predict_rows(model: Model, images: Iterable[Named], *, tta: bool = False) -> Iterator[dict[str, Any]]:
+def predict_rows(
+    model: Model, images: Iterable[Named], *, tta: bool = False, batch_size: int | None = None
+) -> Iterator[dict[str, Any]]:
     """Yield a row an image: path, pred, prob_<class>, margin, status, error, reason, candidates, distance."""
     names: list[str] = []
 
@@ -61,12 +63,18 @@ def predict_rows(model: Model, images: Iterable[Named], *, tta: bool = False) ->
             names.append(name)
             yield source
 
-    for verdict in model.judge(sources(), tta=tta):
+    for verdict in model.judge(sources(), tta=tta, batch_size=batch_size):
         yield _row(names.pop(0), verdict, model)
 
 
 def predict_to(
-    out: Path, model: Model, images: Iterable[Named], *, tta: bool = False, part_rows: int = PART_ROWS
+    out: Path,
+    model: Model,
+    images: Iterable[Named],
+    *,
+    tta: bool = False,
+    batch_size: int | None = None,
+    part_rows: int = PART_ROWS,
 ) -> Tally:
     """Write the rows of all images to a file; done again after it was killed, it goes on.
 
@@ -75,6 +83,7 @@ def predict_to(
         model: What to ask.
         images: Names and sources; the same ones in the same order when it goes on.
         tta: Average over flips and quarter turns.
+        batch_size: Images at once; by default what the device takes.
         part_rows: Rows to be lost at most by a kill.
 
     Raises:
@@ -93,7 +102,7 @@ def predict_to(
         while (part := _part(folder, done, form)).is_file():
             tally = _pass_over(part, form, source, tally, out)
             done += 1
-        rows = predict_rows(model, source, tta=tta)
+        rows = predict_rows(model, source, tta=tta, batch_size=batch_size)
         while chunk := list(islice(rows, part_rows)):
             with atomic_path(_part(folder, done, form)) as path:
                 _WRITE[form](path, chunk)
