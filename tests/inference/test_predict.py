@@ -118,6 +118,7 @@ def test_each_format_holds_the_same_rows_and_bad_images_have_theirs(
         )  # fmt: skip
         if expected["status"] != "error":
             assert float(row["prob_blue"]) == pytest.approx(expected["prob_blue"], abs=2e-6)
+            assert float(row["share"]) in (0.5, 1.0)  # of two members
     assert not (tmp_path / f"rows{suffix}.parts").exists()
     with pytest.raises(DataError, match="is there already"):
         predict_to(out, model, find_images(inputs))

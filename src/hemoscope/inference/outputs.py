@@ -55,7 +55,7 @@ class Tally:
 def predict_rows(
     model: Model, images: Iterable[Named], *, tta: bool = False, batch_size: int | None = None
 ) -> Iterator[dict[str, Any]]:
-    """Yield a row an image: path, pred, prob_<class>, margin, status, error, reason, candidates, distance."""
+    """Yield a row an image: path, pred, prob_<class>, margin, status, error, reason, candidates, distance, share."""
     names: list[str] = []
 
     def sources() -> Iterator[Any]:
@@ -138,7 +138,15 @@ def _row(name: str, verdict: Verdict, model: Model) -> dict[str, Any]:
         "reason": verdict.reason if read else "",
         "candidates": "|".join(verdict.candidates),
         "distance": verdict.distance if read else None,
+        "share": _share(verdict, model),
     }
+
+
+def _share(verdict: Verdict, model: Model) -> float | None:
+    """Return the share of the members that voted for the class."""
+    if verdict.shares is None:
+        return None
+    return float(verdict.shares[model.card.classes.index(verdict.pred)])
 
 
 def _columns(model: Model) -> list[str]:
@@ -197,7 +205,7 @@ def _write_jsonl(path: Path, rows: list[dict[str, Any]]) -> None:
 def _schema(columns: list[str]) -> Any:
     import pyarrow as pa
 
-    numbers = {"margin", "distance", *(c for c in columns if c.startswith("prob_"))}
+    numbers = {"margin", "distance", "share", *(c for c in columns if c.startswith("prob_"))}
     return pa.schema([(c, pa.float32() if c in numbers else pa.string()) for c in columns])
 
 
@@ -238,7 +246,7 @@ def _join_parquet(whole: Path, parts: list[Path], columns: list[str]) -> None:
 def _read_csv(path: Path) -> Iterator[tuple[str, str]]:
     with path.open(encoding="utf-8", newline="") as file:
         for row in csv.reader(file):
-            yield row[0], row[-5]
+            yield row[0], row[-6]
 
 
 def _read_jsonl(path: Path) -> Iterator[tuple[str, str]]:
