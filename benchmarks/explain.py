@@ -27,7 +27,7 @@ from hemoscope.data.synthetic.scene import draw_with_mask
 from hemoscope.errors import HemoscopeError
 from hemoscope.inference.explain import explain_pixels, faithfulness
 from hemoscope.inference.network import load_run
-from hemoscope.models.registry import parse_archs
+from hemoscope.models.registry import arch_names, parse_archs
 from hemoscope.models.weights import find
 from hemoscope.training.recipe import Recipe
 from hemoscope.training.run import prepare, run_job
@@ -183,6 +183,8 @@ def main() -> None:
             print(found, flush=True)
             result["rows"].append(found)
             file.write_text(json.dumps(result, indent=2) + "\n", "utf-8")
+    result["rows"].sort(key=lambda row: arch_names().index(row["arch"]))
+    file.write_text(json.dumps(result, indent=2) + "\n", "utf-8")
     args.out.with_suffix(".md").write_text(markdown(result), "utf-8")
     print(markdown(result))
 
