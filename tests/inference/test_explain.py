@@ -130,7 +130,7 @@ def test_figures_are_good_for_a_map_on_what_decides_and_bad_for_one_beside_it(co
 
 
 def test_a_trained_network_looks_at_the_cell(tmp_path: Path):
-    """All 27 are measured by benchmarks/explain.py; this is the smallest of them that learns in seconds."""
+    """Other architectures are measured by benchmarks/explain.py; this is the smallest of them that learns in seconds."""
     for name in ("eosinophil", "lymphocyte"):
         (tmp_path / "cells" / name).mkdir(parents=True)
         for i in range(60):
