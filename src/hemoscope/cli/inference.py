@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -141,7 +142,8 @@ def predict(
     asked = load(model, device=device)
     rows: list[dict[str, Any]] = []
     tally = None
-    with counted("images", found, count_images(inputs)) as images:
+    on_screen = out is None and not as_json and sys.stdout.isatty()  # a bar would run through the rows
+    with nullcontext(found) if on_screen else counted("images", found, count_images(inputs)) as images:
         if out is not None:
             tally = predict_to(out, asked, images, tta=tta, batch_size=batch_size)
         elif as_json:

@@ -75,11 +75,13 @@ def count_images(inputs: Sequence[str]) -> int | None:
 
     A stream is read once, so tar archives and standard input are not counted.
     """
+    if "-" in inputs:
+        return None
     n = 0
     for item in inputs:
         for name in [item] if os.path.lexists(item) else glob.glob(item, recursive=True):  # noqa: PTH207
             path = Path(name)
-            if item == "-" or path.name.lower().endswith(_TAR):
+            if path.name.lower().endswith(_TAR):
                 return None
             if path.suffix.lower() == ".zip":
                 try:
@@ -89,7 +91,7 @@ def count_images(inputs: Sequence[str]) -> int | None:
                     n += 1
             else:
                 n += sum(1 for _ in _folder(path)) if path.is_dir() else 1
-    return None if "-" in inputs else n
+    return n
 
 
 def stdin_paths() -> Iterator[str]:
