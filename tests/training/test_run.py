@@ -15,7 +15,7 @@ from hemoscope.evaluation.summary import score
 from hemoscope.inference.evaluate import predict_folder
 from hemoscope.inference.network import load_network
 from hemoscope.runs import Run, find_runs, lock_folder
-from hemoscope.training.device import Device, choose_device, resolve_precision, tune_cpu
+from hemoscope.training.device import Device, choose_device, resolve_precision, tune
 from hemoscope.training.job import Job
 from hemoscope.training.loop import Watcher
 from hemoscope.training.recipe import Recipe
@@ -207,7 +207,7 @@ def test_torch_takes_no_more_threads_than_cores_are_ours(monkeypatch: pytest.Mon
     before = torch.get_num_threads()
     monkeypatch.setattr("hemoscope.training.device.available_cores", lambda: 1)
     try:
-        tune_cpu()
+        tune(torch.device("cpu"))
         assert torch.get_num_threads() == 1
     finally:
         torch.set_num_threads(before)

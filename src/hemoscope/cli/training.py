@@ -92,7 +92,10 @@ def benchmark(
     out: Out = Path("runs"),
     executor: Annotated[Executor, typer.Option(help="Where to run.")] = Executor.local,
     jobs: Annotated[
-        str, typer.Option(help="Runs at once on this machine; auto: as many as fit into a GPU's free memory.")
+        str,
+        typer.Option(
+            help="Runs at once on this machine; auto: one, or on a GPU with NVIDIA MPS as many as fit."
+        ),
     ] = "auto",
     skip_bad: SkipBad = False,
     device: DeviceName = "auto",

@@ -96,7 +96,8 @@ def view_affine(n: int, *, canvas_px: int, image_px: int, view: View) -> FloatAr
     scale = 1.0 if view == "center_crop" else canvas_px / image_px
     offset = (canvas_px - 1) / 2 - scale * (image_px - 1) / 2
     if view == "center_crop":
-        offset = np.floor(offset)  # an odd margin must not blur every image by half a pixel
+        # An odd margin must not blur every image by half a pixel; halves go where torchvision's crop begins.
+        offset = np.round(offset)
     matrix = np.array([[scale, 0.0, offset], [0.0, scale, offset]])
     return np.tile(matrix, (n, 1, 1))
 
@@ -151,15 +152,13 @@ def warp_on_device(images: Tensor, matrices: Tensor, *, image_px: int, fill: Fil
     import torch
     from torch.nn import functional
 
-    n, canvas_px = images.shape[0], images.shape[1]
-    matrices = matrices.to(torch.float32)
-    linear, offset = matrices[:, :, :2], matrices[:, :, 2]
-    half_in, half_out = canvas_px / 2, image_px / 2
+    canvas_px = images.shape[1]
+    a, b, offset = matrices.to(torch.float32)[:, None, None].unbind(dim=4)  # each (N, 1, 1, 2)
+    at = torch.arange(image_px, dtype=torch.float32, device=images.device)
+    # No matrix product (as in affine_grid): autocast and TF32 round those to a fraction of a pixel.
+    where = a * at[None, None, :, None] + b * at[None, :, None, None] + offset  # (N, S, S, 2), canvas pixels
     # To torch's coordinates, in which -1 and 1 are the outer edges of the first and last pixel.
-    theta_linear = linear * (half_out / half_in)
-    theta_offset = (linear.sum(dim=2) * (half_out - 0.5) + offset + 0.5) / half_in - 1
-    theta = torch.cat([theta_linear, theta_offset[:, :, None]], dim=2)  # (N, 2, 3)
-    grid = functional.affine_grid(theta, [n, 3, image_px, image_px], align_corners=False)
+    grid = (2 * where + 1) / canvas_px - 1
     warped = functional.grid_sample(
         images.permute(0, 3, 1, 2).to(torch.float32),
         grid,

@@ -32,7 +32,7 @@ from hemoscope.inference.stream import Answer, Source, stream
 from hemoscope.models.build import head_path
 from hemoscope.models.registry import get_arch
 from hemoscope.records import FloatArray
-from hemoscope.training.device import Device, choose_device, resolve_precision, tune_cpu
+from hemoscope.training.device import Device, choose_device, resolve_precision, tune
 
 __all__ = ["ImageLike", "Model", "Status", "Verdict", "load"]
 
@@ -185,8 +185,8 @@ def load(
 
 def on_device(bundle: Bundle, device: str, precision: Literal["auto", "fp32", "bf16"]) -> Model:
     """Return a model whose networks lie on the device."""
-    tune_cpu()
     torch_device = choose_device(device)
+    tune(torch_device)
     where = Device(torch_device, resolve_precision(precision, torch_device))
     networks = [
         Network(

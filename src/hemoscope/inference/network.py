@@ -15,7 +15,7 @@ from hemoscope.errors import RunError
 from hemoscope.models.build import head_path, load_state
 from hemoscope.models.registry import get_arch
 from hemoscope.runs import MODEL, Run
-from hemoscope.training.device import Device, choose_device, resolve_precision, tune_cpu
+from hemoscope.training.device import Device, choose_device, resolve_precision, tune
 from hemoscope.training.recipe import Recipe
 from hemoscope.training.step import Normalise
 
@@ -54,9 +54,10 @@ class Network:
         Args:
             images: uint8, shape (N, image_px, image_px, 3), already on the device.
         """
-        normalise = Normalise(self.device.torch_device)
-        with torch.inference_mode(), self.device.autocast():
-            logits, features = ask(self.model, self.head, normalise(images))
+        with torch.inference_mode():
+            pixels = Normalise(self.device.torch_device)(images)  # outside autocast: pixels are exact
+            with self.device.autocast():
+                logits, features = ask(self.model, self.head, pixels)
         return logits.float(), features
 
 
@@ -75,14 +76,15 @@ def ask(model: nn.Module, head: str, images: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def load_run(
-    run: Run, *, device_name: str = "auto", precision: Literal["auto", "fp32", "bf16"] = "auto"
+    run: Run, *, device_name: str = "auto", precision: Literal["auto", "fp32", "bf16"] | None = None
 ) -> Network:
     """Return the network of a finished run on a device.
 
     Args:
         run: A finished run.
         device_name: Where to compute.
-        precision: `fp32`, `bf16`, or `auto` for what the device does best.
+        precision: `fp32`, `bf16`, or `auto` for what the device does best; None: the run's own, in which its
+            predictions were made.
 
     Raises:
         RunError: If its weights are missing or damaged.
@@ -90,9 +92,9 @@ def load_run(
     """
     recipe = Recipe.model_validate(run.card["recipe"])
     image_px, canvas_px = get_arch(run.arch).sides_px(recipe.image_px, recipe.canvas_px)
-    tune_cpu()
     torch_device = choose_device(device_name)
-    device = Device(torch_device, resolve_precision(precision, torch_device))
+    tune(torch_device)
+    device = Device(torch_device, resolve_precision(precision or recipe.precision, torch_device))
     model = load_network(run).to(torch_device)
     return Network(
         model,

@@ -125,16 +125,20 @@ def predict_pixels(
         images: Already cut to the input, shape (N, image_px, image_px, 3).
         tta: Average over flips and quarter turns.
     """
-    batch = torch.from_numpy(images)
     try:
-        batch = batch.to(network.device.torch_device, non_blocking=True)
-        said = [network.ask(view) for view in (_eight(batch) if tta else (batch,))]
+        return _ask(network, images, tta=tta)
     except torch.OutOfMemoryError:
         if len(images) == 1:
             raise
-        half = len(images) // 2
-        first, second = (predict_pixels(network, part, tta=tta) for part in (images[:half], images[half:]))
-        return np.concatenate([first[0], second[0]]), np.concatenate([first[1], second[1]])
+    # Not in the handler: the error would keep the failed batch in memory while its halves need it.
+    half = len(images) // 2
+    first, second = (predict_pixels(network, part, tta=tta) for part in (images[:half], images[half:]))
+    return np.concatenate([first[0], second[0]]), np.concatenate([first[1], second[1]])
+
+
+def _ask(network: Network, images: NDArray[np.uint8], *, tta: bool) -> tuple[FloatArray, FloatArray]:
+    batch = torch.from_numpy(images).to(network.device.torch_device, non_blocking=True)
+    said = [network.ask(view) for view in (_eight(batch) if tta else (batch,))]
     probs = torch.stack([logits.softmax(dim=1) for logits, _ in said]).mean(dim=0)
     distance = torch.stack([distances(features, network.known) for _, features in said]).mean(dim=0)
     return probs.cpu().numpy().astype(np.float64), distance.cpu().numpy().astype(np.float64)

@@ -7,6 +7,7 @@ its weights came from, so a saved model reloads from its run card without furthe
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Literal
 
 import torch
@@ -118,18 +119,39 @@ def _replace_heads(model: nn.Module, row: Architecture, n_classes: int, head: He
     if path == row.head:
         _set_module(model, path, _like(model.get_submodule(path), n_classes))
     else:
-        _set_module(model, path, _he(nn.Linear(row.features, n_classes)))
+        _set_module(model, path, _he(_LinearHead(row.features, n_classes)))
     if row.aux == "trained":
         _set_module(model, "AuxLogits.fc", _like(model.get_submodule("AuxLogits.fc"), n_classes))
     if hasattr(model, "num_classes"):  # SqueezeNet keeps a copy
         model.num_classes = n_classes  # type: ignore[assignment]
 
 
+class _LinearHead(nn.Linear):
+    """Gives float32 logits under autocast: in bf16 two classes of 8 would often get the very same one."""
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - torch's name
+        with _exact(input):
+            return super().forward(input.float())
+
+
+class _ConvHead(nn.Conv2d):
+    """The same for SqueezeNet, which classifies by a 1x1 convolution."""
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - torch's name
+        with _exact(input):
+            return super().forward(input.float())
+
+
+def _exact(tensor: Tensor) -> AbstractContextManager[object]:
+    # Autocast knows no meta tensors, on which shapes are counted.
+    return nullcontext() if tensor.is_meta else torch.autocast(tensor.device.type, enabled=False)
+
+
 def _like(old: nn.Module, n_classes: int) -> nn.Module:
-    if isinstance(old, nn.Conv2d):  # SqueezeNet classifies by a 1x1 convolution
-        return _he(nn.Conv2d(old.in_channels, n_classes, kernel_size=1))
+    if isinstance(old, nn.Conv2d):
+        return _he(_ConvHead(old.in_channels, n_classes, kernel_size=1))
     if isinstance(old, nn.Linear):
-        return _he(nn.Linear(old.in_features, n_classes))
+        return _he(_LinearHead(old.in_features, n_classes))
     raise TypeError(f"expected a Linear or Conv2d head, found {type(old).__name__}")
 
 
@@ -158,7 +180,9 @@ def _assign(model: nn.Module, state: Mapping[str, Tensor], *, what: str) -> None
         details += [f"{len(extra)} unknown ({extra[0]}, ...)"] if extra else []
         details += [f"{n}: expected shape {wanted[n]}, got {tuple(state[n].shape)}" for n in wrong[:3]]
         raise WeightsError(f"{what}: tensors do not fit the network: {'; '.join(details)}")
-    own = {name: value.clone() for name, value in state.items()}  # training must not reach the caller's
+    # A copy, which training may change, and of the network's own type: a checkpoint may be in fp16.
+    types = {name: value.dtype for name, value in model.state_dict().items()}
+    own = {name: value.to(types[name], copy=True) for name, value in state.items()}
     model.load_state_dict(own, strict=not optional, assign=True)
     for parameter in model.parameters():
         parameter.requires_grad_(True)

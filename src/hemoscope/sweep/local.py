@@ -6,6 +6,7 @@ a large GPU. A run gives the same numbers either way, because a run knows nothin
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -101,19 +102,25 @@ def run_sweep(
 
 
 def side_by_side(canvas_bytes: int, device_name: str = "auto") -> int:
-    """Return how many runs fit beside each other: by free memory on CUDA, 1 elsewhere.
+    """Return how many runs gain from being side by side: by free memory on CUDA with MPS, else 1.
 
-    On a CPU one run takes all cores; two would only fight for them.
+    On a CPU one run takes all cores; two would only fight for them. A GPU works for one process at a time,
+    in turns, unless NVIDIA's Multi-Process Service stands between.
     """
     from hemoscope.training.device import choose_device
 
     device = choose_device(device_name)
-    if device.type != "cuda":
+    if device.type != "cuda" or not _mps_is_up():
         return 1
     import torch
 
     free, _ = torch.cuda.mem_get_info(device)
     return max(1, min(MAX_SIDE_BY_SIDE, free // (canvas_bytes + RUN_GIB * 2**30)))
+
+
+def _mps_is_up() -> bool:
+    # Where its daemon listens, by NVIDIA's documentation of MPS.
+    return Path(os.environ.get("CUDA_MPS_PIPE_DIRECTORY", "/tmp/nvidia-mps"), "control").exists()  # noqa: S108
 
 
 def _do(item: PlannedRun, *, watcher: Watcher, progress: Progress | None, **options: Any) -> Outcome:

@@ -6,7 +6,6 @@ Written once when training starts (status `running`) and once when it ends (`don
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -14,7 +13,6 @@ from pathlib import Path
 from platform import python_version
 from typing import Any
 
-import torch
 from torch import nn
 
 from hemoscope.evaluation.summary import score
@@ -23,6 +21,7 @@ from hemoscope.records import Predictions, Problem
 from hemoscope.runs import CARD, write_json
 from hemoscope.training.device import Device, describe_machine
 from hemoscope.training.job import Job
+from hemoscope.training.memory import forget_peaks, peak_device_memory_mib, peak_memory_mib
 from hemoscope.training.utilisation import forward_flops, matmul_flops_per_s
 
 __all__ = ["RunCard"]
@@ -76,6 +75,7 @@ class RunCard:
 
     def begin(self, *, device: Device, model: nn.Module, resumed_at: int) -> None:
         """Write the card of a run that is under way."""
+        forget_peaks(device.torch_device)
         self._resumed += resumed_at > 0
         self._card |= {
             "parameters": sum(p.numel() for p in model.parameters()),
@@ -117,8 +117,8 @@ class RunCard:
                 "resumed": self._resumed,
             },
             "utilisation": self._utilisation(images / train_s, device),
-            "peak_memory_mib": _peak_memory_mib(),
-            "peak_device_memory_mib": _peak_device_memory_mib(device),
+            "peak_memory_mib": peak_memory_mib(),
+            "peak_device_memory_mib": peak_device_memory_mib(device.torch_device),
             "finished_at": _now(),
         }
         write_json(self._path, self._card)
@@ -160,18 +160,3 @@ def _version(package: str) -> str:
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def _peak_device_memory_mib(device: Device) -> int | None:
-    if device.torch_device.type != "cuda":
-        return None
-    return torch.cuda.max_memory_allocated(device.torch_device) // 2**20
-
-
-def _peak_memory_mib() -> int | None:
-    try:
-        import resource
-    except ImportError:  # Windows
-        return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak // (2**20 if sys.platform == "darwin" else 2**10)

@@ -1,4 +1,4 @@
-"""The resumable state of a run: one safetensors file, replaced atomically after every epoch.
+"""The resumable state of a run: one safetensors file, replaced atomically after an epoch.
 
 It holds the network, the momentum of every parameter, and the history so far. No generator state is
 needed: every epoch's randomness is drawn from (seed, epoch).
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from math import inf
 from pathlib import Path
 
 import torch
@@ -18,9 +19,32 @@ from torch import Tensor, nn
 from hemoscope.errors import RunError
 from hemoscope.runs import EpochRow, atomic_path
 
-__all__ = ["load_checkpoint", "save_checkpoint", "save_model"]
+__all__ = ["Pace", "load_checkpoint", "save_checkpoint", "save_model"]
 
 FILE = "checkpoint.safetensors"
+DEAR_S, SHARE = (
+    1.0,
+    0.05,
+)  # a save that takes longer than this waits until it is at most this share of the work
+
+
+class Pace:
+    """When to save: after every epoch, but at most a twentieth of the time where saving takes seconds.
+
+    A checkpoint of 1.1 GB that is forced to disk after every epoch of seconds would cost more than it saves.
+    """
+
+    def __init__(self) -> None:
+        self._rest_until = -inf
+
+    def due(self, now_s: float) -> bool:
+        """Tell whether to save now."""
+        return now_s >= self._rest_until
+
+    def saved(self, began_s: float, ended_s: float) -> None:
+        """Hear how long a save took."""
+        took_s = ended_s - began_s
+        self._rest_until = ended_s + took_s / SHARE if took_s > DEAR_S else -inf
 
 
 def save_checkpoint(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import platform
+import re
 import sys
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ import torch
 from hemoscope.errors import ConfigError
 from hemoscope.places import available_cores
 
-__all__ = ["Device", "choose_device", "describe_machine", "resolve_precision", "tune_cpu"]
+__all__ = ["Device", "choose_device", "describe_machine", "resolve_precision", "tune"]
 
 # From the GNU C library's malloc.h; the values are C ints.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
@@ -54,7 +55,13 @@ def choose_device(name: str = "auto") -> torch.device:
     if not available[kind]:
         there = ", ".join(k for k, v in available.items() if v)
         raise ConfigError(f"the device {name!r} is not on this machine; here: {there}")
-    return torch.device(name)
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise ConfigError(f"expected a device auto, cuda, cuda:N, mps or cpu; got {name!r}") from None
+    if kind == "cuda" and (device.index or 0) >= (n := torch.cuda.device_count()):
+        raise ConfigError(f"the device {name!r} is not on this machine; it has {n}, numbered from cuda:0")
+    return device
 
 
 def resolve_precision(wanted: Literal["auto", "fp32", "bf16"], device: torch.device) -> Precision:
@@ -69,14 +76,22 @@ def resolve_precision(wanted: Literal["auto", "fp32", "bf16"], device: torch.dev
     return "fp32"
 
 
-def tune_cpu() -> None:
-    """Let torch use the cores and the memory this process really has.
+def tune(device: torch.device) -> None:
+    """Let torch use what this process really has of a device, and let fp32 be fp32.
+
+    CUDA: the device becomes the current one, for streams and graphs belong to that; libraries try which
+    algorithm is fastest for a shape; TF32, which keeps 10 bits of the fraction, is off.
 
     Threads: torch counts a machine's cores, not a container's quota. Memory: activations of a batch are
     larger than what the GNU allocator keeps, so every step would map, clear and unmap them again; told
     to keep up to 1 GiB, SqueezeNet 1.1 trains 1.4 times as fast (docs/decisions/0007). Does nothing where
     the C library is another.
     """
+    if device.type == "cuda":
+        if device.index is not None:
+            torch.cuda.set_device(device)
+        torch.backends.cudnn.benchmark = True
+        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     torch.set_num_threads(min(torch.get_num_threads(), available_cores()))
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt:
@@ -97,7 +112,19 @@ def describe_machine(device: Device) -> dict[str, object]:
         "device_name": name,
         "precision": device.precision,
         "threads": torch.get_num_threads(),
+        **({"driver": _driver(), "cudnn": torch.backends.cudnn.version()} if kind == "cuda" else {}),
     }
+
+
+def _driver() -> str | None:
+    """Return the version of NVIDIA's driver; None where the system does not say."""
+    file = Path("/proc/driver/nvidia/version")
+    found = (
+        re.search(r"Kernel Module.*?(\d+(?:\.\d+)+)", file.read_text("utf-8", "replace"))
+        if file.is_file()
+        else None
+    )
+    return found[1] if found else None
 
 
 def _processor() -> str:

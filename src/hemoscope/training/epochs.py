@@ -9,7 +9,9 @@ end. Neither knows of epochs before or after.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -27,10 +29,10 @@ WARM_UP = 3  # eager steps before the capture: libraries pick algorithms, the op
 
 
 class Clock:
-    """Seconds of this process spent on data, steps and validation."""
+    """Seconds of this process spent on data, steps, validation and checkpoints."""
 
     def __init__(self) -> None:
-        self.seconds: dict[str, float] = {"data_s": 0.0, "step_s": 0.0, "val_s": 0.0}
+        self.seconds: dict[str, float] = {"data_s": 0.0, "step_s": 0.0, "val_s": 0.0, "save_s": 0.0}
 
     def add(self, name: str, start: float) -> float:
         """Book the time since `start`; return the time now."""
@@ -76,7 +78,7 @@ class HostEpochs:
         device = self._batches.device
         targets = torch.from_numpy(target).to(device)
         starts = range(0, len(rows), self._batch_size)
-        losses = torch.zeros(len(starts), device=device)
+        losses = torch.full((len(starts),), torch.nan, device=device)  # a step that is not done shows
         correct = torch.zeros((), dtype=torch.int64, device=device)
         for step, first in enumerate(starts):
             here = slice(first, first + self._batch_size)
@@ -110,14 +112,13 @@ class DeviceEpochs:
         self._rows = torch.empty(n, dtype=torch.int64, device=device)
         self._matrices = torch.empty(n, 2, 3, device=device)
         self._target = torch.empty(n, dtype=torch.int64, device=device)
-        self._losses = torch.empty(self._steps, device=device)
+        self._losses = torch.full((self._steps,), torch.nan, device=device)  # a step that is not done shows
         self._correct = torch.zeros((), dtype=torch.int64, device=device)
         self._cursor = torch.zeros(1, dtype=torch.int64, device=device)
         self._within = torch.arange(batch_size, device=device)
         self._source = _Feed(batches, batch_size) if batches.resident is None else batches.resident
-        self._capture = graph and device.type == "cuda"
-        self._graph: torch.cuda.CUDAGraph | None = None
-        self._warm = 0
+        # One graph a batch size: whole batches, and the smaller last one. They share their memory.
+        self._graphs = _Graphs(device) if graph and device.type == "cuda" else None
 
     def run(
         self, rows: IntArray, matrices: FloatArray, target: IntArray, on_step: Callable[[int, Tensor], None]
@@ -129,6 +130,7 @@ class DeviceEpochs:
         self._target.copy_(torch.from_numpy(target))
         self._cursor.zero_()
         self._correct.zero_()
+        self._losses.fill_(torch.nan)
         for step in range(self._steps):
             here = slice(step * self._batch_size, (step + 1) * self._batch_size)
             if isinstance(self._source, _Feed):
@@ -140,24 +142,10 @@ class DeviceEpochs:
         return losses, correct
 
     def _advance(self, size: int) -> None:
-        whole = size == self._batch_size
-        if not (self._capture and whole):
+        if self._graphs is None:
             self._body(size)
-        elif self._graph is not None:
-            self._graph.replay()
-        elif self._warm < WARM_UP:  # these steps count: an epoch has no rehearsal
-            self._warm += 1
-            side = torch.cuda.Stream()
-            side.wait_stream(torch.cuda.current_stream())
-            with torch.cuda.stream(side):
-                self._body(size)
-            torch.cuda.current_stream().wait_stream(side)
         else:
-            torch.cuda.synchronize()
-            self._graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(self._graph, capture_error_mode="thread_local"):
-                self._body(size)  # recorded, not done
-            self._graph.replay()
+            self._graphs.run(size, partial(self._body, size))
 
     def _body(self, size: int) -> None:
         here = self._cursor * self._batch_size + self._within[:size]  # (size,)
@@ -177,6 +165,38 @@ class DeviceEpochs:
         self._cursor += 1
 
 
+class _Graphs:
+    """Captured work by its size. The first runs of a size are eager: libraries pick their algorithms."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._side = torch.cuda.Stream(device)
+        self._pool = torch.cuda.graph_pool_handle()  # shared: one batch is worked on at a time
+        self._eager: Counter[int] = Counter()
+        self._graphs: dict[int, torch.cuda.CUDAGraph] = {}
+
+    def run(self, size: int, work: Callable[[], None]) -> None:
+        """Do the work for a batch of this size; every call counts, there is no rehearsal."""
+        if size in self._graphs:
+            self._graphs[size].replay()
+        elif self._eager[size] < WARM_UP:
+            self._eager[size] += 1
+            now = torch.cuda.current_stream(self._device)
+            self._side.wait_stream(now)
+            with torch.cuda.stream(self._side):
+                work()
+            now.wait_stream(self._side)
+        else:
+            torch.cuda.synchronize(self._device)
+            graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(
+                graph, pool=self._pool, stream=self._side, capture_error_mode="thread_local"
+            ):
+                work()  # recorded, not done
+            self._graphs[size] = graph
+            graph.replay()
+
+
 class _Feed:
     """Batches of a canvas that stays in host memory, copied ahead of the step that reads them."""
 
@@ -194,7 +214,7 @@ class _Feed:
         host = self._host[self._turn][: len(rows)]
         if self._read:
             self._read[self._turn].synchronize()  # the copy before last has left this buffer
-        np.take(self._source, rows, axis=0, out=host.numpy())
+        np.take(self._source, rows, axis=0, out=host.numpy(), mode="clip")  # "raise" would copy it all twice
         self.pixels[: len(rows)].copy_(host, non_blocking=True)
         if self._read:
             self._read[self._turn].record()

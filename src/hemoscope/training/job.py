@@ -15,6 +15,9 @@ from hemoscope.training.recipe import Recipe
 
 __all__ = ["Job"]
 
+# 1: a head in bf16, and crops of odd margins a pixel before torchvision's.
+RULES = "2: the head in fp32, centre crops of odd margins as torchvision's"
+
 
 @dataclass(frozen=True)
 class Job:
@@ -44,7 +47,8 @@ class Job:
     @property
     def digest(self) -> str:
         """SHA-256 over everything that decides the numbers."""
-        content = {
+        image_px, canvas_px = self.sides_px
+        content: dict[str, object] = {
             "arch": self.arch,
             "recipe": self.recipe.identity,
             "split": self.split.digest,
@@ -52,9 +56,11 @@ class Job:
             "seed": self.seed,
             "weights": self.weights_sha256,
         }
+        if self.recipe.precision != "fp32" or (canvas_px - image_px) % 2:
+            content["rules"] = RULES  # these changed; where they play no part, runs keep their names
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     @property
     def name(self) -> str:
         """Name of the run folder."""
-        return f"{self.arch}-{self.recipe.name}-s{self.seed}-{self.digest[:8]}"
+        return f"{self.arch}-{self.recipe.label}-s{self.seed}-{self.digest[:8]}"

@@ -31,7 +31,7 @@ from hemoscope.runs import (
     write_text,
 )
 from hemoscope.training.card import RunCard
-from hemoscope.training.checkpoint import FILE, load_checkpoint, save_checkpoint, save_model
+from hemoscope.training.checkpoint import FILE, Pace, load_checkpoint, save_checkpoint, save_model
 from hemoscope.training.device import Device
 from hemoscope.training.epochs import Clock, DeviceEpochs, Epochs, HostEpochs
 from hemoscope.training.job import Job
@@ -86,7 +86,7 @@ def fit(
     card.begin(device=device, model=model, resumed_at=len(history))
     batches = Batches(canvas, job.sides_px[0], recipe.fill, device.torch_device)
     sides = {side: _targets(job, canvas, side) for side in ("train", "val", "test")}
-    clock, val = Clock(), None
+    clock, pace, val = Clock(), Pace(), None
     epochs = _epochs(job, model, optimizer, batches, sides["train"], clock, device)
 
     for epoch in range(len(history) + 1, recipe.epochs + 1):
@@ -108,9 +108,17 @@ def fit(
         ):
             save_model(folder / f"best.{MODEL}", model, {"epoch": str(epoch)})
         history.append(row)
-        save_checkpoint(
-            folder, model=model, optimizer=optimizer, history=history, digest=job.digest, train_s=trained_s
-        )
+        start = time.perf_counter()
+        if epoch == recipe.epochs or pace.due(start):
+            save_checkpoint(
+                folder,
+                model=model,
+                optimizer=optimizer,
+                history=history,
+                digest=job.digest,
+                train_s=trained_s,
+            )
+            pace.saved(start, clock.add("save_s", start))
         write_text(folder / HISTORY, format_history(history))
         watcher.on_epoch(row, recipe.epochs)
 

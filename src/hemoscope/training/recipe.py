@@ -6,6 +6,7 @@ docs/decisions/0002-ambiguities-of-the-paper.md. Imports no torch.
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Iterable
 from math import cos, pi
@@ -16,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from hemoscope.errors import ConfigError, UnknownNameError
 
+SPELT_OUT = 3  # changes in a label; more are counted
 ADDED_LATER = frozenset({"canvas_px", "schedule"})
 
 __all__ = ["RECIPES", "Recipe", "load_recipe"]
@@ -74,6 +76,29 @@ class Recipe(BaseModel):
         """
         unused = {k for k in ADDED_LATER if getattr(self, k) == type(self).model_fields[k].default}
         return {k: v for k, v in self.model_dump().items() if k not in unused}
+
+    @property
+    def changes(self) -> dict[str, Any]:
+        """Fields that differ from the built-in recipe of that name; empty where there is none.
+
+        A precision is no change: `auto` becomes whatever the device does best.
+
+        >>> Recipe(epochs=10).changes
+        {'epochs': 10}
+        """
+        base = next((recipe for recipe in RECIPES if recipe.name == self.name), self)
+        fields = self.model_dump(exclude={"precision"})
+        return {name: value for name, value in fields.items() if value != getattr(base, name)}
+
+    @property
+    def label(self) -> str:
+        """The recipe's name, and what was changed: a paper with ten epochs is not the paper's.
+
+        >>> Recipe(epochs=10).label, Recipe().label
+        ('paper.epochs10', 'paper')
+        """
+        changed = [re.sub(r"[^A-Za-z0-9_.]", "", f"{name}{value}") for name, value in self.changes.items()]
+        return ".".join([self.name, *(changed if len(changed) <= SPELT_OUT else [f"{len(changed)}changes"])])
 
     def lr_at(self, epoch: int) -> float:
         """Return the learning rate of an epoch, counted from 1.

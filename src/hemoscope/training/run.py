@@ -15,7 +15,7 @@ from hemoscope.data.canvas import open_canvas
 from hemoscope.data.scan import scan, usable
 from hemoscope.data.split import make_split
 from hemoscope.data.split_file import read_split, write_split
-from hemoscope.errors import HemoscopeError
+from hemoscope.errors import HemoscopeError, SplitError
 from hemoscope.places import cache_dir
 from hemoscope.records import Manifest, Problem, Split
 from hemoscope.runs import Run, lock_folder
@@ -86,6 +86,12 @@ def prepare(
         split = read_split(split_file, manifest)
     else:
         split = make_split(manifest, policy=policy, seed=split_seed)
+    empty = [name for name, n in split.counts["train"].items() if n == 0]
+    if empty:
+        raise SplitError(
+            f"{split_file or root} puts no training image on the side of {', '.join(empty)}; a network cannot learn "
+            "a class that it never sees. Expected at least 1 of every class, or leave the class out"
+        )
     second = Counter(image.class_name for image in second_acquisition(manifest.images))
     return Prepared(manifest, split, found.errors, dict(sorted(second.items())))
 
@@ -109,12 +115,12 @@ def run_job(
     """
     from hemoscope.models.weights import find, verify
     from hemoscope.training.card import RunCard
-    from hemoscope.training.device import Device, choose_device, resolve_precision, tune_cpu
+    from hemoscope.training.device import Device, choose_device, resolve_precision, tune
     from hemoscope.training.job import Job
     from hemoscope.training.loop import fit
 
-    tune_cpu()
     torch_device = choose_device(device_name)
+    tune(torch_device)
     precision = resolve_precision(recipe.precision, torch_device)
     recipe = recipe.model_copy(update={"precision": precision})
     weights = find(arch) if recipe.weights == "imagenet" else None

@@ -22,6 +22,7 @@ __all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "Batches", "Normalise", "predict_pro
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+EVALUATION_BATCH = {"cpu": 64, "mps": 64, "cuda": 128}  # where training 32 fits, evaluating these does
 CANVAS_SHARE = 0.5  # of free device memory; the network and its activations need the rest
 
 
@@ -122,17 +123,28 @@ def train_step(
 
 
 def predict_probs(
-    model: nn.Module, batches: Batches, rows: IntArray, *, device: Device, view: View, batch_size: int = 64
+    model: nn.Module,
+    batches: Batches,
+    rows: IntArray,
+    *,
+    device: Device,
+    view: View,
+    batch_size: int | None = None,
 ) -> FloatArray:
-    """Return softmax probabilities of the given canvas rows, shape (len(rows), C), in their order."""
+    """Return softmax probabilities of the given canvas rows, shape (len(rows), C), in their order.
+
+    `batch_size` is by default what the device takes; it changes no answer by more than rounding.
+    """
     model.eval()
     parts: list[Tensor] = []
-    with torch.inference_mode(), device.autocast():
-        for chunk in _chunks(rows, batch_size):
+    with torch.inference_mode():
+        for chunk in _chunks(rows, batch_size or EVALUATION_BATCH[device.torch_device.type]):
             matrices = view_affine(
                 len(chunk), canvas_px=batches.canvas.canvas_px, image_px=batches.image_px, view=view
             )
-            logits = model(batches.images(chunk, matrices))
+            images = batches.images(chunk, matrices)  # outside autocast: pixels are exact
+            with device.autocast():
+                logits = model(images)
             parts.append(logits.float().softmax(dim=1))  # stays there: reading it would wait
     return torch.cat(parts).cpu().numpy().astype(np.float64)
 
