@@ -160,3 +160,26 @@ def test_outside_the_canvas_is_black_or_the_edge():
 def test_an_input_larger_than_the_canvas_is_refused():
     with pytest.raises(ShapeError, match="expected an input of 1 to 64 px.*got 65 px"):
         view_affine(1, canvas_px=64, image_px=65, view="center_crop")
+
+
+def test_autocast_does_not_move_a_pixel():
+    # A matrix product of coordinates in bf16 is up to a quarter of a pixel off.
+    images = np.random.default_rng(0).integers(0, 256, (4, CANVAS, CANVAS, 3), dtype=np.uint8)
+    rng = np.random.default_rng(1)
+    matrices = draw_affine(4, rng, canvas_px=CANVAS, image_px=IMAGE, augmentation=Augmentation())
+    given = torch.from_numpy(images), torch.from_numpy(matrices)
+    want = warp_on_device(*given, image_px=IMAGE)
+    with torch.autocast("cpu", torch.bfloat16):
+        got = warp_on_device(*given, image_px=IMAGE)
+    assert torch.equal(got, want)
+
+
+@pytest.mark.parametrize(("canvas_px", "image_px"), [(342, 299), (256, 224), (65, 64), (67, 64), (69, 64)])
+def test_the_centre_crop_is_torchvision_s_to_the_pixel(canvas_px: int, image_px: int):
+    from torchvision.transforms.functional import center_crop
+
+    image = np.random.default_rng(0).integers(0, 256, (canvas_px, canvas_px, 3), dtype=np.uint8)
+    matrix = view_affine(1, canvas_px=canvas_px, image_px=image_px, view="center_crop")
+    got = warp(image[None], matrix, image_px=image_px)[0]
+    want = center_crop(torch.from_numpy(image).permute(2, 0, 1), [image_px]).permute(1, 2, 0).numpy()
+    np.testing.assert_array_equal(got, want)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -130,3 +131,22 @@ def test_a_batch_that_does_not_fit_is_halved(monkeypatch: pytest.MonkeyPatch):
     np.testing.assert_allclose(got[1], distance, atol=1e-5)
     assert max(size for size in sizes if size <= 3) == 3
     assert set(BATCH_SIZE) == {"cpu", "cuda", "mps"}
+
+
+def test_a_batch_that_did_not_fit_is_gone_before_its_halves_are_asked(monkeypatch: pytest.MonkeyPatch):
+    network = network_of("squeezenet1_1", image_px=64, canvas_px=64)
+    held: list[weakref.ref[torch.Tensor]] = []
+    alive: list[int] = []
+    forward = network.model.forward
+
+    def small(batch: torch.Tensor) -> torch.Tensor:
+        alive.append(sum(ref() is not None for ref in held))
+        held.append(weakref.ref(batch))
+        if len(batch) > 1:
+            raise torch.OutOfMemoryError("too large")
+        return forward(batch)
+
+    monkeypatch.setattr(network.model, "forward", small)
+    predict_pixels(network, np.zeros((4, 64, 64, 3), np.uint8))
+    assert len(held) == 7  # 4, 2, 1, 1, 2, 1, 1
+    assert alive == [0] * 7

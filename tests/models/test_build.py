@@ -11,7 +11,7 @@ from torch import nn
 from torchvision.models import get_model
 
 from hemoscope.errors import WeightsError
-from hemoscope.models.build import build, imagenet_network, load_state, without_inplace
+from hemoscope.models.build import Head, build, head_path, imagenet_network, load_state, without_inplace
 from hemoscope.models.registry import ARCHITECTURES, Architecture, get_arch
 from hemoscope.training.checkpoint import save_model
 
@@ -176,3 +176,31 @@ def test_tensors_that_do_not_fit_are_all_named():
         WeightsError, match=r"1 missing \(features.0.bias.*1 unknown \(extra.*expected shape \(64, 3, 3, 3\)"
     ):
         build("squeezenet1_1", 3, imagenet_state=state)
+
+
+@pytest.mark.parametrize("arch", ["resnet18", "squeezenet1_1", "alexnet"])
+@pytest.mark.parametrize("head", ["replace_last", "single_layer"])
+def test_under_autocast_the_head_is_exact(arch: str, head: Head):
+    # In bf16, with 8 bits of fraction, two classes often get the very same logit, and their names decide.
+    model = build(arch, 8, head=head, seed=0).eval()
+    layer = model.get_submodule(head_path(get_arch(arch), head))
+    given: list[torch.Tensor] = []
+    layer.register_forward_pre_hook(lambda _, args: given.append(args[0]))
+    said: list[torch.Tensor] = []
+    layer.register_forward_hook(lambda _, __, out: said.append(out.clone()))  # a ReLU may write into it
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        model(torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0)))
+    assert said[0].dtype == torch.float32
+    with torch.inference_mode():
+        want = layer(given[0].float())
+    torch.testing.assert_close(said[0], want, rtol=1e-5, atol=1e-5)
+
+
+def test_a_checkpoint_in_half_precision_trains_in_fp32():
+    state = {
+        name: value.half() if value.is_floating_point() else value
+        for name, value in get_model("squeezenet1_1", weights=None).state_dict().items()
+    }
+    model = build("squeezenet1_1", 3, imagenet_state=state)
+    assert {value.dtype for value in model.state_dict().values()} == {torch.float32}
+    torch.testing.assert_close(model.get_submodule("features.0").weight, state["features.0.weight"].float())

@@ -80,6 +80,22 @@ def test_with_warps_both_differ_by_rounding_of_grey_levels_only():
     np.testing.assert_allclose(got, want, rtol=0.02)
 
 
+def test_a_step_that_was_not_done_has_no_loss(monkeypatch: pytest.MonkeyPatch):
+    canvas = canvas_of(16, 40)
+    views = view_affine(16, canvas_px=40, image_px=32, view="center_crop")
+    batches = Batches(canvas, 32, "black", CPU)
+    batches.resident = upload(canvas, CPU)
+
+    def step(images: torch.Tensor, target: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return torch.ones(()), torch.zeros((), dtype=torch.int64)
+
+    epochs = DeviceEpochs(batches, step, n=16, batch_size=8, clock=Clock())
+    given = np.arange(16), views, np.arange(16) % 4, lambda *_: None
+    assert epochs.run(*given)[0].tolist() == [1, 1]
+    monkeypatch.setattr(epochs, "_body", lambda size: None)  # as a graph captured on another device
+    assert epochs.run(*given)[0].isnan().all()
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("arch", [row.name for row in ARCHITECTURES])

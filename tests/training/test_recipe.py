@@ -75,3 +75,23 @@ def test_the_fast_recipe_s_rate_falls_from_the_paper_s_to_near_nothing():
 def test_an_option_added_later_changes_no_older_run_s_name():
     assert not {"canvas_px", "schedule"} & set(Recipe().identity)
     assert load_recipe("fast").identity["schedule"] == "cosine"
+
+
+@pytest.mark.parametrize(
+    ("changes", "label"),
+    [
+        ([], "paper"),
+        (["precision=fp32"], "paper"),  # `auto` becomes one of these anyway
+        (["epochs=10"], "paper.epochs10"),
+        (["lr=0.01", "weights=none", "hflip=false"], "paper.lr0.01.weightsnone.hflipFalse"),
+        (["lr=0.01", "weights=none", "hflip=false", "epochs=3"], "paper.4changes"),
+    ],
+)
+def test_a_changed_recipe_says_so_in_its_label(changes: list[str], label: str):
+    assert load_recipe("paper", changes).label == label
+
+
+def test_a_recipe_of_one_s_own_is_called_what_its_file_is(tmp_path: Path):
+    path = tmp_path / "mine.toml"
+    path.write_text("epochs = 2\n")
+    assert load_recipe(str(path), ["lr=0.5"]).label == "mine"

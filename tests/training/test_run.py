@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,11 @@ import pytest
 import torch
 
 from hemoscope.data.split_file import write_split
-from hemoscope.errors import ConfigError, DataError, RunError, TrainingError, WeightsError
+from hemoscope.errors import ConfigError, DataError, RunError, SplitError, TrainingError, WeightsError
 from hemoscope.evaluation.summary import score
 from hemoscope.inference.evaluate import predict_folder
-from hemoscope.inference.network import load_network
+from hemoscope.inference.network import load_network, load_run
+from hemoscope.records import Split, SplitRow
 from hemoscope.runs import Run, find_runs, lock_folder
 from hemoscope.training.device import Device, choose_device, resolve_precision, tune
 from hemoscope.training.job import Job
@@ -22,6 +24,9 @@ from hemoscope.training.recipe import Recipe
 from hemoscope.training.run import Prepared, prepare, run_job
 
 QUICK = Recipe(weights="none", epochs=6, batch_size=8, lr=0.02, image_px=32, precision="fp32")
+
+
+OLD = {"fp32": "2a4d3966", "bf16": "f1328278", "inception": "780d485f"}
 
 
 @pytest.fixture(scope="module")
@@ -127,14 +132,6 @@ def test_best_val_keeps_the_weights_of_the_best_validation_epoch(prepared: Prepa
     assert run.card["metrics"]["val"]["accuracy"] == pytest.approx(best)
 
 
-def test_inception_learns_with_its_auxiliary_head(prepared: Prepared, tmp_path: Path):
-    # Its auxiliary head pools 5 x 5 and needs the full 299 px.
-    recipe = QUICK.model_copy(update={"epochs": 1, "image_px": None, "batch_size": 23})
-    with_aux = learn(prepared, tmp_path, "inception_v3", recipe)
-    without = learn(prepared, tmp_path, "inception_v3", recipe.model_copy(update={"aux_weight": 0.0}))
-    assert with_aux.history[0].train_loss != without.history[0].train_loss
-
-
 def test_a_last_batch_of_one_image_does_not_stop_batch_normalisation(prepared: Prepared, tmp_path: Path):
     train = len(prepared.split.side("train"))  # 45
     recipe = QUICK.model_copy(update={"epochs": 1, "batch_size": train - 1})
@@ -189,7 +186,40 @@ def test_the_name_is_the_content(prepared: Prepared):
     ]
     assert len(set(names)) == 5
     assert name() == name()
-    assert name().startswith("vgg16-paper-s0-")
+    assert name().startswith("vgg16-paper.5changes-s0-")
+    assert name(recipe=Recipe(precision="fp32")).startswith("vgg16-paper-s0-")
+
+
+def test_runs_whose_numbers_did_not_change_keep_their_digests(prepared: Prepared):
+    # Computed at commit 89b542e, before the head was exact and odd crops were torchvision's.
+    def digest(arch: str, recipe: Recipe) -> str:
+        row = SplitRow("blue/00.png", "blue", "", 64 * "0", "train")
+        return Job(arch, recipe, prepared.manifest, Split((row,), "paper", 0), 0).digest[:8]
+
+    fp32 = Recipe(precision="fp32")
+    assert digest("resnet18", fp32) == OLD["fp32"]
+    assert digest("resnet18", Recipe(precision="bf16")) != OLD["bf16"]
+    assert digest("inception_v3", fp32) != OLD["inception"]
+
+
+def test_a_split_without_training_images_of_a_class_is_refused(prepared: Prepared, tmp_path: Path):
+    rows = [
+        replace(row, side="val") if row.class_name in ("blue", "red") and row.side == "train" else row
+        for row in prepared.split.rows
+    ]
+    write_split(Split(tuple(rows), "given", None), tmp_path / "split.csv")
+    with pytest.raises(
+        SplitError, match=r"split.csv puts no training image on the side of blue, red; .*at least 1"
+    ):
+        prepare(prepared.manifest.root, split_file=tmp_path / "split.csv")
+
+
+def test_evaluation_computes_in_the_run_s_own_precision(prepared: Prepared, trained: Path):
+    run = learn(prepared, trained)
+    assert load_run(run, device_name="cpu").device.precision == "fp32"
+    run.card["recipe"]["precision"] = "bf16"
+    assert load_run(run, device_name="cpu").device.precision == "bf16"
+    assert load_run(run, device_name="cpu", precision="fp32").device.precision == "fp32"
 
 
 def test_skip_bad_leaves_a_bad_file_out_and_says_so(image_folder, tmp_path: Path):

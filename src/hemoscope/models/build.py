@@ -131,7 +131,7 @@ class _LinearHead(nn.Linear):
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - torch's name
         with _exact(input):
-            return super().forward(input.float())
+            return super().forward(input.to(self.weight.dtype))
 
 
 class _ConvHead(nn.Conv2d):
@@ -139,7 +139,7 @@ class _ConvHead(nn.Conv2d):
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - torch's name
         with _exact(input):
-            return super().forward(input.float())
+            return super().forward(input.to(self.weight.dtype))
 
 
 def _exact(tensor: Tensor) -> AbstractContextManager[object]:

@@ -1,0 +1,175 @@
+"""Training is what torch and torchvision say it is: `run_job` beside a plain script, to rounding.
+
+The script shares nothing with the product but the first weights, which are not in question here, and
+the documented draws of an epoch: its order, five numbers an image, the seed of dropout.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from torchvision import models
+from torchvision.transforms import CenterCrop, Compose, Normalize, Resize, ToTensor
+
+from hemoscope.models.build import build
+from hemoscope.records import SplitRow
+from hemoscope.training.recipe import Recipe
+from hemoscope.training.run import prepare, run_job
+
+SEED = 3
+RECIPE = Recipe(
+    weights="none",
+    epochs=2,
+    batch_size=16,
+    lr=0.001,
+    lr_step=1,  # drops before the second epoch
+    weight_decay=0.1,
+    image_px=64,
+    canvas_px=72,
+    rotation_deg=0,
+    hflip=False,
+    vflip=False,
+    precision="fp32",
+)
+# Batch normalisation multiplies rounding from step to step; a single step and AlexNet, without it, do not.
+CASES = {
+    "plain": ("resnet18", {"lr": 0.0002}),
+    "bf16": ("resnet18", {"lr": 0.0002, "precision": "bf16", "batch_size": 8}),
+    "class weights": ("alexnet", {"class_weights": "balanced"}),
+    "balanced sampler": ("alexnet", {"sampler": "balanced"}),
+    # Its auxiliary head takes no smaller input.
+    "auxiliary head": ("inception_v3", {"image_px": 299, "canvas_px": 299, "epochs": 1}),
+}
+HEAD = {"alexnet": "classifier.6", "inception_v3": "fc", "resnet18": "fc"}
+
+
+def noise(root: Path, counts: Mapping[str, int]) -> Path:
+    """Write images without a flat place: where pixels are equal, rounding alone decides a maximum."""
+    rng = np.random.default_rng(0)
+    for shade, (name, n) in enumerate(counts.items()):
+        (root / name).mkdir(parents=True)
+        for i in range(n):
+            pixels = rng.integers(40 * shade, 176 + 40 * shade, (48, 48, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(root / name / f"{i:02d}.png")
+    return root
+
+
+class Script:
+    """Plain fine-tuning, as the paper describes it."""
+
+    def __init__(self, arch: str, recipe: Recipe, root: Path, classes: Sequence[str]) -> None:
+        assert recipe.image_px
+        assert recipe.canvas_px
+        self.recipe, self.root, self.classes = recipe, root, list(classes)
+        # torchvision's, where it begins from ImageNet weights.
+        options = {"init_weights": False, "transform_input": True} if arch == "inception_v3" else {}
+        self.model: nn.Module = models.get_model(arch, num_classes=len(classes), **options)
+        self.model.load_state_dict(build(arch, len(classes), seed=SEED).state_dict())
+        self.model.to(memory_format=torch.channels_last)
+        self.head = self.model.get_submodule(HEAD[arch])  # computes in fp32, whatever the body does
+        self.model.set_submodule(HEAD[arch], nn.Identity())
+        self.look = Compose(
+            [
+                Resize(recipe.canvas_px),
+                CenterCrop(recipe.image_px),
+                ToTensor(),
+                Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]),
+            ]
+        )
+
+    def data(self, rows: Sequence[SplitRow]) -> tuple[Tensor, Tensor]:
+        images = torch.stack([self.look(Image.open(self.root / row.path)) for row in rows])
+        return images.contiguous(memory_format=torch.channels_last), torch.tensor(
+            [self.classes.index(row.class_name) for row in rows]
+        )
+
+    def logits(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.recipe.precision == "bf16"):
+            out = self.model(images)
+        body, aux = out if isinstance(out, tuple) else (out, None)
+        return self.head(body.float()), aux
+
+    def train(self, images: Tensor, target: Tensor) -> list[tuple[float, float]]:
+        """Return loss and accuracy of every epoch."""
+        parameters = [*self.model.parameters(), *self.head.parameters()]
+        optimizer = torch.optim.SGD(parameters, self.recipe.lr, momentum=0.9, weight_decay=0.1)
+        schedule = torch.optim.lr_scheduler.StepLR(optimizer, step_size=1, gamma=0.1)
+        count = torch.bincount(target)
+        weights = len(target) / (len(count) * count) if self.recipe.class_weights == "balanced" else None
+        history = []
+        for epoch in range(1, self.recipe.epochs + 1):
+            rng = np.random.default_rng([SEED, epoch])
+            if self.recipe.sampler == "balanced":
+                share = (1 / count[target].double() / len(count)).numpy()
+                order = rng.choice(len(target), len(target), p=share)
+            else:
+                order = rng.permutation(len(target))
+            rng.random((len(target), 5))
+            torch.manual_seed(int(rng.integers(2**63)))
+            self.model.train()
+            total, right = 0.0, 0
+            for batch in torch.from_numpy(order).split(self.recipe.batch_size):
+                optimizer.zero_grad()
+                logits, aux = self.logits(images[batch])
+                loss = cross_entropy(logits, target[batch], weights)
+                extra = 0 if aux is None else 0.4 * cross_entropy(aux, target[batch], weights)
+                (loss + extra).backward()
+                optimizer.step()
+                total += loss.item() * len(batch)
+                right += int((logits.argmax(1) == target[batch]).sum())
+            schedule.step()
+            history.append((total / len(target), right / len(target)))
+        return history
+
+    @torch.no_grad()
+    def probs(self, images: Tensor) -> Tensor:
+        self.model.eval()
+        return self.logits(images)[0].softmax(1)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_training_is_the_plain_script_s(case: str, tmp_path: Path):
+    arch, changes = CASES[case]
+    recipe = Recipe.model_validate(RECIPE.model_dump() | changes)
+    tolerance = 5e-2 if case in ("bf16", "auxiliary head") else 1e-2
+    slow = case in ("bf16", "auxiliary head")
+    counts = {"a": 4, "b": 6, "c": 9} if slow else {"a": 10, "b": 14, "c": 21}
+    prepared = prepare(noise(tmp_path / "cells", counts))
+    run = run_job(arch, recipe, prepared, seed=SEED, out=tmp_path / "runs", device_name="cpu")
+
+    script = Script(arch, recipe, prepared.manifest.root, prepared.manifest.classes)
+    before = {name: value.clone() for name, value in build(arch, 3, seed=SEED).state_dict().items()}
+    sides = {side: script.data(prepared.split.side(side)) for side in ("train", "val", "test")}
+    assert len(sides["train"][1]) % recipe.batch_size > 1  # a smaller last batch
+    history = script.train(*sides["train"])
+
+    for row, (loss, accuracy) in zip(run.history, history, strict=True):
+        assert row.train_loss == pytest.approx(loss, rel=tolerance / 10)
+        assert row.train_accuracy == pytest.approx(accuracy, abs=0.1 if recipe.precision == "bf16" else 1e-6)
+    state, after = load_file(run.path / "model.safetensors"), script.model.state_dict()
+    after |= {f"{HEAD[arch]}.{name}": value for name, value in script.head.state_dict().items()}
+    assert state.keys() == after.keys()
+    for name, value in after.items():
+        moved = (value.double() - before[name].double()).norm()
+        off = (state[name].double() - value.double()).norm()
+        assert off <= tolerance * moved + 1e-7, (
+            f"{name}: off by {off:.3g} where training moved it {moved:.3g}"
+        )
+    for side in ("val", "test"):
+        said = run.predictions(side)
+        want = script.probs(sides[side][0]).double().numpy()
+        assert said.paths == tuple(row.path for row in prepared.split.side(side))
+        np.testing.assert_array_equal(said.target, sides[side][1].numpy())
+        np.testing.assert_allclose(said.probs, want, atol=tolerance)
+    truth = run.predictions("val")
+    loss = -np.log(truth.probs[np.arange(len(truth)), truth.target]).mean()
+    assert run.history[-1].val_loss == pytest.approx(loss, rel=1e-5)
+    assert run.history[-1].val_accuracy == pytest.approx((truth.pred == truth.target).mean())
