@@ -45,18 +45,22 @@ def runs(discs: Path, made_once: MadeOnce) -> list[Run]:
     def train(folder: Path) -> None:
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("HEMOSCOPE_CACHE", str(folder / "cache"))
-            common = Recipe(weights="none", epochs=6, batch_size=16, lr=0.0003, precision="fp32", image_px=32)
-            other = {"image_px": 48, "eval_view": "full_image", "fill": "edge", "lr": 0.0005}
-            for seed, recipe in enumerate((common, common.model_copy(update=other))):
+            common = Recipe(weights="none", epochs=8, batch_size=16, precision="fp32")
+            # 36 px: an even border, so that the crop is in the middle of a turned image too.
+            first = {"image_px": 32, "canvas_px": 36, "lr": 0.0003}
+            second = {"image_px": 48, "eval_view": "full_image", "fill": "edge", "lr": 0.0005}
+            for seed, changes in enumerate((first, second)):
+                recipe = common.model_copy(update=changes)
                 run_job(
                     "resnet18", recipe, prepare(discs), seed=seed, out=folder / "runs", device_name="cpu"
                 )
 
     made = sorted(find_runs(made_once("two-networks", train) / "runs"), key=lambda run: run.card["seed"])
     for run in made:
-        first, second = np.sort(run.predictions("test").probs, axis=1)[:, :-3:-1].T
-        assert 0.5 < np.median(first) < 0.99, run.name
-        assert (first - second).min() > 0.01, run.name
+        for side in ("val", "test"):
+            first, second = np.sort(run.predictions(side).probs, axis=1)[:, :-3:-1].T
+            assert 0.5 < np.median(first) < 0.99, run.name
+            assert (first - second).min() > 0.002, run.name
     return made
 
 
@@ -76,7 +80,7 @@ def bundle_of(runs: list[Run], path: Path) -> None:
     card = pack(
         runs,
         path,
-        error_rate=0.3,
+        error_rate=0.4,
         coverage=0.9,
         unknown_share=0.1,
         device_name="cpu",
