@@ -51,9 +51,7 @@ def runs(discs: Path, made_once: MadeOnce) -> list[Run]:
             second = {"image_px": 48, "eval_view": "full_image", "fill": "edge", "lr": 0.0005}
             for seed, changes in enumerate((first, second)):
                 recipe = common.model_copy(update=changes)
-                run_job(
-                    "resnet18", recipe, prepare(discs), seed=seed, out=folder / "runs", device_name="cpu"
-                )
+                run_job("resnet18", recipe, prepare(discs), seed=seed, out=folder / "runs", device_name="cpu")
 
     made = sorted(find_runs(made_once("two-networks", train) / "runs"), key=lambda run: run.card["seed"])
     for run in made:
