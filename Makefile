@@ -1,12 +1,15 @@
 # A fresh machine needs git, python3 and make; uv and everything else is put into this folder.
 #   make demo    the whole pipeline on synthetic cells, offline, about two minutes
-#   make test    the tests
+#   make test    the quick tests, most of them; the slow ones: make test ARGS="-m slow"
 #   make check   format, lint, types, layers, docstrings
 #   make bench   speed against three peers; an hour or two on 2 cores
 
 UV := $$(python3 tools/get_uv.py)
 RUN := $(UV) run --frozen --no-sync
 CORES := $(shell python3 -c "import os; print(len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count())")
+
+# Where Python is told to write no bytecode, every process would compile all of torch again: 15 s, not 5.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo test check bench sync format clean
 
@@ -18,7 +21,7 @@ demo: sync
 
 # One torch thread a worker: two workers with two threads each would fight for the cores.
 test: sync
-	OMP_NUM_THREADS=1 $(RUN) pytest -q -n $(CORES) --dist worksteal $(ARGS)
+	OMP_NUM_THREADS=1 $(RUN) pytest -q -n $(CORES) --dist worksteal -m "not slow" $(ARGS)
 
 check: sync
 	$(RUN) ruff format --check .

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from PIL import Image
 
 CREAM = (255, 229, 203)
@@ -54,9 +55,32 @@ def image_folder(tmp_path: Path) -> Callable[..., Path]:
 
 
 @pytest.fixture(scope="session")
-def discs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[Path], object]], Path]:
+    """A maker of folders that are filled by the first process that asks and read by every one of pytest-xdist."""
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+
+    def folder(name: str, fill: Callable[[Path], object]) -> Path:
+        path, whole = shared / name, shared / f"{name}.whole"
+        with FileLock(shared / f"{name}.lock"):
+            if not whole.exists():
+                path.mkdir()
+                fill(path)
+                whole.touch()
+        return path
+
+    return folder
+
+
+@pytest.fixture(scope="session")
+def discs(made_once: Callable[[str, Callable[[Path], object]], Path]) -> Path:
     """Three classes of 24 discs each, of noisy colour on a noisy ground."""
-    root = tmp_path_factory.mktemp("discs") / "cells"
+    return made_once("discs", draw_discs) / "cells"
+
+
+def draw_discs(folder: Path) -> None:
+    root = folder / "cells"
     rng = np.random.default_rng(0)
     y, x = np.mgrid[:40, :40]
     for name, colour in COLOURS.items():
@@ -67,7 +91,6 @@ def discs(tmp_path_factory: pytest.TempPathFactory) -> Path:
             inside = np.hypot(y - centre[0], x - centre[1]) < radius
             pixels[inside] = np.array(colour) + rng.integers(-40, 41, (inside.sum(), 3))
             Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(root / name / f"{index:02d}.png")
-    return root
 
 
 @pytest.fixture(autouse=True)

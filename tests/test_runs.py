@@ -120,7 +120,8 @@ def test_a_lock_keeps_others_out_and_dies_with_its_process(tmp_path: Path):
     ready, leave = context.Event(), context.Event()
     process = context.Process(target=_hold, args=(tmp_path, ready, leave))
     process.start()
-    assert ready.wait(30)
+    while not ready.wait(1):
+        assert process.is_alive(), "it ended before it held the lock"
     with pytest.raises(RunError, match="in use by another process"), lock_folder(tmp_path):
         pass
     process.kill()

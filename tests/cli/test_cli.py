@@ -69,7 +69,7 @@ def test_every_verb_explains_itself_without_loading_torch(verb: list[str]):
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=300,
     )
     assert result.returncode == 0, result.stderr
     assert "Usage:" in result.stdout
@@ -199,11 +199,12 @@ def test_a_split_is_not_replaced_by_another(discs: Path, tmp_path: Path):
     assert "holds another split" in refused.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="sends SIGINT")
 def test_ctrl_c_says_how_to_go_on_and_the_same_command_does(discs: Path, tmp_path: Path):
     words = [
         "train",
-        "resnet18",
+        "mobilenet_v2",
         "--data",
         str(discs),
         "--out",
@@ -220,11 +221,11 @@ def test_ctrl_c_says_how_to_go_on_and_the_same_command_does(discs: Path, tmp_pat
         text=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509  background jobs ignore it
     )
-    deadline = time.monotonic() + 120
-    while not list(tmp_path.glob("*/history.csv")) and time.monotonic() < deadline:
-        time.sleep(0.05)
+    while not list(tmp_path.glob("*/history.csv")):
+        assert process.poll() is None, process.communicate()[1]
+        time.sleep(0.01)
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate()
     assert process.returncode == 130
     assert "The same command goes on from there" in errors
     assert "Traceback" not in errors

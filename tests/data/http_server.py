@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import threading
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -30,7 +29,6 @@ class Served:
     etag: str | None = '"one"'
     ranges: bool = True
     honours_if_range: bool = True
-    bytes_per_s: float | None = None
     answers: list[Answer] = field(default_factory=list)
     requests: list[dict[str, str]] = field(default_factory=list)
     url: str = ""
@@ -88,7 +86,7 @@ class _Handler(BaseHTTPRequestHandler):
             body = body[: answer.cut_after]
         if answer.stall_after is not None:
             self._write(body[: answer.stall_after])
-            self.served.ended.wait(10)
+            self.served.ended.wait()
             return
         self._write(body)
 
@@ -99,8 +97,6 @@ class _Handler(BaseHTTPRequestHandler):
                 piece = body[at : at + step]
                 self.wfile.write(piece)
                 self.served.sent += len(piece)
-                if self.served.bytes_per_s:
-                    time.sleep(len(piece) / self.served.bytes_per_s)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002, the base class names it
         """Say nothing."""

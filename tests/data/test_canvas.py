@@ -6,8 +6,9 @@ import json
 import multiprocessing
 import os
 import signal
-import time
+import threading
 from collections.abc import Callable
+from multiprocessing.synchronize import Event
 from pathlib import Path
 
 import numpy as np
@@ -104,17 +105,23 @@ def test_a_copied_canvas_is_trusted_by_its_digest(manifest: Manifest, store: Pat
     assert calls == []
 
 
-def _build_slowly(manifest: Manifest, folder: Path) -> None:
-    open_canvas(manifest, 32, folder=folder, progress=lambda *_: time.sleep(0.2))
+def _build_a_part(manifest: Manifest, folder: Path, built: Event) -> None:
+    def wait(done: int, _n: int) -> None:
+        if done == 3:
+            built.set()
+            threading.Event().wait()
+
+    open_canvas(manifest, 32, folder=folder, progress=wait)
 
 
 def test_a_killed_build_leaves_nothing_that_is_trusted(manifest: Manifest, store: Path):
-    process = multiprocessing.get_context("forkserver").Process(target=_build_slowly, args=(manifest, store))
+    context = multiprocessing.get_context("forkserver")
+    built = context.Event()
+    process = context.Process(target=_build_a_part, args=(manifest, store, built))
     process.start()
-    deadline = time.monotonic() + 60
-    while not list(store.glob(f"*/{PIXELS}.part")) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    time.sleep(0.5)
+    while not built.wait(1):
+        assert process.is_alive(), "it ended before it could be killed"
+    assert list(store.glob(f"*/{PIXELS}.part"))
     assert process.pid
     os.kill(process.pid, signal.SIGKILL)
     process.join()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 
 from hemoscope.errors import ConfigError
 from hemoscope.runs import EpochRow
-from hemoscope.sweep.local import run_sweep, side_by_side
+from hemoscope.sweep.local import _Messenger, run_sweep, side_by_side
 from hemoscope.sweep.plan import PlannedRun, parse_seeds, plan
 from hemoscope.training.loop import Watcher
 from hemoscope.training.recipe import Recipe
@@ -90,6 +91,25 @@ def test_side_by_side_gives_the_same_numbers_failures_and_news(discs: Path, tmp_
     assert [o.fresh for o in again] == [o.planned.arch == "alexnet" for o in again]
 
 
+class Waiting:
+    """A command whose arrival in a child makes the child wait after it told of its first epoch."""
+
+    def __reduce__(self) -> tuple[Callable[[], str], tuple[()]]:
+        return _wait_after_one_epoch, ()
+
+
+def _wait_after_one_epoch() -> str:
+    tell = _Messenger.on_epoch
+
+    def tell_and_wait(self: _Messenger, row: EpochRow, epochs: int) -> None:
+        tell(self, row, epochs)
+        threading.Event().wait()
+
+    _Messenger.on_epoch = tell_and_wait
+    return "hemoscope benchmark ..."
+
+
+@pytest.mark.slow
 @pytest.mark.usefixtures("one_thread")
 def test_a_run_whose_process_is_killed_is_told_and_the_same_sweep_goes_on(discs: Path, tmp_path: Path):
     prepared = prepare(discs)
@@ -107,11 +127,19 @@ def test_a_run_whose_process_is_killed_is_told_and_the_same_sweep_goes_on(discs:
                 for child in children:
                     child.kill()
 
-    recipe = QUICK.model_copy(update={"epochs": 8})
-    outcomes = run_sweep(planned, recipe, prepared, out=tmp_path, jobs=2, device_name="cpu", watch=Killer)
+    recipe = QUICK.model_copy(update={"epochs": 3})
+    outcomes = run_sweep(
+        planned,
+        recipe,
+        prepared,
+        out=tmp_path,
+        jobs=2,
+        device_name="cpu",
+        watch=Killer,
+        command=Waiting(),  # type: ignore[arg-type]
+    )
     assert killed[0] >= 1
-    assert all("its process ended" in o.reason for o in outcomes if o.run is None)
-    assert any(o.run is None for o in outcomes)
+    assert all(o.run is None and "its process ended" in o.reason for o in outcomes)
     assert all(o.run for o in run_sweep(planned, recipe, prepared, out=tmp_path, device_name="cpu"))
 
 

@@ -31,4 +31,4 @@ def test_fewer_classes_and_a_single_layer_cost_less():
 
 
 def test_a_matrix_product_has_a_rate():
-    assert 1e9 < matmul_flops_per_s(Device(torch.device("cpu"), "fp32")) < 1e15
+    assert 1e6 < matmul_flops_per_s(Device(torch.device("cpu"), "fp32")) < 1e15
