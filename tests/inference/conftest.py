@@ -48,6 +48,7 @@ def ensemble_file(runs: list[Run], tmp_path_factory: pytest.TempPathFactory) -> 
         error_rate=0.3,
         coverage=0.9,
         unknown_share=0.1,
+        tta=True,
         device_name="cpu",
         chosen="both there are",
     )

@@ -27,7 +27,7 @@ from hemoscope.inference.network import Network
 from hemoscope.places import available_cores
 from hemoscope.records import FloatArray
 
-__all__ = ["Answer", "Source", "predict_images", "predict_pixels", "stream", "views_of"]
+__all__ = ["Answer", "Source", "eight", "predict_images", "predict_pixels", "stream", "views_of"]
 
 # On a CPU larger batches gain nothing; a GPU halves this until it fits.
 BATCH_SIZE = {"cpu": 64, "mps": 64, "cuda": 512}
@@ -128,7 +128,7 @@ def predict_pixels(
     batch = torch.from_numpy(images)
     try:
         batch = batch.to(network.device.torch_device, non_blocking=True)
-        said = [network.ask(view) for view in (_eight(batch) if tta else (batch,))]
+        said = [network.ask(view) for view in (eight(batch) if tta else (batch,))]
     except torch.OutOfMemoryError:
         if len(images) == 1:
             raise
@@ -140,7 +140,7 @@ def predict_pixels(
     return probs.cpu().numpy().astype(np.float64), distance.cpu().numpy().astype(np.float64)
 
 
-def _eight(batch: Tensor) -> Iterator[Tensor]:
+def eight(batch: Tensor) -> Iterator[Tensor]:
     """Yield the batch, shape (N, S, S, 3), in its eight flips and quarter turns."""
     for mirrored in (batch, batch.flip(2)):
         for turns in range(4):
