@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +17,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hemoscope.data.decode import decode
 from hemoscope.ensemble import How, combine, vote
 from hemoscope.errors import DataError
 from hemoscope.inference.evaluate import pixels_of
 from hemoscope.inference.known import choose, left_out
+from hemoscope.inference.labelled import decoded, in_order
 from hemoscope.inference.network import Network
 from hemoscope.inference.strangers import strangers
 from hemoscope.inference.stream import eight, stream, views_of
@@ -93,7 +94,7 @@ def remember(networks: Mapping[str, Network], manifest: Manifest, val: Predictio
         tta: They will be asked about flips and turns, too.
     """
     rows = choose(val.target)
-    cells = _in_order(manifest, [val.paths[i] for i in rows])
+    cells = in_order(manifest, [val.paths[i] for i in rows])
     seen = _features(tuple(networks.values()), cells, tta=tta)
     known = tuple(views[0].half() for views in seen)
 
@@ -138,7 +139,7 @@ def ask_anew(
     voted: dict[str, Predictions] = {}
     far: dict[str, FloatArray] = {}
     for side, members in sides.items():
-        tell = _telling(progress, f"{side} images {what}", len(members[0]))
+        tell = partial(progress, f"{side} images {what}") if progress else None
         probs, far[side] = _said(asked.networks, manifest, members[0].paths, tta=tta, tell=tell)
         if not tta:
             _check_same(asked.names, probs, members)
@@ -156,7 +157,7 @@ def _said(
     paths: Sequence[str],
     *,
     tta: bool,
-    tell: Callable[[int], None],
+    tell: Callable[[int, int], None] | None,
 ) -> tuple[FloatArray, FloatArray]:
     """Return probabilities, shape (K, N, C), and mean distances, shape (N,), in the order of `paths`."""
     rows = {path: row for row, path in enumerate(paths)}
@@ -167,7 +168,8 @@ def _said(
         if answer.probs is None or answer.distance is None:
             raise DataError(f"{asked[i]} cannot be read any more: {answer.error}")
         probs[:, rows[asked[i]]], distance[rows[asked[i]]] = answer.probs, answer.distance.mean()
-        tell(i + 1)
+        if tell:
+            tell(i + 1, len(rows))
     return probs, distance
 
 
@@ -188,7 +190,7 @@ def _strange(asked: Asked, manifest: Manifest, paths: Sequence[str], *, tta: boo
     """
     order = np.random.default_rng(0).permutation(len(paths))
     order = order[np.argsort(np.isin(order, asked.rows), kind="stable")][:STRANGERS]
-    cells = map(_pixels, _in_order(manifest, [paths[i] for i in order]))
+    cells = map(decoded, in_order(manifest, [paths[i] for i in map(int, order)]))
     kinds: list[str] = []
 
     def images() -> Iterator[NDArray[np.uint8]]:
@@ -209,26 +211,10 @@ def _features(
     with ThreadPoolExecutor(available_cores()) as pool:
         for start in range(0, len(cells), BATCH):
             chunk = cells[start : start + BATCH]
-            views = list(pool.map(lambda image: views_of(networks, _pixels(image)), chunk))
+            views = list(pool.map(lambda image: views_of(networks, decoded(image)), chunk))
             for k, network in enumerate(networks):
                 batch = torch.from_numpy(np.stack([view[k] for view in views]))
                 batch = batch.to(network.device.torch_device)
                 turned = eight(batch) if tta else (batch,)
                 kept[k].append(torch.stack([network.ask(view)[1].cpu() for view in turned]))
     return [torch.cat(features, dim=1) for features in kept]
-
-
-def _in_order(manifest: Manifest, paths: Sequence[str]) -> list[Path | NDArray[np.uint8]]:
-    """Return images, files or their pixels, in the order of `paths`."""
-    asked: list[str] = []
-    images = list(pixels_of(manifest, dict.fromkeys(paths), asked))
-    by_path = dict(zip(asked, images, strict=True))
-    return [by_path[path] for path in paths]
-
-
-def _pixels(image: Path | NDArray[np.uint8]) -> NDArray[np.uint8]:
-    return decode(image).pixels if isinstance(image, Path) else image
-
-
-def _telling(progress: Progress | None, what: str, n: int) -> Callable[[int], None]:
-    return (lambda done: progress(what, done, n)) if progress else (lambda done: None)

@@ -171,9 +171,7 @@ class Model:
             shares=shares[0],
             margin=float(found.margin[0]),
             distance=float(distance[0]),
-            candidates=tuple(
-                name for name, inside in zip(names, found.candidates[0], strict=True) if inside
-            ),
+            candidates=tuple(name for name, inside in zip(names, found.candidates[0], strict=True) if inside),
         )
 
 

@@ -104,7 +104,9 @@ def pack(
     sides = {side: align([run.predictions(side) for run in runs], names=names) for side in ("val", "test")}
     root = _images_of(runs[0], data)
     if tta and root is None:
-        raise DataError("flips and turns are calibrated on the images of the runs; name their folder: --data DIR")
+        raise DataError(
+            "flips and turns are calibrated on the images of the runs; name their folder: --data DIR"
+        )
     said, known = _asked(runs, root, sides, how, device_name, tta=tta, progress=progress)
 
     def trust(answers: Answers) -> Calibration:
