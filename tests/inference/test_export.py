@@ -21,7 +21,6 @@ from torch import Tensor, nn
 from hemoscope.data.augment import view_affine, warp
 from hemoscope.data.canvas import center_square
 from hemoscope.data.split import make_split, write_split
-from hemoscope.data.synthetic.scene import draw_cell
 from hemoscope.errors import BundleError, DataError
 from hemoscope.inference.bundle import Bundle, read_bundle
 from hemoscope.inference.card import MemberCard, Preprocessing
