@@ -84,7 +84,9 @@ def measure_refusal(run: Run, data: Path, left_out: Path | None) -> dict:
         energy, features = ask(network, images)
         return {"energy": energy.numpy(), "nearest cell": distances(features, bank).numpy()}
 
-    known = {"energy": val_energy, "nearest cell": but_itself(val, rows)}
+    nearest = distances(val, bank)
+    nearest[rows] = but_itself(val[rows], bank)
+    known = {"energy": val_energy, "nearest cell": nearest}
     limits = {name: unknown_threshold(s.double().numpy(), share=0.01) for name, s in known.items()}
     test = scores(sides["test"])
     kinds = list(unknown_images(some(sides["test"], N_EACH), rng))

@@ -16,10 +16,11 @@ image = np.load(sys.argv[2])  # any size: the model resizes, crops and normalise
 
 probs, pred, distance = session.run(None, {"image": image[None]})
 
+# The rule of the bundle. Each comparison is made so that what is no number is not accepted.
 unknown_above, review_below = json.loads(about["unknown_above"]), json.loads(about["review_below"])
 status = "accepted"
-if unknown_above is not None and distance[0] > unknown_above:
+if unknown_above is not None and not distance[0] <= unknown_above:
     status = "unknown"
-elif review_below is None or probs[0, pred[0]] < review_below:
+elif review_below is None or not probs[0, pred[0]] >= review_below:
     status = "review"
 print(f"{classes[pred[0]]}  {probs[0, pred[0]]:.4f}  {status}")

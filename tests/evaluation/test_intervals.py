@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import binomtest, norm
+from scipy.stats import binom, binomtest, norm
 
 from hemoscope.errors import ConfigError, ShapeError
-from hemoscope.evaluation.intervals import clopper_pearson, wilson
+from hemoscope.evaluation.intervals import binomial_cdf, clopper_pearson, wilson
 
 COUNTS = st.integers(1, 5000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))
 
@@ -82,6 +82,12 @@ def test_the_exact_interval_is_scipy_s(counts, confidence):
     np.testing.assert_allclose(
         clopper_pearson(hits, n, confidence=confidence), [want.low, want.high], atol=1e-9
     )
+
+
+@given(COUNTS, st.sampled_from([0.001, 0.01, 0.3, 0.99]))
+def test_the_tail_that_a_promise_is_tested_by_is_scipy_s(counts, p):
+    k, n = counts
+    assert binomial_cdf(k, n, p) == pytest.approx(binom.cdf(k, n, p), rel=1e-9, abs=1e-200)
 
 
 RUEMKE = """

@@ -94,7 +94,9 @@ def test_the_hub_reads_the_model_card(ensemble_file: Path):
         "Answers below",
         "from the nearest known cell",
         "both there are",
-        "Of images without a cell, made of test images, it called unknown: noise, ",
+        "Of images without a cell, made of validation images, it called unknown: noise, ",
+        "## With flips and turns",
+        "this bundle's own (fp32)",
     ):
         assert words in text
 
@@ -254,6 +256,30 @@ def test_a_card_of_odd_values_is_refused_or_the_model_answers(data: st.DataObjec
     (verdict,) = on_device(bundle, "cpu", "fp32").judge([np.zeros((40, 40, 3), np.uint8)])
     assert verdict.probs is not None
     assert verdict.probs.sum() == pytest.approx(1)
+
+
+def test_a_bundle_without_a_word_on_flips_and_turns_is_still_format_one(
+    single_file: Path, ensemble_file: Path
+):
+    """As older ones are, and as older hemoscopes read them: the field is written only where it is filled."""
+    card = json.loads(parts_of(single_file)["bundle.json"])
+    assert (card["format"], "tta" in card) == (1, False)
+    assert read_bundle(single_file).card.tta is None
+    assert json.loads(parts_of(ensemble_file)["bundle.json"])["format"] == 1
+
+
+def test_without_the_images_a_card_says_whose_answers_it_counts(
+    runs: list[Run], tmp_path: Path, image_folder
+):
+    card = json.loads(json.dumps(runs[0].card))
+    card["data"]["root"] = str(tmp_path / "gone")
+    moved = Run(runs[0].path, card)
+    trust = pack([moved], tmp_path / "a.hemo", error_rate=0.3, device_name="cpu").calibration
+    assert trust.unknown_above is None
+    assert "called_unknown" not in trust.measured
+    assert trust.measured["answers"] == "those the runs stored (fp32)"
+    with pytest.raises(DataError, match="flips and turns are calibrated on the images of the runs"):
+        pack([moved], tmp_path / "b.hemo", tta=True, device_name="cpu")
 
 
 def test_deep_json_and_huge_numbers_end_in_an_error(edited):

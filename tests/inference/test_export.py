@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,20 +15,32 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from scipy.stats import binomtest
 from torch import Tensor, nn
 
 from hemoscope.data.augment import view_affine, warp
 from hemoscope.data.canvas import center_square
-from hemoscope.data.synthetic.scene import draw_cell
-from hemoscope.errors import BundleError
+from hemoscope.data.split import make_split, write_split
+from hemoscope.errors import BundleError, DataError
 from hemoscope.inference.bundle import Bundle, read_bundle
 from hemoscope.inference.card import MemberCard, Preprocessing
-from hemoscope.inference.export import TOLERANCE, _center_square, _view, export, open_session, trace
-from hemoscope.inference.model import Model
+from hemoscope.inference.export import (
+    TOLERANCE,
+    _center_square,
+    _view,
+    export,
+    graph,
+    open_session,
+    trace,
+)
+from hemoscope.inference.labelled import Labelled, decoded, sides_of
+from hemoscope.inference.model import Model, on_device
 from hemoscope.inference.network import ask
-from hemoscope.inference.quantise import quantise
+from hemoscope.inference.quantise import _own_thresholds, quantise
 from hemoscope.models.build import build, head_path
 from hemoscope.models.registry import ARCHITECTURES, Architecture
+from hemoscope.runs import Run
+from hemoscope.training.run import scan_cached
 
 pytest.importorskip("onnx", reason="the extra `export` is not installed")
 
@@ -144,29 +158,104 @@ def test_every_architecture_is_exported_with_the_same_answers(
     assert parity.distance <= TOLERANCE
 
 
-def test_int8_is_smaller_and_its_accuracy_is_counted(single_file: Path, discs: Path, tmp_path: Path):
+def test_the_sides_are_those_of_the_runs_and_other_images_are_refused(
+    bundle: Bundle, runs: list[Run], discs: Path, image_folder, tmp_path: Path
+):
+    sides = sides_of(bundle.card, discs)
+    for side, found in sides.items():
+        said = runs[0].predictions(side)
+        assert [image for image, _ in found] == [discs / path for path in said.paths]
+        assert [target for _, target in found] == said.target.tolist()
+    with pytest.raises(DataError, match="does not hold the images of this bundle's runs"):
+        sides_of(bundle.card, image_folder({"blue": 9, "green": 9, "red": 9}))
+    other = tmp_path / "other.csv"
+    write_split(make_split(scan_cached(discs), policy="paper", seed=1), other)
+    with pytest.raises(DataError, match="gives another split than this bundle's runs had"):
+        sides_of(bundle.card, discs, other)
+
+
+def test_thresholds_of_a_graph_are_those_of_the_same_answers_in_torch(
+    bundle: Bundle, discs: Path, tmp_path: Path
+):
+    """The way INT8 gets its thresholds, on the graph in fp32: there the bundle's own are the oracle."""
+    trust = _own_thresholds(bundle, graph(bundle, features=True), sides_of(bundle.card, discs)["val"], None)
+    want = bundle.card.calibration
+    assert trust.unknown_above == pytest.approx(want.unknown_above, abs=TOLERANCE)
+    assert trust.review_below == pytest.approx(want.review_below, abs=TOLERANCE)
+    assert trust.conformal_score == pytest.approx(want.conformal_score, abs=TOLERANCE)
+    assert trust.confusion == want.confusion
+
+
+def judged_by_metadata(file: Path, images: Labelled) -> Counter[str]:
+    """Count statuses, and the wrong among the accepted, by the rule of docs/examples/onnx_minimal.py."""
+    session = open_session(file)
+    about = session.get_modelmeta().custom_metadata_map
+    unknown_above, review_below = (json.loads(about[key]) for key in ("unknown_above", "review_below"))
+    counts: Counter[str] = Counter()
+    for image, target in images:
+        probs, pred, distance = session.run(None, {"image": decoded(image)[None]})
+        if unknown_above is not None and not distance[0] <= unknown_above:
+            counts["unknown"] += 1
+        elif review_below is None or not probs[0, pred[0]] >= review_below:
+            counts["review"] += 1
+        else:
+            counts["accepted"] += 1
+            counts["wrong"] += int(pred[0]) != target
+    return counts
+
+
+def test_int8_is_smaller_has_thresholds_of_its_own_and_is_counted_on_test_images(
+    single_file: Path, discs: Path, tmp_path: Path
+):
     fp32, int8 = tmp_path / "fp32.onnx", tmp_path / "int8.onnx"
     bundle = read_bundle(single_file)
     export(bundle, fp32)
-    labelled = [
-        (np.asarray(Image.open(p).convert("RGB")), bundle.card.classes.index(p.parent.name))
-        for p in sorted(discs.rglob("*.png"))
-    ]
-    done = quantise(fp32, int8, [image for image, _ in labelled[::3]], labelled[1::3])
-    assert done.n == 24
+    sides = sides_of(bundle.card, discs)
+    done = quantise(bundle, fp32, int8, val=sides["val"], test=sides["test"])
+    assert (done.n, done.n_val, done.n_scales) == (9, 18, 18)
     assert done.mib_int8 < 0.4 * done.mib_fp32
-    assert done.right_fp32 >= 20
-    assert done.same_pred >= 20
+    assert min(done.right_fp32, done.right_int8, done.same_pred) >= 7
+    assert done.int8_ci == pytest.approx(binomtest(done.right_int8, 9).proportion_ci(method="wilson"))
+    session, before = open_session(int8), open_session(fp32)
+    assert [output.name for output in session.get_outputs()] == ["probs", "pred", "distance"]
+    about, was = (each.get_modelmeta().custom_metadata_map for each in (session, before))
+    for name in ("review_below", "unknown_above", "conformal_score"):
+        assert json.loads(about[name]) == getattr(done, name)
+    assert about["unknown_above"] != was["unknown_above"]  # fp32's were carried over once
+    assert about["thresholds"] == "chosen on INT8 answers to 18 validation images"
+    assert "own (fp32)" in was["thresholds"]
+    counts = judged_by_metadata(int8, sides["test"])
+    assert done.measured["accepted"]["count"] == counts["accepted"]
+    assert done.measured["review"]["count"] == counts["review"]
+    assert done.measured["called_unknown"]["count"] == counts["unknown"]
+    assert done.measured["errors_among_accepted"]["count"] == counts["wrong"]
     with pytest.raises(BundleError, match="is there already"):
-        quantise(fp32, int8, [], [])
+        quantise(bundle, fp32, int8, val=[], test=[])
 
 
-def test_the_example_needs_onnxruntime_and_numpy_alone(single_file: Path, model: Model, tmp_path: Path):
-    bundle = read_bundle(single_file)
+def in_the_widest_gap(values: list[float]) -> float:
+    """Return a threshold that no rounding can reach: between the two neighbours that lie furthest apart."""
+    ordered = np.sort(values)
+    at = int(np.diff(ordered).argmax())
+    return float(ordered[at : at + 2].mean())
+
+
+def test_the_example_needs_onnxruntime_and_numpy_alone_and_judges_as_the_model_does(
+    single_file: Path, discs: Path, tmp_path: Path
+):
+    read = read_bundle(single_file)
+    images = [np.asarray(Image.open(p).convert("RGB")) for p in sorted(discs.rglob("*3.png"))]
+    seen = list(on_device(read, "cpu", "fp32").judge(images))
+    far = in_the_widest_gap([v.distance for v in seen])
+    unsure = in_the_widest_gap(
+        [float(v.probs.max()) for v in seen if v.distance <= far and v.probs is not None]
+    )
+    trust = read.card.calibration.model_copy(update={"unknown_above": far, "review_below": unsure})
+    bundle = replace(read, card=read.card.model_copy(update={"calibration": trust}))
     out = tmp_path / "m.onnx"
     export(bundle, out)
-    image = draw_cell("neutrophil", size_px=90, rng=np.random.default_rng(0))
-    np.save(tmp_path / "cell.npy", image)
+    for i, image in enumerate(images):
+        np.save(tmp_path / f"{i}.npy", image)
     example = Path(__file__).parents[2] / "docs" / "examples" / "onnx_minimal.py"
     script = (
         "import sys, runpy\n"
@@ -175,11 +264,13 @@ def test_the_example_needs_onnxruntime_and_numpy_alone(single_file: Path, model:
         "        if name.partition('.')[0] in ('torch', 'hemoscope', 'PIL', 'cv2', 'torchvision'):\n"
         "            raise ImportError(name)\n"
         "sys.meta_path.insert(0, Refuse())\n"
-        f"sys.argv = ['x', {str(out)!r}, {str(tmp_path / 'cell.npy')!r}]\n"
-        f"runpy.run_path({str(example)!r}, run_name='__main__')\n"
+        f"for i in range({len(images)}):\n"
+        f"    sys.argv = ['x', {str(out)!r}, {str(tmp_path)!r} + f'/{{i}}.npy']\n"
+        f"    runpy.run_path({str(example)!r}, run_name='__main__')\n"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    session = open_session(out)
-    pred = bundle.card.classes[int(session.run(["pred"], {"image": image[None]})[0][0])]
-    assert done.stdout.startswith(pred)
+    told = [line.split() for line in done.stdout.splitlines()]
+    verdicts = list(on_device(bundle, "cpu", "fp32").judge(images))
+    assert [(line[0], line[2]) for line in told] == [(v.pred, v.status) for v in verdicts]
+    assert {v.status for v in verdicts} == {"accepted", "review", "unknown"}

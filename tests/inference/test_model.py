@@ -11,8 +11,9 @@ import torch
 from PIL import Image
 
 import hemoscope
-from hemoscope.errors import ImageError, ShapeError
+from hemoscope.errors import ConfigError, ImageError, ShapeError
 from hemoscope.inference.model import Model, Verdict
+from hemoscope.inference.outputs import predict_to
 
 
 @pytest.fixture(scope="module")
@@ -122,6 +123,21 @@ def test_averaging_over_flips_and_turns_gives_every_turn_one_answer(model: Model
     assert np.ptp(plain, axis=0).max() > 1e-3
     # Resizing 48 px to 36 and back to whole grey levels is not quite the same upside down.
     assert np.ptp(averaged, axis=0).max() < 0.1 * np.ptp(plain, axis=0).max() + 1e-3
+
+
+def test_flips_and_turns_are_judged_by_thresholds_of_their_own_or_not_at_all(
+    model: Model, single_file: Path, some: list[Path], tmp_path: Path
+):
+    assert model.card.tta is not None
+    assert model.card.tta.temperature != model.card.calibration.temperature
+    single = hemoscope.load(single_file, device="cpu")
+    for ask in (single.predict, single.predict_proba, single.judge):
+        with pytest.raises(ConfigError, match=r"calibrated without flips and turns.*--tta"):
+            ask(some, tta=True)
+    images = [(path.name, path) for path in some]
+    with pytest.raises(ConfigError, match="calibrated without flips and turns"):
+        predict_to(tmp_path / "cells.csv", single, images, tta=True)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_nothing_gives_empty_arrays_of_the_right_shape(model: Model):

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from hemoscope.inference.bundle import read_bundle
 from hemoscope.runs import Run
 
 RANGES = """
@@ -109,6 +110,21 @@ def test_a_smear_becomes_a_page_a_table_and_figures(ensemble_file: Path, smear: 
     assert "is there already" in again.stderr
 
 
+def test_flips_and_turns_are_counted_by_a_confusion_measured_with_them(
+    ensemble_file: Path, single_file: Path, smear: Path, ranges: Path
+):
+    out = smear.parent / "out"
+    words = (smear, "--ranges", ranges, "--out", out, "--tta", "--json")
+    refused = hemoscope("differential", single_file, *words)
+    assert refused.returncode == 1
+    assert "was calibrated without flips and turns" in refused.stderr
+    assert not out.exists()
+    found = json.loads(hemoscope("differential", ensemble_file, *words).stdout)
+    trust = read_bundle(ensemble_file).card.tta
+    assert trust is not None
+    assert found["model"]["n_val"] == sum(map(sum, trust.confusion))
+
+
 def test_a_class_without_a_role_stops_the_count_before_it_begins(single_file: Path, smear: Path):
     out = smear.parent / "out"
     result = hemoscope("differential", single_file, smear, "--out", out)
@@ -137,5 +153,7 @@ def test_export_says_how_close_it_is(single_file: Path, discs: Path, tmp_path: P
     told = json.loads(result.stdout)
     assert told["largest_difference"] <= 1e-3
     assert told["int8"]["mib_int8"] < told["int8"]["mib_fp32"]
+    assert (told["int8"]["n"], told["int8"]["n_val"]) == (9, 18)
+    assert "thresholds of its own, of 18 validation images" in result.stderr
     assert out.is_file()
     assert small.is_file()

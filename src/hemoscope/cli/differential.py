@@ -29,7 +29,8 @@ def differential(
         str | None, typer.Option(help="Name of the smear; default: that of the first input.")
     ] = None,
     tta: Annotated[
-        bool, typer.Option("--tta", help="Average over eight flips and turns; eight times the work.")
+        bool,
+        typer.Option("--tta", help="Average over eight flips and turns; the bundle was made with --tta."),
     ] = False,
     seed: Annotated[int, typer.Option(min=0, help="Of the draws behind the intervals.")] = 0,
     device: Annotated[str, typer.Option("--device", help="auto, cuda, cuda:N, mps or cpu.")] = "auto",
@@ -59,6 +60,7 @@ def differential(
     images = find_images(inputs, lines=listed)
     total = count_images(inputs)
     asked = load(model, device=device)
+    trust = asked.trust(tta=tta)
     reference.of(asked.card.classes)
     out.mkdir(parents=True, exist_ok=True)
     with counted("cells", images, total) as each:
@@ -67,7 +69,7 @@ def differential(
         asked.card.name,
         asked.digest,
         tuple(member.arch for member in asked.card.members),
-        asked.card.calibration.n_val,
+        sum(map(sum, trust.confusion)),
     )
     named = title or Path(inputs[0]).name or "standard input"
     values = {

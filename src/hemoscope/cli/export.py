@@ -11,6 +11,8 @@ from hemoscope.cli.console import JsonFlag, note, percent, print_json, print_tab
 
 __all__ = ["explain", "export"]
 
+COMPARED = 64  # images
+
 ModelFile = Annotated[Path, typer.Argument(metavar="MODEL", help="A bundle.")]
 
 
@@ -19,26 +21,33 @@ def export(
     *,
     out: Annotated[Path, typer.Option(help="The .onnx file to write.")],
     int8: Annotated[
-        Path | None, typer.Option(help="Also write this INT8 form; it needs --data for scales and accuracy.")
+        Path | None, typer.Option(help="Also write this INT8 form; it needs --data, all images of its runs.")
     ] = None,
     data: Annotated[
         Path | None,
         typer.Option(
-            help="Labelled images it was not trained on: some are compared, with --int8 the others scored."
+            help="Images to compare some of. With --int8 those of its runs: validation images set scales and thresholds, test images are counted."
         ),
+    ] = None,
+    split: Annotated[
+        Path | None, typer.Option("--split", help="The split of its runs, if they were given one.")
     ] = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Write a bundle as ONNX that takes raw images, once it gives the same answers as the model."""
     from hemoscope.inference.bundle import read_bundle
     from hemoscope.inference.export import export as write
-    from hemoscope.inference.labelled import labelled_images
+    from hemoscope.inference.labelled import decoded, sides_of, some_images
 
     if int8 and not data:
         raise typer.BadParameter("--int8 needs --data", param_hint="--int8")
     bundle = read_bundle(model)
-    images = labelled_images(data, bundle.card.classes) if data else []
-    parity = write(bundle, out, images=[image for image, _ in images[:64]])
+    sides = sides_of(bundle.card, data, split) if data and int8 else {}
+    if sides:
+        images = [decoded(image) for image, _ in sides["val"][:: len(sides["val"]) // COMPARED + 1]]
+    else:
+        images = some_images(data, COMPARED) if data else []
+    parity = write(bundle, out, images=images)
     result: dict[str, object] = {
         "onnx": out,
         "compared": parity.n,
@@ -51,18 +60,26 @@ def export(
 
         from hemoscope.inference.quantise import quantise
 
-        split = min(128, len(images) // 3)
         with progress() as tell:
-            done = quantise(out, int8, [image for image, _ in images[:split]], images[split:], progress=tell)
+            done = quantise(bundle, out, int8, val=sides["val"], test=sides["test"], progress=tell)
         result["int8"] = {"file": int8, **asdict(done)}
         note(
-            f"INT8: {percent(done.right_int8 / done.n)} of {done.n} right, fp32 {percent(done.right_fp32 / done.n)}; "
-            f"{done.mib_int8:.1f} MiB, fp32 {done.mib_fp32:.1f} MiB"
+            f"INT8: {_right(done.right_int8, done.n, done.int8_ci)} of {done.n:,} test images right, fp32 "
+            f"{_right(done.right_fp32, done.n, done.fp32_ci)}; {done.mib_int8:.1f} MiB, fp32 {done.mib_fp32:.1f} MiB"
+        )
+        note(
+            f"INT8 has thresholds of its own, of {done.n_val:,} validation images: it accepts "
+            f"{done.measured['accepted']['count']:,} of the test images, "
+            f"{done.measured['errors_among_accepted']['count']:,} of them wrong"
         )
     if as_json:
         print_json(result)
     else:
         typer.echo(str(out))
+
+
+def _right(hits: int, n: int, ci: tuple[float, float]) -> str:
+    return f"{percent(hits / n)} ({hits:,}; {percent(ci[0])} to {percent(ci[1])})"
 
 
 def explain(

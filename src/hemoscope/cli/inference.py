@@ -50,6 +50,10 @@ def make(
     error_rate: Annotated[float, typer.Option(help="Errors to tolerate among accepted answers.")] = 0.01,
     coverage: Annotated[float, typer.Option(help="How often a set of classes holds the true one.")] = 0.99,
     unknown_share: Annotated[float, typer.Option(help="Known cells that may be called unknown.")] = 0.01,
+    tta: Annotated[
+        bool,
+        typer.Option("--tta", help="Calibrate answers with flips and turns, too, for predict --tta; slow."),
+    ] = False,
     device: DeviceName = "auto",
     as_json: JsonFlag = False,
 ) -> None:
@@ -75,6 +79,7 @@ def make(
             how=vote,  # type: ignore[arg-type]
             chosen=chosen,
             data=data,
+            tta=tta,
             device_name=device,
             error_rate=error_rate,
             coverage=coverage,
@@ -124,7 +129,8 @@ def predict(
         Path | None, typer.Option(help="A .csv, .jsonl or .parquet file; else CSV is printed.")
     ] = None,
     tta: Annotated[
-        bool, typer.Option("--tta", help="Average over eight flips and turns; eight times the work.")
+        bool,
+        typer.Option("--tta", help="Average over eight flips and turns; the bundle was made with --tta."),
     ] = False,
     batch_size: Annotated[
         int | None,
@@ -140,6 +146,7 @@ def predict(
 
     found = find_images(inputs)
     asked = load(model, device=device)
+    asked.trust(tta=tta)
     rows: list[dict[str, Any]] = []
     tally = None
     on_screen = out is None and not as_json and sys.stdout.isatty()  # a bar would run through the rows

@@ -1,4 +1,8 @@
-"""Confidence intervals of proportions: how far a rate counted on so many images may be off."""
+"""Confidence intervals of proportions: how far a rate counted on so many images may be off.
+
+Wilson's describes a rate: right on average, at times a little short. Whatever promises a bound asks the
+binomial distribution itself, which `clopper_pearson` inverts.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +16,7 @@ from numpy.typing import ArrayLike
 from hemoscope.errors import ConfigError, ShapeError
 from hemoscope.records import FloatArray
 
-__all__ = ["clopper_pearson", "wilson"]
+__all__ = ["binomial_cdf", "clopper_pearson", "wilson"]
 
 
 def wilson(successes: ArrayLike, n: ArrayLike, *, confidence: float = 0.95) -> tuple[FloatArray, FloatArray]:
@@ -89,14 +93,18 @@ def clopper_pearson(successes: int, n: int, *, confidence: float = 0.95) -> tupl
     tail = (1 - confidence) / 2
     low, high = 0.0, 1.0
     if successes > 0:
-        low = _root(lambda p: 1 - _binomial_cdf(successes - 1, n, p) - tail)
+        low = _root(lambda p: 1 - binomial_cdf(successes - 1, n, p) - tail)
     if successes < n:
-        high = _root(lambda p: tail - _binomial_cdf(successes, n, p))
+        high = _root(lambda p: tail - binomial_cdf(successes, n, p))
     return low, high
 
 
-def _binomial_cdf(k: int, n: int, p: float) -> float:
-    """Return the probability of at most k successes in n trials, 0 < p < 1."""
+def binomial_cdf(k: int, n: int, p: float) -> float:
+    """Return the probability of at most k successes in n trials, 0 < p < 1.
+
+    >>> round(binomial_cdf(0, 299, 0.01), 4), round(binomial_cdf(0, 298, 0.01), 4)
+    (0.0495, 0.05)
+    """
     i = np.arange(k + 1)
     steps = np.log(n - i[1:] + 1) - np.log(i[1:])
     terms = np.concatenate([[0.0], np.cumsum(steps)]) + i * math.log(p) + (n - i) * math.log1p(-p)

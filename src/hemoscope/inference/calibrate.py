@@ -1,6 +1,7 @@
-"""How far to trust an answer: chosen on validation predictions, measured on test predictions.
+"""How far to trust an answer: chosen on validation answers, measured on test answers.
 
-Reads predictions only. What the figures of the test side say never changes what was chosen.
+Reads answers only. `calibrate` never sees a test image, and `measure` changes nothing that was chosen.
+Both ask `decide`, as the model does.
 """
 
 from __future__ import annotations
@@ -15,96 +16,107 @@ from hemoscope.evaluation import calibration as cal
 from hemoscope.evaluation.intervals import wilson
 from hemoscope.evaluation.metrics import confusion_matrix
 from hemoscope.inference.card import Calibration
+from hemoscope.inference.verdict import decide, is_unknown
 from hemoscope.records import FloatArray, Predictions
 
-__all__ = ["calibrate"]
+__all__ = ["calibrate", "measure"]
 
 
 def calibrate(
     val: Predictions,
-    test: Predictions,
+    distance: FloatArray | None = None,
     *,
-    val_distance: FloatArray | None = None,
-    test_distance: FloatArray | None = None,
-    strange_distances: Mapping[str, FloatArray] = MappingProxyType({}),
     error_rate: float = 0.01,
     coverage: float = 0.99,
     unknown_share: float = 0.01,
+    temperature: float | None = None,
 ) -> Calibration:
-    """Choose temperature and thresholds on one side, and measure them on the other.
+    """Choose temperature and thresholds on validation images; nothing is measured yet.
+
+    What is unknown is chosen first. Only the other images can be accepted, so the review threshold is
+    chosen among them, and the confusion counts them alone, as a differential count does.
 
     Args:
         val: What the model, or the ensemble's vote, said of the validation images.
-        test: The same of the test images.
-        val_distance: Distances of the validation images from the known cells, shape (N,), in the order of `val`;
-            None if there are none.
-        test_distance: The same of the test images.
-        strange_distances: The same of images without a known cell, by kind.
+        distance: Their distances from the known cells, shape (N,), in the order of `val`; None if there
+            are none.
         error_rate: Wrong answers among those accepted; at most this, with 95 % confidence.
         coverage: How often the conformal set holds the true class.
         unknown_share: Share of known cells that may be called unknown.
+        temperature: What the probabilities are to be divided by; by default it is fitted.
     """
-    temperature = cal.fit_temperature(val.probs, val.target)
-    val_probs = cal.apply_temperature(val.probs, temperature)
-    review = cal.review_threshold(_of_pred(val_probs, val), val.pred == val.target, error_rate=error_rate)
-    conformal = cal.conformal_threshold(val_probs, val.target, coverage=coverage)
-    unknown = None if val_distance is None else cal.unknown_threshold(val_distance, share=unknown_share)
+    unknown = None if distance is None else cal.unknown_threshold(distance, share=unknown_share)
     if unknown is not None and not np.isfinite(unknown):
         unknown = None  # too few images to say
-    review_below = None if review is None else float(review.threshold)
-    measured = _measure(test, temperature, review_below, conformal)
-    if unknown is not None and test_distance is not None:
-        measured["called_unknown"] = _called(test_distance, unknown)
-        measured["strange_called_unknown"] = {
-            kind: _called(distance, unknown) for kind, distance in strange_distances.items()
-        }
-    return Calibration(
+    draft = Calibration(
         n_val=len(val),
-        temperature=temperature,
-        review_below=review_below,
+        temperature=cal.fit_temperature(val.probs, val.target) if temperature is None else temperature,
+        review_below=None,
         error_rate=error_rate,
-        conformal_score=conformal,
+        conformal_score=1.0,
         coverage=coverage,
         unknown_above=unknown,
         unknown_share=unknown_share,
-        confusion=tuple(map(tuple, confusion_matrix(val.target, val.pred, len(val.classes)).tolist())),
-        measured=measured,
+        confusion=(),
+        measured={},
+    )
+    found = decide(val.probs, val.pred, distance, draft)
+    known = ~found.unknown
+    right = (val.pred == val.target)[known]
+    review = cal.review_threshold(found.certainty[known], right, error_rate=error_rate)
+    confusion = confusion_matrix(val.target[known], val.pred[known], len(val.classes))
+    return draft.model_copy(
+        update={
+            "review_below": None if review is None else review.threshold,
+            "conformal_score": cal.conformal_threshold(found.probs, val.target, coverage=coverage),
+            "confusion": tuple(map(tuple, confusion.tolist())),
+        }
     )
 
 
-def _measure(
-    test: Predictions, temperature: float, review_below: float | None, conformal: float
+def measure(
+    test: Predictions,
+    distance: FloatArray | None,
+    trust: Calibration,
+    *,
+    strange_distances: Mapping[str, FloatArray] = MappingProxyType({}),
 ) -> dict[str, Any]:
-    probs = cal.apply_temperature(test.probs, temperature)
-    right = test.pred == test.target
-    accepted = (
-        np.zeros(len(test), dtype=bool) if review_below is None else _of_pred(probs, test) >= review_below
-    )
-    sets = cal.conformal_sets(probs, conformal)
-    covered = sets[np.arange(len(test)), test.target]
-    return {
-        "n": len(test),
+    """Return what the thresholds do on test images, by name; NaN where nothing was there to count.
+
+    Args:
+        test: What the same model said of the test images.
+        distance: Their distances from the known cells, shape (N,); None if there are none.
+        trust: What `calibrate` chose.
+        strange_distances: Distances of images without a known cell, by kind.
+    """
+    found = decide(test.probs, test.pred, distance, trust)
+    wrong = test.pred != test.target
+    held = found.candidates[np.arange(len(test)), test.target]
+    n, n_wrong, n_accepted = len(test), int(wrong.sum()), int(found.accepted.sum())
+    measured = {
+        "n": n,
         "ece_before": cal.expected_calibration_error(test.probs, test.pred, test.target),
-        "ece": cal.expected_calibration_error(probs, test.pred, test.target),
+        "ece": cal.expected_calibration_error(found.probs, test.pred, test.target),
         "log_loss_before": cal.negative_log_likelihood(test.probs, test.target),
-        "log_loss": cal.negative_log_likelihood(probs, test.target),
+        "log_loss": cal.negative_log_likelihood(found.probs, test.target),
         "brier_before": cal.brier_score(test.probs, test.target),
-        "brier": cal.brier_score(probs, test.target),
-        "accepted": _rate(int(accepted.sum()), len(test)),
-        "errors_among_accepted": _rate(int((accepted & ~right).sum()), int(accepted.sum())),
-        "errors_sent_to_review": _rate(int((~accepted & ~right).sum()), int((~right).sum())),
-        "conformal_coverage": _rate(int(covered.sum()), len(test)),
-        "conformal_mean_size": float(sets.sum(axis=1).mean()),
+        "brier": cal.brier_score(found.probs, test.target),
+        "accepted": _rate(n_accepted, n),
+        "review": _rate(int(found.review.sum()), n),
+        "errors_among_accepted": _rate(int((found.accepted & wrong).sum()), n_accepted),
+        "errors_sent_to_review": _rate(int((found.review & wrong).sum()), n_wrong),
+        "conformal_coverage": _rate(int(held.sum()), n),
+        "conformal_mean_size": float(found.candidates.sum(axis=1).mean()),
     }
-
-
-def _of_pred(probs: FloatArray, predictions: Predictions) -> FloatArray:
-    """Return the probability of the predicted class, shape (N,)."""
-    return probs[np.arange(len(probs)), predictions.pred]
-
-
-def _called(distance: FloatArray, unknown: float) -> dict[str, Any]:
-    return _rate(int((distance > unknown).sum()), len(distance))
+    if trust.unknown_above is None:
+        return measured
+    called = {kind: is_unknown(each, trust) for kind, each in strange_distances.items()}
+    return {
+        **measured,
+        "called_unknown": _rate(int(found.unknown.sum()), n),
+        "errors_called_unknown": _rate(int((found.unknown & wrong).sum()), n_wrong),
+        "strange_called_unknown": {kind: _rate(int(each.sum()), len(each)) for kind, each in called.items()},
+    }
 
 
 def _rate(hits: int, n: int) -> dict[str, Any]:

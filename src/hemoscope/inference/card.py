@@ -63,16 +63,18 @@ class MemberCard(_Record):
 class Calibration(_Record):
     """What validation images taught about how far to trust an answer; chosen there, measured on test.
 
+    `verdict.decide` says what the thresholds mean.
+
     Attributes:
         n_val: Validation images.
         temperature: Divides the logarithms of the mean probabilities.
         review_below: Answers with a lower probability are for a person; None: all of them.
-        error_rate: What `review_below` was chosen for, at 95 % confidence.
+        error_rate: Wrong among the accepted that `review_below` was chosen for, at 95 % confidence.
         conformal_score: A class is in the set while 1 - probability is at most this.
         coverage: What `conformal_score` was chosen for.
         unknown_above: Images further than this from the nearest known cell are unknown; None: not measured.
         unknown_share: Share of validation images that `unknown_above` was chosen to call unknown.
-        confusion: Validation counts[true, predicted], shape (C, C).
+        confusion: Counts[true, predicted] of the validation images not called unknown, shape (C, C).
         measured: Figures of the test images, by name.
     """
 
@@ -89,7 +91,12 @@ class Calibration(_Record):
 
 
 class BundleCard(_Record):
-    """bundle.json."""
+    """bundle.json.
+
+    Attributes:
+        calibration: Of answers to images as they are.
+        tta: Of answers averaged over flips and turns, which need thresholds of their own; None: not measured.
+    """
 
     format: Literal[1] = FORMAT
     name: str = Field(min_length=1, max_length=200, pattern=r"^[A-Za-z0-9_.+-]+$")
@@ -101,6 +108,7 @@ class BundleCard(_Record):
     split: dict[str, Any]
     scores: dict[str, Any]
     calibration: Calibration
+    tta: Calibration | None = None
     intended_use: Text
     limits: tuple[Text, ...]
     versions: dict[str, str]
@@ -111,6 +119,7 @@ class BundleCard(_Record):
         c = len(self.classes)
         if len(set(self.classes)) != c:
             raise ValueError("two classes have one name")
-        if len(self.calibration.confusion) != c or any(len(row) != c for row in self.calibration.confusion):
-            raise ValueError(f"the confusion matrix is not {c} x {c}")
+        for trust in (self.calibration, self.tta):
+            if trust and (len(trust.confusion) != c or any(len(row) != c for row in trust.confusion)):
+                raise ValueError(f"the confusion matrix is not {c} x {c}")
         return self

@@ -41,17 +41,19 @@ def count_cells(
         model: What to ask.
         images: Names and sources.
         reference: Roles and ranges of the model's classes.
-        tta: Average over flips and quarter turns.
+        tta: Average over flips and quarter turns, with the confusion that was measured so.
         seed: Of the intervals' posterior draws.
 
     Returns:
         The count, and the images to look at first: the least certain, then the least known.
 
     Raises:
-        ConfigError: Before anything is read, if the table does not know one of the classes.
+        ConfigError: Before anything is read, if the table does not know one of the classes, or the bundle was
+            not calibrated for `tta`.
         DataError: If `out` is there already.
     """
     reference.of(model.card.classes)
+    trust = model.trust(tta=tta)
     tally = predict_to(out, model, images, tta=tta)
     counts: Counter[str] = Counter()
     to_review: Counter[str] = Counter()
@@ -67,7 +69,7 @@ def count_cells(
                 heapq.heappush(heap, (least, -i, _doubt(row)))
                 if len(heap) > MOST_SHOWN:
                     heapq.heappop(heap)
-    classes, trust = model.card.classes, model.card.calibration
+    classes = model.card.classes
     found = differential(
         classes,
         [counts[name] for name in classes],

@@ -5,7 +5,8 @@
             pred    int64   (N,)           the class, as voted
             distance float32 (N,)          from the nearest known cell; NaN if the bundle knows none
 
-Class names, thresholds and the bundle's digest are in the file's metadata. The resampling is Pillow's,
+Class names, thresholds, what they were chosen on, and the bundle's digest are in the file's metadata.
+docs/examples/onnx_minimal.py judges by them as the bundle does. The resampling is Pillow's,
 written as two matrix products with Pillow's rounding in between, so that it is the same in any runtime.
 """
 
@@ -30,15 +31,16 @@ from hemoscope.data.augment import view_affine
 from hemoscope.data.decode import decode
 from hemoscope.errors import BundleError, ConfigError
 from hemoscope.inference.bundle import Bundle
-from hemoscope.inference.card import BundleCard, Preprocessing
+from hemoscope.inference.card import BundleCard, Calibration, Preprocessing
 from hemoscope.inference.known import distances
 from hemoscope.inference.model import Model, on_device
 from hemoscope.inference.network import ask
 from hemoscope.runs import atomic_path
 
-__all__ = ["Parity", "export", "open_session"]
+__all__ = ["Parity", "export", "finished", "graph", "open_session"]
 
 OPSET = 18
+OUTPUTS = ["probs", "pred", "distance"]
 TOLERANCE = 1e-3  # of a probability or a distance, in fp32
 
 
@@ -75,10 +77,14 @@ def export(bundle: Bundle, out: Path, *, images: Iterable[NDArray[np.uint8]] = (
     if out.exists():
         raise BundleError(f"{out} is there already; choose another --out or delete it")
     model = on_device(bundle, "cpu", "fp32")
-    content = _with_metadata(trace(_Exported(model), ["probs", "pred", "distance"]), bundle)
+    trust = bundle.card.calibration
+    about = (
+        f"chosen on answers to {trust.n_val} validation images: {trust.measured.get('answers', 'as stored')}"
+    )
+    content = finished(graph(bundle), bundle, trust, about=about)
     session = open_session(content)
     parity = compare(model, session, [*_trials(bundle), *images])
-    knows = bundle.card.calibration.unknown_above is not None
+    knows = trust.unknown_above is not None
     worst = float(np.max([parity.probs, parity.distance if knows else 0.0]))
     if not worst <= TOLERANCE:  # NaN is not
         raise BundleError(
@@ -88,6 +94,43 @@ def export(bundle: Bundle, out: Path, *, images: Iterable[NDArray[np.uint8]] = (
     with atomic_path(out) as part:
         part.write_bytes(content)
     return parity
+
+
+def graph(bundle: Bundle, *, features: bool = False) -> bytes:
+    """Return a bundle as ONNX without metadata, on request with each network's features as further outputs."""
+    more = [f"features_{i}" for i in range(len(bundle.models))] if features else []
+    return trace(_Exported(on_device(bundle, "cpu", "fp32"), features=features), [*OUTPUTS, *more])
+
+
+def finished(content: bytes, bundle: Bundle, trust: Calibration, *, about: str) -> bytes:
+    """Return ONNX with its three outputs and the metadata to judge by.
+
+    Args:
+        content: From `graph`, or made of it.
+        bundle: What it was made of.
+        trust: Thresholds of the answers that this graph gives.
+        about: What those were chosen on.
+    """
+    import onnx
+
+    model = onnx.load_model_from_string(content)
+    del model.graph.output[len(OUTPUTS) :]
+    del model.metadata_props[:]
+    told = {
+        "classes": list(bundle.card.classes),
+        "review_below": trust.review_below,
+        "unknown_above": trust.unknown_above,
+        "conformal_score": trust.conformal_score,
+        "thresholds": about,
+        "intended_use": bundle.card.intended_use,
+        "bundle": bundle.digest,
+    }
+    for name, value in told.items():
+        entry = model.metadata_props.add()
+        entry.key = name
+        entry.value = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    model.producer_name = "hemoscope"
+    return model.SerializeToString()
 
 
 def open_session(model: bytes | Path) -> Any:
@@ -118,15 +161,16 @@ def compare(model: Model, session: Any, images: Iterable[NDArray[np.uint8]]) -> 
 class _Exported(nn.Module):
     """From uint8 images of any size to calibrated probabilities, class and distance."""
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Model, *, features: bool = False) -> None:
         super().__init__()
+        self.features = features
         self.networks = nn.ModuleList([network.model for network in model.networks])
         self.heads = [network.head for network in model.networks]
         self.known = [network.known for network in model.networks]
         self.steps: tuple[Preprocessing, ...] = tuple(m.preprocessing for m in model.card.members)
         self.card: BundleCard = model.card
 
-    def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         pixels = image.permute(0, 3, 1, 2).double()  # (N, 3, H, W)
         squares = {px: _center_square(pixels, px) for px in {step.canvas_px for step in self.steps}}
         answers = [
@@ -146,7 +190,8 @@ class _Exported(nn.Module):
         probs = (
             mean.clamp_min(torch.finfo(torch.float32).tiny).log() / self.card.calibration.temperature
         ).softmax(1)
-        return probs, rank.argmax(dim=1), distance
+        more = [features for _, features in answers] if self.features else []
+        return probs, rank.argmax(dim=1), distance, *more
 
 
 def _center_square(pixels: Tensor, side_px: int) -> Tensor:
@@ -223,29 +268,6 @@ def trace(graph: nn.Module, outputs: list[str]) -> bytes:
             dynamo=False,
         )
         return file.read_bytes()
-
-
-def _with_metadata(content: bytes, bundle: Bundle) -> bytes:
-    import onnx
-
-    model = onnx.load_model_from_string(content)
-    trust = bundle.card.calibration
-    about = {
-        "classes": list(bundle.card.classes),
-        "review_below": trust.review_below,
-        "unknown_above": trust.unknown_above,
-        "conformal_score": trust.conformal_score,
-        "intended_use": bundle.card.intended_use,
-        "bundle": bundle.digest,
-    }
-    for name, value in about.items():
-        entry = model.metadata_props.add()
-        entry.key, entry.value = (
-            name,
-            value if isinstance(value, str) else json.dumps(value, ensure_ascii=False),
-        )
-    model.producer_name = "hemoscope"
-    return model.SerializeToString()
 
 
 def _trials(bundle: Bundle) -> list[NDArray[np.uint8]]:

@@ -30,10 +30,15 @@ def distances(features: Tensor, known: Tensor | None) -> Tensor:
     return 1 - (features @ known.T).amax(dim=1)
 
 
-def left_out(features: Tensor, rows: IntArray) -> Tensor:
-    """Return every cell's distance to the nearest of the cells `rows`, itself left out, shape (N,)."""
-    cosine = features @ features[rows].T
-    cosine[torch.from_numpy(rows), torch.arange(len(rows))] = -torch.inf
+def left_out(features: Tensor, known: Tensor) -> Tensor:
+    """Return each remembered cell's distance to the nearest other one, shape (M,).
+
+    Args:
+        features: Of the remembered cells as they are looked at now, perhaps turned, shape (M, F).
+        known: Of the same cells as they are remembered, in the same order, shape (M, F).
+    """
+    cosine = features @ known.T
+    cosine.fill_diagonal_(-torch.inf)
     return 1 - cosine.amax(dim=1)
 
 

@@ -23,12 +23,12 @@ from PIL import Image
 
 from hemoscope.data.decode import decode_opened
 from hemoscope.ensemble import combine
-from hemoscope.errors import ImageError, ShapeError
-from hemoscope.evaluation.calibration import apply_temperature
+from hemoscope.errors import ConfigError, ImageError, ShapeError
 from hemoscope.inference.bundle import Bundle, read_bundle
-from hemoscope.inference.card import BundleCard
+from hemoscope.inference.card import BundleCard, Calibration
 from hemoscope.inference.network import Network
 from hemoscope.inference.stream import Answer, Source, stream
+from hemoscope.inference.verdict import decide
 from hemoscope.models.build import head_path
 from hemoscope.models.registry import get_arch
 from hemoscope.records import FloatArray
@@ -95,6 +95,7 @@ class Model:
             tta: Average over the eight flips and quarter turns; costs eight times as much.
 
         Raises:
+            ConfigError: If the bundle was not calibrated for `tta`.
             ShapeError: If something is of another type, shape or range.
             ImageError: If a file cannot be read; the message names all of them.
         """
@@ -113,11 +114,28 @@ class Model:
         A file that cannot be read is a verdict with status `error`, never a substitute.
 
         Raises:
+            ConfigError: If the bundle was not calibrated for `tta`.
             ShapeError: If something that is no file is of another type, shape or range.
         """
+        trust = self.trust(tta=tta)
         sources = (_source(image, i) for i, image in enumerate(_many(images)))
-        for answer in stream(self.networks, sources, batch_size=batch_size, tta=tta):
-            yield self._verdict(answer)
+        answers = stream(self.networks, sources, batch_size=batch_size, tta=tta)
+        return (self._verdict(answer, trust) for answer in answers)
+
+    def trust(self, *, tta: bool = False) -> Calibration:
+        """Return temperature, thresholds and confusion, measured on answers made the same way.
+
+        Raises:
+            ConfigError: If the bundle was not calibrated for `tta`.
+        """
+        if not tta:
+            return self.card.calibration
+        if self.card.tta is None:
+            raise ConfigError(
+                f"{self.card.name} was calibrated without flips and turns, and its thresholds hold without them "
+                "only. Ask without tta, or make the bundle again: hemoscope bundle RUNS --out FILE --tta"
+            )
+        return self.card.tta
 
     def _sound(self, images: Iterable[ImageLike], *, tta: bool) -> list[Verdict]:
         verdicts = list(self.judge(images, tta=tta))
@@ -127,39 +145,33 @@ class Model:
             raise ImageError(f"{len(bad)} of {len(verdicts)} images cannot be read:\n  {listing}")
         return verdicts
 
-    def _verdict(self, answer: Answer) -> Verdict:
+    def _verdict(self, answer: Answer, trust: Calibration) -> Verdict:
         if answer.probs is None or answer.distance is None:
             return Verdict("error", answer.error)
-        trust = self.card.calibration
         pred, mean, shares = combine(answer.probs[:, None], self.card.vote)
-        probs = apply_temperature(mean, trust.temperature)[0]
-        best, distance = int(pred[0]), float(answer.distance.mean())
-        others = np.delete(probs, best)
+        distance = answer.distance.mean(keepdims=True)
+        found = decide(mean, pred, distance, trust)
+        probs, best, names = found.probs[0], int(pred[0]), self.card.classes
         status: Status = "accepted"
         reason = ""
-        if trust.unknown_above is not None and not distance <= trust.unknown_above:
+        if found.unknown[0]:
             status = "unknown"
-            reason = f"unlike the cells it knows: distance {distance:.3f} above {trust.unknown_above:.3f}"
-        elif trust.review_below is None or probs[best] < trust.review_below:
+            reason = f"unlike the cells it knows: distance {distance[0]:.3f} above {trust.unknown_above:.3f}"
+        elif found.review[0]:
             status = "review"
-            runner_up = self.card.classes[
-                int(np.argsort(-probs)[1] if probs.argmax() == best else probs.argmax())
-            ]
+            runner_up = names[int(np.argsort(-probs)[1] if probs.argmax() == best else probs.argmax())]
             reason = f"could be {runner_up}: probability {probs[best]:.3f}" + (
                 "" if trust.review_below is None else f" below {trust.review_below:.3f}"
             )
-        candidates = (1 - probs <= trust.conformal_score) | (np.arange(len(probs)) == best)
         return Verdict(
             status=status,
             reason=reason,
-            pred=self.card.classes[best],
+            pred=names[best],
             probs=probs,
             shares=shares[0],
-            margin=float(probs[best] - others.max()),
-            distance=distance,
-            candidates=tuple(
-                name for name, inside in zip(self.card.classes, candidates, strict=True) if inside
-            ),
+            margin=float(found.margin[0]),
+            distance=float(distance[0]),
+            candidates=tuple(name for name, inside in zip(names, found.candidates[0], strict=True) if inside),
         )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from hemoscope.inference.card import BundleCard
+from hemoscope.inference.card import BundleCard, Calibration
 
 __all__ = ["model_card"]
 
@@ -60,8 +60,9 @@ def model_card(card: BundleCard) -> str:
         "",
         "## How far to trust an answer",
         "",
-        *_trust(card),
+        *_trust(trust),
         "",
+        *(["## With flips and turns (`--tta`)", "", *_trust(card.tta), ""] if card.tta else []),
         "## Members",
         "",
         *([card.chosen, ""] if card.chosen else []),
@@ -71,30 +72,33 @@ def model_card(card: BundleCard) -> str:
         "",
         (
             f"Made {card.created} with {', '.join(f'{k} {v}' for k, v in card.versions.items())}. "
-            f"Thresholds were chosen on {trust.n_val:,} validation images; test images were read once."
+            f"Thresholds were chosen on {trust.n_val:,} validation images, and nothing on test images; all figures "
+            f"count answers as the model judges them: {trust.measured['answers']}."
         ),
         "",
     ]
     return "\n".join(lines)
 
 
-def _trust(card: BundleCard) -> list[str]:
-    trust, m = card.calibration, card.calibration.measured
+def _trust(trust: Calibration) -> list[str]:
+    m = trust.measured
     review = (
         "No threshold keeps the error rate asked for: every answer is for review."
         if trust.review_below is None
         else f"Answers below a probability of {trust.review_below:.4f} are for review, chosen for at most "
-        f"{_percent(trust.error_rate)} errors among the others. On test images {_rate(m['accepted'])} were accepted, "
-        f"{_rate(m['errors_among_accepted'])} of them wrong."
+        f"{_percent(trust.error_rate)} errors among those accepted, with 95 % confidence (exact). On test images "
+        f"{_rate(m['accepted'])} were accepted, {_rate(m['errors_among_accepted'])} of them wrong; "
+        f"{_rate(m['review'])} were for review."
     )
     unknown = (
         "What is unlike its cells was not measured: nothing is called unknown."
         if trust.unknown_above is None
-        else f"Images further than {trust.unknown_above:.3f} from the nearest known cell are called unknown; of the test cells {_rate(m['called_unknown'])} were."
+        else f"Images further than {trust.unknown_above:.3f} from the nearest known cell are called unknown, however "
+        f"probable their class, and never accepted; of the test cells {_rate(m['called_unknown'])} were."
     )
     if strange := m.get("strange_called_unknown"):
         kinds = "; ".join(f"{STRANGE[kind]}, {_rate(rate)}" for kind, rate in strange.items())
-        unknown += f" Of images without a cell, made of test images, it called unknown: {kinds}."
+        unknown += f" Of images without a cell, made of validation images, it called unknown: {kinds}."
     return [
         (
             f"- Probabilities are calibrated by temperature {trust.temperature:.3f}: expected calibration error "

@@ -87,10 +87,11 @@ def predict_to(
         part_rows: Rows to be lost at most by a kill.
 
     Raises:
-        ConfigError: If the file name says no format.
+        ConfigError: If the file name says no format, or the bundle was not calibrated for `tta`.
         DataError: If `out` is there already, or what was begun belongs to another model or other images.
     """
     form = _format(out)
+    model.trust(tta=tta)
     if out.exists():
         raise DataError(f"{out} is there already; choose another --out or delete it")
     folder = out.with_name(f"{out.name}.parts")

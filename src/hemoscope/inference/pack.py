@@ -5,39 +5,30 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from importlib.metadata import version
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
 from PIL import Image
 from safetensors.torch import save
 from torch import Tensor
 
-from hemoscope.data.decode import decode
 from hemoscope.data.synthetic.kinds import class_names
 from hemoscope.data.synthetic.scene import draw_cell
-from hemoscope.ensemble import How, align, vote
+from hemoscope.ensemble import How, align
 from hemoscope.errors import BundleError, DataError, RunError
 from hemoscope.evaluation.summary import score
+from hemoscope.inference.answers import Answers, ask_anew, remember, stored
 from hemoscope.inference.bundle import CARD, KNOWN, README, SELFTEST, Bundle, read_bundle, write_bundle
-from hemoscope.inference.calibrate import calibrate
-from hemoscope.inference.card import BundleCard, MemberCard, Preprocessing
-from hemoscope.inference.evaluate import pixels_of
-from hemoscope.inference.known import choose, distances, left_out
+from hemoscope.inference.calibrate import calibrate, measure
+from hemoscope.inference.card import BundleCard, Calibration, MemberCard, Preprocessing
 from hemoscope.inference.model import on_device
 from hemoscope.inference.model_card import model_card
-from hemoscope.inference.network import Network, load_run
-from hemoscope.inference.strangers import strangers
-from hemoscope.inference.stream import views_of
+from hemoscope.inference.network import load_run
 from hemoscope.models.registry import get_arch
-from hemoscope.places import available_cores
-from hemoscope.records import FloatArray, Predictions
+from hemoscope.records import Predictions
 from hemoscope.runs import MODEL, Run, jsonable
 from hemoscope.training.recipe import Recipe
 from hemoscope.training.run import scan_cached
@@ -49,8 +40,6 @@ Progress = Callable[[str, int, int], None]
 
 TOLERANCE = 1e-3  # of a probability in fp32, between two machines
 SELFTEST_PX = 120
-STRANGERS = 100  # test cells that images without a cell are made of
-BATCH = 64
 INTENDED_USE = (
     "Research on the classification of images of single peripheral blood cells, of the classes and the kind of "
     "image it was trained on. Not a medical device: not for diagnosis or for decisions on a person's care."
@@ -74,6 +63,7 @@ def pack(
     how: How = "majority",
     chosen: str = "",
     data: Path | None = None,
+    tta: bool = False,
     device_name: str = "auto",
     error_rate: float = 0.01,
     coverage: float = 0.99,
@@ -82,6 +72,10 @@ def pack(
 ) -> BundleCard:
     """Write finished runs as one bundle, and read it back.
 
+    Where the images are at hand, the networks are asked again, in fp32: then thresholds and figures are of
+    the answers that the bundle itself gives. Otherwise they are of those that the runs stored, in whatever
+    precision they were trained. Test images are measured on, once, and nothing is chosen by them.
+
     Args:
         runs: One run, or the members of an ensemble.
         out: The file to write.
@@ -89,6 +83,7 @@ def pack(
         chosen: One sentence on how the members were chosen.
         data: The images they were trained on, to learn what is unknown; by default where the runs found
             them. Without them nothing is ever called unknown.
+        tta: Calibrate answers averaged over flips and turns, too; eight times the work again.
         device_name: Where to compute.
         error_rate: Wrong answers to be tolerated among those accepted.
         coverage: How often the conformal set is to hold the true class.
@@ -97,7 +92,7 @@ def pack(
 
     Raises:
         RunError: If a run is unfinished, or the runs do not fit together.
-        DataError: If `data` are not the images of the runs.
+        DataError: If `data` are not the images of the runs, or `tta` is asked for without them.
         BundleError: If `out` is there already.
     """
     unfinished = [run.name for run in runs if not run.done]
@@ -107,47 +102,49 @@ def pack(
         raise BundleError(f"{out} is there already; choose another --out or delete it")
     names = [run.name for run in runs]
     sides = {side: align([run.predictions(side) for run in runs], names=names) for side in ("val", "test")}
-    val, test = (vote(members, how=how, names=names) for members in sides.values())
     root = _images_of(runs[0], data)
-    known: tuple[Tensor, ...] = ()
-    far: dict[str, FloatArray | None] = {"val": None, "test": None}
-    strange: dict[str, FloatArray] = {}
-    if root is not None:
-        networks = [load_run(run, device_name=device_name) for run in runs]
-        known, far = _known(runs, networks, root, sides, progress)
-        strange = _strange(networks, known, root, sides["test"][0])
-    calibration = calibrate(
-        val,
-        test,
-        val_distance=far["val"],
-        test_distance=far["test"],
-        strange_distances=strange,
-        error_rate=error_rate,
-        coverage=coverage,
-        unknown_share=unknown_share,
-    )
+    if tta and root is None:
+        raise DataError(
+            "flips and turns are calibrated on the images of the runs; name their folder: --data DIR"
+        )
+    said, known = _asked(runs, root, sides, how, device_name, tta=tta, progress=progress)
+
+    def trust(answers: Answers) -> Calibration:
+        chosen = calibrate(
+            answers.val,
+            answers.val_distance,
+            error_rate=error_rate,
+            coverage=coverage,
+            unknown_share=unknown_share,
+        )
+        figures = measure(answers.test, answers.test_distance, chosen, strange_distances=answers.strange)
+        measured = {"answers": answers.made, **jsonable(figures)}  # type: ignore[dict-item]
+        return chosen.model_copy(update={"measured": measured})
+
+    calibration = trust(said[False])
     card = BundleCard(
         name="+".join(sorted({run.arch for run in runs})),
-        classes=val.classes,
+        classes=said[False].val.classes,
         members=tuple(_member(run) for run in runs),
         vote=how,
         chosen=chosen,
         data={k: v for k, v in runs[0].card["data"].items() if k != "root"},
         split=runs[0].card["split"],
-        scores=jsonable(score(test).to_json()),  # type: ignore[arg-type]
-        calibration=calibration.model_copy(update={"measured": jsonable(calibration.measured)}),
+        scores=jsonable(score(said[False].test).to_json()),  # type: ignore[arg-type]
+        calibration=calibration,
+        tta=trust(said[True]) if tta else None,
         intended_use=INTENDED_USE,
         limits=LIMITS,
         versions={name: version(name) for name in ("hemoscope", "torch", "torchvision", "numpy", "pillow")},
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
     parts = {
-        CARD: (card.model_dump_json(indent=2) + "\n").encode(),
+        CARD: (card.model_dump_json(indent=2, exclude=None if tta else {"tta"}) + "\n").encode(),
         README: model_card(card).encode(),
         **{f"member-{i}.safetensors": (run.path / MODEL).read_bytes() for i, run in enumerate(runs)},
     }
     if calibration.unknown_above is not None:
-        parts[KNOWN] = save({f"member-{i}": features for i, features in enumerate(known)})
+        parts[KNOWN] = save({f"member-{i}": cells for i, cells in enumerate(known)})
     cells = {f"selftest-{i}.png": _drawn(name, i) for i, name in enumerate(class_names())}
     expected = _expected(card, runs, cells)
     write_bundle(out, {**parts, **cells, SELFTEST: json.dumps(expected, indent=1).encode()})
@@ -215,86 +212,28 @@ def _images_of(run: Run, data: Path | None) -> Path | None:
     return None
 
 
-def _known(
+def _asked(
     runs: Sequence[Run],
-    networks: Sequence[Network],
-    root: Path,
+    root: Path | None,
     sides: Mapping[str, Sequence[Predictions]],
+    how: How,
+    device_name: str,
+    *,
+    tta: bool,
     progress: Progress | None,
-) -> tuple[tuple[Tensor, ...], dict[str, FloatArray | None]]:
-    """Return the validation cells each member remembers, and every image's mean distance from them.
-
-    A cell that is remembered is compared with the others only.
-    """
-    val, test = (_features(runs, networks, root, sides[side], side, progress) for side in ("val", "test"))
-    rows = choose(sides["val"][0].target)
-    known = tuple(features[rows].half() for features in val)
-    far = {
-        "val": torch.stack([left_out(features, rows) for features in val]),
-        "test": torch.stack([distances(f, k.float()) for f, k in zip(test, known, strict=True)]),
+) -> tuple[dict[bool, Answers], tuple[Tensor, ...]]:
+    """Return the answers without and with flips and turns, and the known cells of each network."""
+    if root is None:
+        precisions = [str(run.card["recipe"]["precision"]) for run in runs]
+        return {False: stored(sides, how, precisions)}, ()
+    manifest = scan_cached(root)
+    networks = {run.name: load_run(run, device_name=device_name, precision="fp32") for run in runs}
+    asked = remember(networks, manifest, sides["val"][0], tta=tta)
+    said = {
+        turned: ask_anew(asked, manifest, sides, how, tta=turned, progress=progress)
+        for turned in ((False, True) if tta else (False,))
     }
-    return known, {side: each.mean(dim=0).double().numpy() for side, each in far.items()}
-
-
-def _strange(
-    networks: Sequence[Network], known: Sequence[Tensor], root: Path, test: Predictions
-) -> dict[str, FloatArray]:
-    """Return the mean distances of made-up images without a cell, by kind; see `strangers`."""
-    chosen = np.random.default_rng(0).permutation(len(test))[:STRANGERS]
-    cells = pixels_of(scan_cached(root), {test.paths[i] for i in chosen}, [])
-    far: dict[str, list[FloatArray]] = {}
-    made = strangers(map(_pixels, cells), np.random.default_rng(0))
-    while chunk := list(islice(made, BATCH)):
-        views = [views_of(networks, image) for _, image in chunk]
-        each = []
-        for k, network in enumerate(networks):
-            batch = torch.from_numpy(np.stack([view[k] for view in views]))
-            _, features = network.ask(batch.to(network.device.torch_device))
-            each.append(distances(features.cpu(), known[k].float()))
-        mean = torch.stack(each).mean(dim=0).double().numpy()
-        for (kind, _), distance in zip(chunk, mean, strict=True):
-            far.setdefault(kind, []).append(distance)
-    return {kind: np.array(values) for kind, values in far.items()}
-
-
-def _features(
-    runs: Sequence[Run],
-    networks: Sequence[Network],
-    root: Path,
-    members: Sequence[Predictions],
-    side: str,
-    progress: Progress | None,
-) -> list[Tensor]:
-    """Return every member's features, shape (N, F), in the order of the predictions."""
-    rows = {path: row for row, path in enumerate(members[0].paths)}
-    pred = np.empty((len(networks), len(rows)), dtype=np.int64)
-    asked: list[str] = []
-    kept: list[list[Tensor]] = [[] for _ in networks]
-    images = pixels_of(scan_cached(root), rows, asked)
-    with ThreadPoolExecutor(available_cores()) as pool:
-        while chunk := list(islice(images, BATCH)):
-            views = list(pool.map(lambda image: views_of(networks, _pixels(image)), chunk))
-            at = [rows[path] for path in asked[-len(chunk) :]]
-            for k, network in enumerate(networks):
-                batch = torch.from_numpy(np.stack([view[k] for view in views]))
-                logits, features = network.ask(batch.to(network.device.torch_device))
-                pred[k, at] = logits.argmax(dim=1).cpu().numpy()
-                kept[k].append(features.cpu())
-            if progress:
-                progress(f"distances of {side} images", len(asked), len(rows))
-    for run, said, member in zip(runs, pred, members, strict=True):
-        differ = float((said != member.pred).mean())
-        if differ > 0.02:  # bf16 against fp32 moves a few in a thousand
-            raise DataError(
-                f"{run.name} answers differently now: {100 * differ:.1f} % of its predictions have changed; "
-                f"expected the weights and images it was evaluated with"
-            )
-    order = torch.tensor([rows[path] for path in asked]).argsort()
-    return [torch.cat(features)[order] for features in kept]
-
-
-def _pixels(image: Path | NDArray[np.uint8]) -> NDArray[np.uint8]:
-    return decode(image).pixels if isinstance(image, Path) else image
+    return said, asked.known
 
 
 def _drawn(class_name: str, i: int) -> bytes:

@@ -27,7 +27,7 @@ from hemoscope.inference.network import Network
 from hemoscope.places import available_cores
 from hemoscope.records import FloatArray
 
-__all__ = ["Answer", "Source", "predict_images", "predict_pixels", "stream", "views_of"]
+__all__ = ["Answer", "Source", "eight", "predict_images", "predict_pixels", "stream", "views_of"]
 
 # On a CPU larger batches gain nothing; a GPU halves this until it fits.
 BATCH_SIZE = {"cpu": 64, "mps": 64, "cuda": 512}
@@ -138,13 +138,13 @@ def predict_pixels(
 
 def _ask(network: Network, images: NDArray[np.uint8], *, tta: bool) -> tuple[FloatArray, FloatArray]:
     batch = torch.from_numpy(images).to(network.device.torch_device, non_blocking=True)
-    said = [network.ask(view) for view in (_eight(batch) if tta else (batch,))]
+    said = [network.ask(view) for view in (eight(batch) if tta else (batch,))]
     probs = torch.stack([logits.softmax(dim=1) for logits, _ in said]).mean(dim=0)
     distance = torch.stack([distances(features, network.known) for _, features in said]).mean(dim=0)
     return probs.cpu().numpy().astype(np.float64), distance.cpu().numpy().astype(np.float64)
 
 
-def _eight(batch: Tensor) -> Iterator[Tensor]:
+def eight(batch: Tensor) -> Iterator[Tensor]:
     """Yield the batch, shape (N, S, S, 3), in its eight flips and quarter turns."""
     for mirrored in (batch, batch.flip(2)):
         for turns in range(4):
