@@ -22,9 +22,7 @@ class Caveat:
     text: str
 
 
-def caveats(
-    data: DataFacts, networks: Sequence[Network], ensemble: Ensemble | None
-) -> tuple[Caveat, ...]:
+def caveats(data: DataFacts, networks: Sequence[Network], ensemble: Ensemble | None) -> tuple[Caveat, ...]:
     """Return the points that apply to these runs, the most important first.
 
     Args:
@@ -143,7 +141,9 @@ def _of_intervals(networks: Sequence[Network], ensemble: Ensemble | None) -> Cav
         f"{by_validation} chosen on the validation images; the test images played no part in it."
     )
     if ensemble and not ensemble.choice:
-        text += " The members of the ensemble were given; what the giver knew of test figures is not known here."
+        text += (
+            " The members of the ensemble were given; what the giver knew of test figures is not known here."
+        )
     if len(networks) > 1:
         text += " A row that is picked because of its test figure has an optimistic one."
     return Caveat("What the intervals cover.", text)

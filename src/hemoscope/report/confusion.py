@@ -7,9 +7,11 @@ from collections.abc import Iterator
 from hemoscope.evaluation.summary import Scores
 from hemoscope.report.collect import Report
 from hemoscope.report.formats import count
-from hemoscope.report.texttable import Raw, TextTable, plain
+from hemoscope.report.texttable import Raw, Row, TextTable, plain
 
 __all__ = ["confusions_table", "counts_tables", "mistakes_table"]
+
+_MOST_TOGETHER = 40  # classes of a matrix that is kept on one page
 
 
 def confusions_table(report: Report, *, most: int = 12) -> TextTable:
@@ -39,12 +41,12 @@ def counts_tables(report: Report) -> tuple[TextTable, ...]:
     return tuple(
         TextTable(
             name="confusion-counts" if i == 1 else f"confusion-counts-{i}",
-            caption=f"{label}: test images of each true class (rows) by predicted class (columns).",
+            caption=f"Test images of each true class (rows) by predicted class (columns): {label}."
+            if i == 1
+            else f"The same: {label}.",
             head=("True class", *scores.classes),
-            groups=plain(
-                (name, *map(str, line))
-                for name, line in zip(scores.classes, scores.confusion.tolist(), strict=True)
-            ),
+            groups=_lines(scores),
+            continues=i > 1,
             raw=Raw(("network", "run", "true", "predicted", "images"), rows) if i == 1 else None,
         )
         for i, (label, _, scores) in enumerate(subjects, start=1)
@@ -63,6 +65,12 @@ def mistakes_table(report: Report, *, most: int) -> TextTable:
         tuple((m.path, m.true, m.pred, m.prob) for m in report.mistakes),
     )
     return TextTable("mistakes", caption, head, plain(rows), n_text=3, raw=raw)
+
+
+def _lines(scores: Scores) -> tuple[tuple[Row, ...], ...]:
+    named = zip(scores.classes, scores.confusion.tolist(), strict=True)
+    rows = tuple(Row("main", (name, *map(str, line))) for name, line in named)
+    return (rows,) if len(rows) <= _MOST_TOGETHER else tuple((row,) for row in rows)
 
 
 def _pairs(label: str, run: str, scores: Scores) -> Iterator[tuple[object, ...]]:

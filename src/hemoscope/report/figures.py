@@ -152,9 +152,7 @@ def curves(report: Report, figures: Figures) -> Iterator[Picture]:
 
 
 def _point(label: str, summary: Summary, theirs: float | None) -> RankPoint:
-    return RankPoint(
-        label, float(summary.mean[-1]), float(summary.low[-1]), float(summary.high[-1]), theirs
-    )
+    return RankPoint(label, float(summary.mean[-1]), float(summary.low[-1]), float(summary.high[-1]), theirs)
 
 
 def _curve_caption(network: Network) -> str:

@@ -28,7 +28,9 @@ def as_latex(tables: Sequence[TextTable]) -> str:
     needed = ",".join(PACKAGES)
     lines = [rf"% needs \usepackage[T1]{{fontenc}} and \usepackage{{{needed}}}"]
     if not all(_latin(text) for table in tables for text in _texts(table)):
-        lines.append("% holds letters beyond Latin-1: set it with lualatex or xelatex and a font that has them")
+        lines.append(
+            "% holds letters beyond Latin-1: set it with lualatex or xelatex and a font that has them"
+        )
     for table in tables:
         lines += _longtable(table) if long else _float(table)
     return "\n".join(lines) + "\n"
@@ -144,11 +146,10 @@ def _body(table: TextTable) -> list[str]:
     small = _TINY if len(table.head) > _WIDE else _SMALL
     lines: list[str] = []
     for group in table.groups:
-        if lines and (len(group) > 1 or group[0].kind == "section"):
+        if lines and len(group) > 1:
             lines.append(r"\addlinespace")
-        for row in group:
-            end = r" \\" if row is group[-1] else r" \\*"
-            lines.append(_line(table, row, small) + end)
+        for left, row in enumerate(group, start=1 - len(group)):
+            lines.append(_line(table, row, small) + (r" \\*" if left else r" \\"))
     return lines
 
 

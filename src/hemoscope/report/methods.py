@@ -43,7 +43,11 @@ def table3(report: Report) -> TextTable:
     ]
     caption = "Accuracy, and precision, sensitivity and specificity as means over the classes, in percent."
     if published:
-        groups = [*_sections(published), (_section(f"This report, {_split(report)}"), *groups[0]), *groups[1:]]
+        groups = [
+            *_sections(published),
+            (_section(f"This report, {_split(report)}"), *groups[0]),
+            *groups[1:],
+        ]
         caption += (
             " Figures in italics were published, each of other test images than ours; none of these splits is known "
             "image by image, so a difference may be the split's."

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from hemoscope.report.collect import Report
 from hemoscope.report.formats import NOT_DEFINED, count, duration, setting
 from hemoscope.report.networks import Entry
-from hemoscope.report.recipes import base_name, changes, describe
+from hemoscope.report.recipes import base_name, built_in, changes, describe
 from hemoscope.report.texttable import Raw, TextTable, plain
 
 __all__ = [
@@ -57,13 +57,13 @@ def runs_table(report: Report) -> TextTable:
 def recipe_table(report: Report) -> TextTable:
     """Return the recipe's fields; where runs differ, each value with the number of runs."""
     fields = sorted({field for entry in report.entries for field in entry.recipe}, key=_recipe_order(report))
-    built_in = _built_in(report)
+    ours = _built_in(report)
     rows = []
     for field in fields:
         value = _tally(entry.recipe.get(field) for entry in report.entries)
-        rows.append((field, value, built_in.get(field, value)) if built_in else (field, value))
-    head = ("Field", "Value", "Built-in value") if built_in else ("Field", "Value")
-    caption = "Recipe." if not built_in else "Recipe, beside the built-in one of that name."
+        rows.append((field, value, setting(ours[field]) if field in ours else "") if ours else (field, value))
+    head = ("Field", "Value", "Built-in value") if ours else ("Field", "Value")
+    caption = "Recipe." if not ours else "Recipe, beside the built-in one of that name."
     return TextTable("recipe", caption, head, plain(rows), n_text=len(head))
 
 
@@ -132,11 +132,11 @@ def _raw_run(entry: Entry) -> tuple[object, ...]:
     )
 
 
-def _built_in(report: Report) -> dict[str, str]:
-    """Return the built-in values of changed fields; nothing where runs of several recipes are together."""
-    if len({base_name(entry.recipe) for entry in report.entries}) > 1:
-        return {}
-    return {c.field: setting(c.built_in) for entry in report.entries for c in changes(entry.recipe)}
+def _built_in(report: Report) -> Mapping[str, Any]:
+    """Return the built-in recipe that all runs come from, where one of them changed it; else nothing."""
+    recipes = [entry.recipe for entry in report.entries]
+    one = len({base_name(recipe) for recipe in recipes}) == 1
+    return built_in(recipes[0]) if one and any(map(changes, recipes)) else {}
 
 
 def _rate(images_per_s: float | None) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 from hemoscope.report.formats import NOT_DEFINED, setting
 from hemoscope.training.recipe import RECIPES, Recipe
 
-__all__ = ["Change", "base_name", "changes", "describe", "is_papers"]
+__all__ = ["Change", "base_name", "built_in", "changes", "describe", "is_papers"]
 
 _PAPER = Recipe().model_dump()
 
@@ -38,6 +38,11 @@ def base_name(recipe: Mapping[str, Any]) -> str:
     return str(recipe.get("name", "")).partition("+")[0]
 
 
+def built_in(recipe: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the fields of the built-in recipe it was made from; none where no such is built in."""
+    return next((r.model_dump() for r in RECIPES if r.name == base_name(recipe)), {})
+
+
 def changes(recipe: Mapping[str, Any]) -> tuple[Change, ...]:
     """Return the fields that differ from the built-in recipe of that name; none where no such is built in.
 
@@ -46,13 +51,11 @@ def changes(recipe: Mapping[str, Any]) -> tuple[Change, ...]:
     >>> [str(change) for change in changes({"name": "paper", "epochs": 4, "lr": 0.001})]
     ['epochs 4 (25)']
     """
-    built_in = next((r.model_dump() for r in RECIPES if r.name == base_name(recipe)), None)
-    if built_in is None:
-        return ()
+    ours = built_in(recipe)
     return tuple(
-        Change(field, value, built_in.get(field))
+        Change(field, value, ours.get(field))
         for field, value in recipe.items()
-        if field != "name" and not _as_in(built_in, field, value)
+        if ours and field != "name" and not _as_in(ours, field, value)
     )
 
 
@@ -77,8 +80,8 @@ def describe(recipe: Mapping[str, Any]) -> str:
     return f"{name}, changed: {', '.join(map(str, changed))}" if changed else name
 
 
-def _as_in(built_in: Mapping[str, Any], field: str, value: Any) -> bool:
-    """Return whether a field is as built in; cards hold the precision that `auto` came to on their machine."""
-    if field not in built_in:
+def _as_in(ours: Mapping[str, Any], field: str, value: Any) -> bool:
+    """Return whether a field is as in ours; cards hold the precision that `auto` came to on their machine."""
+    if field not in ours:
         return False
-    return value == built_in[field] or (field == "precision" and built_in[field] == "auto")
+    return value == ours[field] or (field == "precision" and ours[field] == "auto")
