@@ -1,4 +1,5 @@
 import json
+import shutil
 import statistics
 from collections import Counter
 
@@ -6,10 +7,12 @@ import numpy as np
 import pytest
 
 from hemoscope.errors import RunError, UnknownNameError
+from hemoscope.paper import ENSEMBLE_MEMBERS
 from hemoscope.records import Predictions
 from hemoscope.report.collect import collect
 from hemoscope.runs import CARD, PREDICTIONS
 
+PAPERS = {"name": "paper", "epochs": 25}
 SMALL = (30, 40, 20, 25, 30, 20, 35, 25)
 
 
@@ -100,6 +103,7 @@ def test_the_ensembles_errors_are_those_of_a_vote_taken_image_by_image(runs, how
         runs.add(arch, test=SMALL, error_rate=0.3)
     report = collect(runs.root, vote=how)
     assert report.ensemble is not None
+    assert report.ensemble_leads
     members = [entry.test for entry in report.ensemble.members]
     wrong: list[tuple[str, str, float]] = []
     tied = 0
@@ -142,6 +146,91 @@ def test_named_members_are_runs_or_architectures(runs):
     assert by_name is not None
     assert [m.name for m in by_arch.members] == [vgg, first]
     assert [m.name for m in by_name.members] == [second, vgg]
+
+
+def test_of_several_recipes_the_papers_own_makes_its_ensemble_and_not_the_first_by_name(runs):
+    for arch in ENSEMBLE_MEMBERS:
+        runs.add(arch, test=SMALL, name=f"{arch}-a", seed=0, recipe=PAPERS | {"epochs": 3})
+        runs.add(arch, test=SMALL, name=f"{arch}-b", seed=1, recipe=PAPERS | {"precision": "fp32"})
+        runs.add(arch, test=SMALL, name=f"{arch}-c", seed=2, recipe=PAPERS | {"precision": "fp32"})
+    for members in ("paper", ",".join(ENSEMBLE_MEMBERS)):
+        ensemble = collect(runs.root, members=members).ensemble
+        assert ensemble is not None
+        assert [m.name for m in ensemble.members] == [f"{arch}-b" for arch in ENSEMBLE_MEMBERS]
+        assert "Not with the paper's recipe" not in ensemble.chosen
+
+
+@pytest.mark.parametrize("members", ["paper", "vgg19,wide_resnet50_2,resnet34"])
+def test_several_recipes_of_which_none_is_the_papers_are_refused_with_the_choices(runs, members):
+    for arch in ENSEMBLE_MEMBERS:
+        runs.add(arch, test=SMALL, recipe=PAPERS)
+    for arch in ("vgg19", "resnet34"):
+        shutil.rmtree(next(runs.root.glob(f"{arch}-*")))
+        for epochs in (3, 4):
+            runs.add(arch, test=SMALL, name=f"{arch}-{epochs}", recipe=PAPERS | {"epochs": epochs})
+    with pytest.raises(RunError) as refused:
+        collect(runs.root, members=members)
+    message = str(refused.value)
+    assert "vgg19 was trained in 2 ways and none is the paper's recipe unchanged" in message
+    assert "resnet34 was trained in 2 ways" in message
+    assert "vgg19-3 (paper, changed: epochs 3 (25)), vgg19-4 (paper, changed: epochs 4 (25))" in message
+
+
+def test_two_weights_for_the_papers_recipe_are_no_clear_choice(runs):
+    for sha256 in ("1" * 64, "2" * 64):
+        runs.add("vgg19", test=SMALL, name=f"v{sha256[0]}", recipe=PAPERS, weights={"sha256": sha256})
+    runs.add("alexnet", test=SMALL)
+    with pytest.raises(RunError, match=r"2 are the paper's recipe unchanged; there are v1 \(paper\), v2"):
+        collect(runs.root, members="vgg19,alexnet")
+
+
+def test_the_papers_architectures_with_one_other_recipe_vote_and_the_difference_is_said(runs):
+    for arch in ENSEMBLE_MEMBERS:
+        runs.add(arch, test=SMALL, recipe=PAPERS | {"epochs": 3 if arch == "vgg19" else 25})
+    ensemble = collect(runs.root, members="paper").ensemble
+    assert ensemble is not None
+    assert ensemble.chosen.endswith("Not with the paper's recipe: VGG-19: paper, changed: epochs 3 (25).")
+
+
+def side_with_errors(name: str, wrong: set[int], n: int = 20, sure: float = 0.8) -> Predictions:
+    target = np.arange(n) % 2
+    pred = np.where(np.isin(np.arange(n), list(wrong)), 1 - target, target)
+    probs = np.eye(2)[pred] * (2 * sure - 1) + (1 - sure)
+    return Predictions(("a", "b"), tuple(f"{name}/{i:02d}" for i in range(n)), target, probs, pred)
+
+
+@pytest.mark.parametrize(
+    ("val_errors", "ensemble_leads"),
+    [
+        ([{0}, {1, 2}, {1, 2}], False),  # together 1 and 2 are wrong, the best alone only 0
+        ([{0, 1}, {2, 3}, {4, 5}], True),  # together nothing is wrong
+        ([{0}, {0}, {0}], False),  # equal in errors and in loss: the single run is simpler
+    ],
+)
+def test_the_headline_is_what_validation_prefers_whatever_test_says(runs, val_errors, ensemble_leads):
+    test_errors = [{0, 1, 2}, {3}, {3}] if not ensemble_leads else [{0}, {1, 2}, {1, 2}]
+    for arch, on_val, on_test in zip(("resnet18", "vgg19", "alexnet"), val_errors, test_errors, strict=True):
+        sides = {"val": side_with_errors("v", on_val), "test": side_with_errors("t", on_test)}
+        runs.add(arch, predictions=sides)
+    report = collect(runs.root)
+    assert report.ensemble is not None
+    assert report.ensemble_leads == ensemble_leads
+    leader = report.ensemble.scores if ensemble_leads else report.best.scores
+    assert report.headline is leader
+    assert len(report.mistakes) == sum(c.count for c in report.confusions) == leader.errors
+    assert report.judged_label == ("Ensemble of 3" if ensemble_leads else report.best.label)
+
+
+def test_with_equal_validation_errors_the_lower_log_loss_leads(runs):
+    sides = {"test": side_with_errors("t", {0})}
+    runs.add("resnet18", predictions=sides | {"val": side_with_errors("v", {0}, sure=0.9)})
+    runs.add("vgg19", predictions=sides | {"val": side_with_errors("v", {1}, sure=0.9)})
+    report = collect(runs.root, vote="soft")
+    assert report.ensemble is not None
+    # Of the two images on which they disagree, the tie goes to class a: one of them is wrong.
+    assert report.ensemble.val_errors == report.best.val.n_errors == 1
+    assert report.ensemble_leads == (report.ensemble.val_loss < report.best.val_loss)
+    assert report.ensemble_leads
 
 
 def test_an_unknown_member_or_vote_is_refused_with_the_close_names(runs):

@@ -7,7 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from hemoscope import paper
+from hemoscope.models.registry import arch_names
 from hemoscope.report import write_report
+from hemoscope.report.collect import collect
 from hemoscope.runs import CARD
 
 SMALL = (30, 40, 20, 25, 30, 20, 35, 25)
@@ -80,7 +83,11 @@ def test_every_picture_says_in_words_what_it_shows(page):
 def test_tables_and_figures_lie_beside_the_page(page):
     out = page.parent
     tables = {path.name for path in (out / "tables").iterdir()}
-    assert tables == {f"{name}.{kind}" for name in ("table2", "table3") for kind in ("csv", "md", "tex")}
+    shown = [figure.get("id", "") for figure in parsed(page).findall(".//figure[@id]")]
+    parts = [name for name in shown if not name.startswith("confusion-counts-")]
+    assert {f"table{i}" for i in (1, 2, 3, 4)} | {"per-class", "confusion-counts", "runs"} <= set(parts)
+    want = {f"{name}.{kind}" for name in parts for kind in ("csv", "md", "tex")}
+    assert tables == want | {"all.tex"}
     stems = {path.stem for path in (out / "figures").iterdir()}
     assert {"ranking", "confusion-ensemble", "curves-resnet-18"} <= stems
     for stem in stems:
@@ -96,6 +103,53 @@ def test_the_headline_is_the_ensembles_accuracy_errors_and_interval(page):
     assert overall[-2] in headline
     assert f"{overall[-1]} of 2,056 test images" in headline
     assert re.search(r"95 % interval \d\d\.\d\d–\d\d\.\d\d %", headline)
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory, make_runs):
+    """A page of 14 networks with two seeds each."""
+    runs = make_runs(tmp_path_factory.mktemp("many") / "runs")
+    for arch in arch_names()[:14]:
+        for seed in (0, 1):
+            runs.add(arch, seed=seed, classes=("a", "b"), test=(6, 6), rename=None, epochs=2, error_rate=0.1)
+    return write_report(runs.root, runs.root.parent / "out")
+
+
+def test_every_network_has_its_learning_curves_the_later_ones_behind_a_click(many):
+    root = parsed(many)
+    captions = [words(caption) for caption in root.findall(".//figure[@class='picture ']/figcaption")]
+    curves = [text for text in captions if "on validation after the last epoch, mean of 2 seeds" in text]
+    names = [paper.classwise_accuracy(arch) for arch in arch_names()[:14]]
+    assert sorted(text.split(". ")[1].split(":")[0] for text in curves) == sorted(
+        row.paper_name for row in names if row
+    )
+    behind = [words(node) for node in root.findall(".//details//figcaption")]
+    assert len([text for text in curves if text in behind]) == 14 - 6
+    assert len(list((many.parent / "figures").glob("curves-*.svg"))) == 14
+
+
+def test_many_runs_their_commands_and_counts_stand_behind_a_click(many):
+    root = parsed(many)
+    for name in ("runs", "confusion-counts", "confusion-counts-29"):
+        assert len(root.findall(f".//details//figure[@id='{name}']")) == 1
+    assert len(table(root, "runs")) == 1 + 28
+    numbers = [words(b) for b in root.findall(".//figure/figcaption/b") if words(b).startswith("Table")]
+    assert list(dict.fromkeys(numbers)) == [f"Table {i}." for i in range(1, len(set(numbers)) + 1)]
+
+
+def test_figures_are_fetched_when_they_are_looked_at(many):
+    pictures = parsed(many).findall(".//figure/div/img")
+    assert len(pictures) >= 14
+    assert all(picture.get("loading") == "lazy" for picture in pictures)
+
+
+def test_the_page_says_what_validation_prefers_and_whose_ensemble_the_papers_is(page, module_runs):
+    headline = words(parsed(page).findall(".//div[@class='headline']")[0])
+    report = collect(module_runs.root)
+    assert report.ensemble is not None
+    prefers = "the ensemble" if report.ensemble_leads else "the single network"
+    assert f"Validation prefers {prefers}: {report.ensemble.val_errors} errors of the ensemble" in headline
+    assert "of four other members, on its own test images" in headline
 
 
 def test_runs_that_were_left_out_are_named_with_the_reason(page):
@@ -153,6 +207,29 @@ def test_wrong_images_are_shown_where_they_can_be_read(runs, tmp_path, where):
     assert [words(item.findall("./span[@class='file']")[0]) for item in montage] == names
     assert [len(item.findall("./img")) for item in montage] == [0] + [1] * (len(names) - 1)
     assert "Acevedo et al. 2020, CC BY 4.0" in words(root)
+
+
+def test_sample_cells_of_each_class_are_shown_with_their_credit(runs, tmp_path):
+    folder = runs.add("resnet18", test=SMALL)
+    cells = tmp_path / "cells"
+    for path in collect(folder).best.val.paths:
+        if not path.startswith("platelet"):
+            (cells / path).parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (40, 40), (120, 40, 160)).save(cells / path)
+    out = tmp_path / "out"
+    root = parsed(write_report(folder, out, data=cells))
+    (caption,) = [words(c) for c in root.iter("figcaption") if "Sample cells" in words(c)]
+    assert caption.startswith("Figure 1. Sample cells of each class, validation images.")
+    assert "Acevedo et al. 2020, CC BY 4.0" in caption
+    (picture,) = [p for p in root.iter("img") if p.get("alt", "").startswith("Photographs of")]
+    assert picture.get("alt") == f"Photographs of {', '.join(paper.CLASSES[:-1])}."
+    with Image.open(out / "figures" / "sample-cells.jpg") as image:
+        assert image.width > 600
+
+
+def test_without_images_at_hand_there_are_no_sample_cells(page):
+    assert "Sample cells" not in words(parsed(page))
+    assert not list((page.parent / "figures").glob("sample*"))
 
 
 @pytest.mark.parametrize("n_classes", [2, 30])

@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from hemoscope.report.figure_style import jpeg_bytes, save_figure, svg_bytes
 from hemoscope.report.plots import (
     RankPoint,
     confusion_figure,
     curve_limits,
     curves_figure,
     ranking_figure,
-    save_figure,
-    svg_bytes,
+    samples_figure,
 )
 from hemoscope.runs import EpochRow
 
@@ -83,3 +83,14 @@ def test_a_perfect_ensemble_has_no_tick_beyond_100_percent():
     axes = ranking_figure([RankPoint("Ensemble", 1.0, 0.998, 1.0, emphasis=True)]).axes[0]
     assert max(axes.get_xticks()) <= 100
     assert axes.get_xlim()[1] > 100
+
+
+@pytest.mark.parametrize("n_classes", [1, 8, 19])
+def test_sample_cells_stand_below_the_name_of_their_class(n_classes):
+    cell = np.full((30, 40, 3), 120, dtype=np.uint8)
+    samples = {f"class $x_{i}": [cell] * (1 + i % 3) for i in range(n_classes)}
+    figure = samples_figure(samples, "Images: someone")
+    titles = {ax.get_title(): ax for ax in figure.axes if ax.get_title()}
+    assert list(titles) == list(samples)
+    assert sum(len(ax.images) for ax in figure.axes) == sum(map(len, samples.values()))
+    assert jpeg_bytes(figure)[:2] == b"\xff\xd8"

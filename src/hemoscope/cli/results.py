@@ -16,7 +16,8 @@ Runs = Annotated[Path, typer.Argument(metavar="RUNS", help="A folder of run fold
 Members = Annotated[
     str,
     typer.Option(
-        help="auto (the four best on validation), paper, greedy, exhaustive, or names with commas between."
+        help="auto (the four best on validation), paper (its four, with its recipe where there are several), "
+        "greedy, exhaustive, or names with commas between."
     ),
 ]
 
@@ -113,7 +114,7 @@ def report(
         Vote, typer.Option(help="majority of predictions, or mean of probabilities.")
     ] = Vote.majority,
     data: Annotated[
-        Path | None, typer.Option(help="Where the images are now, for the pictures of errors.")
+        Path | None, typer.Option(help="Where the images are now, for sample cells and pictures of errors.")
     ] = None,
     title: Annotated[str | None, typer.Option(help="Title of the report.")] = None,
     as_json: JsonFlag = False,

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 from hemoscope import paper
 from hemoscope.report.facts import DataFacts
+from hemoscope.report.members import Ensemble
 from hemoscope.report.networks import Network
+from hemoscope.report.recipes import changes
 
 __all__ = ["Caveat", "caveats"]
 
@@ -20,20 +22,17 @@ class Caveat:
     text: str
 
 
-def caveats(
-    data: DataFacts, networks: Sequence[Network], *, chosen_on_validation: bool
-) -> tuple[Caveat, ...]:
+def caveats(data: DataFacts, networks: Sequence[Network], ensemble: Ensemble | None) -> tuple[Caveat, ...]:
     """Return the points that apply to these runs, the most important first.
 
     Args:
         data: Data set and split.
         networks: The networks of the report.
-        chosen_on_validation: Whether there is an ensemble, and validation chose its members.
+        ensemble: Their ensemble, where there is one.
     """
-    last = _of_intervals(chosen_on_validation=chosen_on_validation)
     like_the_paper = data.kind in ("pbc", "bloodmnist")
     training = _of_training(networks, like_the_paper=like_the_paper)
-    return (*_of_data(data), *training, _of_seeds(networks), last)
+    return (*_of_data(data), *training, _of_seeds(networks), _of_intervals(networks, ensemble))
 
 
 def _of_data(data: DataFacts) -> list[Caveat]:
@@ -97,7 +96,24 @@ def _of_training(networks: Sequence[Network], *, like_the_paper: bool) -> list[C
         span = f"{short[0]}" if len(short) == 1 else f"{short[0]} to {short[-1]}"
         text = f"{span} epochs, where the paper trained for {paper.RECIPE.epochs}. More epochs may give other figures."
         found.append(Caveat("Fewer epochs than the paper.", text))
-    return found
+    return [*found, *_of_recipes(networks)]
+
+
+def _of_recipes(networks: Sequence[Network]) -> list[Caveat]:
+    """Say which fields of a built-in recipe were changed; a run's name may not show it."""
+    changed: dict[str, list[str]] = {}
+    for network in networks:
+        fields = ", ".join(map(str, changes(network.entries[0].recipe)))
+        changed.setdefault(fields, []).append(network.label)
+    parts = [
+        f"{'All networks' if len(labels) == len(networks) else ', '.join(labels)}: {fields}"
+        for fields, labels in changed.items()
+        if fields
+    ]
+    if not parts:
+        return []
+    text = f"{'; '.join(parts)}. In brackets what the built-in recipe of that name has."
+    return [Caveat("Fields of the recipe were changed.", text)]
 
 
 def _of_seeds(networks: Sequence[Network]) -> Caveat:
@@ -116,14 +132,20 @@ def _of_seeds(networks: Sequence[Network]) -> Caveat:
     return Caveat("Several seeds, one split.", text)
 
 
-def _of_intervals(*, chosen_on_validation: bool) -> Caveat:
-    judged = "The best single network was"
-    if chosen_on_validation:
-        judged = "The best single network and the members of the ensemble were"
+def _of_intervals(networks: Sequence[Network], ensemble: Ensemble | None) -> Caveat:
+    by_validation = "The best single network was"
+    if ensemble and ensemble.choice:
+        by_validation = "The best single network and the members of the ensemble were"
     text = (
         "Intervals are Wilson's, at 95 %. They cover the chance of drawing these test images and nothing else. "
-        f"{judged} chosen on the validation images; the test images played no part."
+        f"{by_validation} chosen on the validation images; the test images played no part in it."
     )
+    if ensemble and not ensemble.choice:
+        text += (
+            " The members of the ensemble were given; what the giver knew of test figures is not known here."
+        )
+    if len(networks) > 1:
+        text += " A row that is picked because of its test figure has an optimistic one."
     return Caveat("What the intervals cover.", text)
 
 

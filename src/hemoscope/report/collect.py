@@ -1,40 +1,30 @@
-"""Everything a report shows, read and computed once, into frozen records.
+"""Everything a report shows, computed once, into frozen records.
 
-Runs of one split belong in one report. Others under the same folder are named with the reason why
-they were left out, never mixed in. Nothing here draws, writes, or opens an image.
+Nothing here draws, writes, or opens an image.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from hemoscope import paper
-from hemoscope.ensemble import How, align
-from hemoscope.errors import HemoscopeError, RunError
-from hemoscope.evaluation.summary import Scores, score
+from hemoscope.ensemble import How
+from hemoscope.evaluation.summary import Scores
 from hemoscope.records import Predictions
 from hemoscope.report.caveats import Caveat, caveats
 from hemoscope.report.facts import DataFacts, data_facts
 from hemoscope.report.members import Ensemble, combine
 from hemoscope.report.networks import Entry, Network, group_networks
-from hemoscope.runs import Run, find_runs
+from hemoscope.report.reading import LeftOut, read_runs
 
 __all__ = ["Confusion", "LeftOut", "Mistake", "Report", "collect"]
-
-
-@dataclass(frozen=True, slots=True)
-class LeftOut:
-    """A run that is not in the report, and why."""
-
-    name: str
-    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +47,7 @@ class Confusion:
     share: float
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Report:
     """What one report shows.
 
@@ -70,9 +60,9 @@ class Report:
         best: The run with the fewest errors on validation.
         ensemble: The ensemble, or None.
         no_ensemble: Why there is none; empty where there is one.
-        comparable: Whether classes and test sizes are the paper's, so that its figures may stand beside.
-        mistakes: Wrong test images of the ensemble, or of the best run; the most confident first.
-        confusions: What was taken for what, most frequent first.
+        comparable: Whether the images are PBC's and as many of each class were tested as by the paper, so
+            that its figures may stand beside ours. Its test images are others all the same: which they
+            were is not published.
         left_out: Runs that are not in here.
         caveats: What a reader must know beside the scores.
     """
@@ -86,15 +76,45 @@ class Report:
     ensemble: Ensemble | None
     no_ensemble: str
     comparable: bool
-    mistakes: tuple[Mistake, ...]
-    confusions: tuple[Confusion, ...]
     left_out: tuple[LeftOut, ...]
     caveats: tuple[Caveat, ...]
 
     @property
+    def ensemble_leads(self) -> bool:
+        """Whether the ensemble does better than the best run on validation, and so makes the headline.
+
+        Fewer errors are better, then the lower log-loss; equals go to the single run, which is simpler.
+        Without validation images nothing is known, and the ensemble leads because it was asked for.
+        """
+        if self.ensemble is None or not len(self.best.val):
+            return self.ensemble is not None
+        ours = (self.ensemble.val_errors, self.ensemble.val_loss)
+        return ours < (self.best.val.n_errors, self.best.val_loss)
+
+    @property
+    def judged(self) -> Predictions:
+        """Test predictions that the headline, the classes and the wrong images are about."""
+        return self.ensemble.predictions if self.ensemble and self.ensemble_leads else self.best.test
+
+    @property
+    def judged_label(self) -> str:
+        """What the headline is about, in words."""
+        return self.ensemble.label if self.ensemble and self.ensemble_leads else self.best.label
+
+    @cached_property
+    def mistakes(self) -> tuple[Mistake, ...]:
+        """Wrong test images of what the headline is about, the most confident first."""
+        return _mistakes(self.judged)
+
+    @cached_property
+    def confusions(self) -> tuple[Confusion, ...]:
+        """What it took for what, most frequent first."""
+        return _confusions(self.headline)
+
+    @property
     def headline(self) -> Scores:
-        """Scores of the ensemble, or of the best run where there is no ensemble."""
-        return self.ensemble.scores if self.ensemble else self.best.scores
+        """Scores of what validation prefers: the ensemble or the best run."""
+        return self.ensemble.scores if self.ensemble and self.ensemble_leads else self.best.scores
 
 
 def collect(
@@ -113,27 +133,13 @@ def collect(
         RunError: If no finished run can be read, or the members asked for do not exist.
         UnknownNameError: If a member or vote has no such name.
     """
-    found = find_runs(runs_root, done_only=False)
-    read, left_out = _read_all(found)
-    if not read:
-        reasons = "; ".join(f"{item.name}: {item.reason}" for item in left_out)
-        raise RunError(
-            f"expected at least 1 finished run in {runs_root}; {reasons}. "
-            f"Train some: hemoscope benchmark --data DIR --out {runs_root}"
-        )
-    chosen, others = _largest_group(read)
-    left_out += others
+    chosen, left_out = read_runs(runs_root)
     networks = group_networks(chosen)
     entries = tuple(entry for network in networks for entry in network.entries)
     best = min(entries, key=lambda e: (e.val.n_errors / max(len(e.val), 1), e.val_loss, e.name))
     ensemble, no_ensemble = combine(entries, members=members, how=vote)
     data = data_facts([entry.card for entry in entries], best.test)
-    judged = ensemble.predictions if ensemble else best.test
-    comparable = (
-        data.kind != "synthetic"
-        and data.classes == paper.CLASSES
-        and tuple(best.scores.support.tolist()) == paper.TEST_SUPPORT
-    )
+    comparable = data.kind == "pbc" and tuple(best.scores.support.tolist()) == paper.TEST_SUPPORT
     return Report(
         title=title or _title(data, networks, ensemble),
         made_at=datetime.now(UTC),
@@ -144,12 +150,8 @@ def collect(
         ensemble=ensemble,
         no_ensemble=no_ensemble,
         comparable=comparable,
-        mistakes=_mistakes(judged),
-        confusions=_confusions(score(judged)),
-        left_out=tuple(left_out),
-        caveats=caveats(
-            data, networks, chosen_on_validation=ensemble is not None and ensemble.choice is not None
-        ),
+        left_out=left_out,
+        caveats=caveats(data, networks, ensemble),
     )
 
 
@@ -157,83 +159,6 @@ def _title(data: DataFacts, networks: Sequence[Network], ensemble: Ensemble | No
     runs = sum(len(network.entries) for network in networks)
     what = _plural(runs, "run") if len(networks) == 1 else _plural(len(networks), "network")
     return f"{data.title}: {what}{' and their ensemble' if ensemble else ''}"
-
-
-def _read_all(runs: Sequence[Run]) -> tuple[list[Entry], list[LeftOut]]:
-    """Read every finished run; one that cannot be used is listed with its reason."""
-    read: list[Entry] = []
-    left_out: list[LeftOut] = []
-    for run in runs:
-        if not run.done:
-            left_out.append(LeftOut(run.name, _unfinished(run.card)))
-            continue
-        try:
-            read.append(_entry(run))
-        except HemoscopeError as error:
-            left_out.append(LeftOut(run.name, str(error)))
-    return read, left_out
-
-
-def _entry(run: Run) -> Entry:
-    lacking = [
-        key
-        for key, parent in (
-            ("arch", None),
-            ("seed", None),
-            ("recipe", None),
-            ("classes", "data"),
-            ("digest", "split"),
-        )
-        if key not in (run.card.get(parent) or {} if parent else run.card)
-    ]
-    if lacking:
-        raise RunError(f"its run card lacks {', '.join(lacking)}; run it again")
-    val, test = run.predictions("val"), run.predictions("test")
-    for side, predictions in (("validation", val), ("test", test)):
-        align([predictions], names=[f"its {side} side"])  # refuses damaged values
-    return Entry(
-        name=run.name,
-        arch=str(run.arch),
-        seed=int(run.seed),
-        card=run.card,
-        history=run.history,
-        val=val,
-        test=test,
-        scores=score(test),
-    )
-
-
-def _unfinished(card: Mapping[str, Any]) -> str:
-    if card.get("status") == "failed":
-        return f"failed: {card.get('reason', 'no reason given')}"
-    return "not finished; the same command that started it goes on with it"
-
-
-def _largest_group(entries: Sequence[Entry]) -> tuple[list[Entry], list[LeftOut]]:
-    """Return the largest group of runs that predicted the same images, and why the others are out."""
-    groups: dict[Any, list[Entry]] = {}
-    for entry in entries:
-        key = (entry.split_digest, entry.test.classes, *(_images(p) for p in (entry.val, entry.test)))
-        groups.setdefault(key, []).append(entry)
-    kept = max(
-        groups.values(), key=lambda group: (len(group), max(str(e.card.get("finished_at")) for e in group))
-    )
-    digest = kept[0].split_digest
-    why = {
-        True: "same split, but it predicted other images than the runs in this report",
-        False: f"another split than this report's, {digest[:12]}, of {_plural(len(kept), 'run')}",
-    }
-    out = [
-        LeftOut(entry.name, f"{why[entry.split_digest == digest]}; its own is {entry.split_digest[:12]}")
-        for group in groups.values()
-        if group is not kept
-        for entry in group
-    ]
-    return kept, out
-
-
-def _images(predictions: Predictions) -> int:
-    return hash((predictions.paths, predictions.target.tobytes()))
 
 
 def _mistakes(predictions: Predictions) -> tuple[Mistake, ...]:

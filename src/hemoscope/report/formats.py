@@ -21,6 +21,7 @@ __all__ = [
     "markdown",
     "percent",
     "printable",
+    "setting",
     "signed_points",
     "slug",
     "spread",
@@ -45,10 +46,14 @@ _LATEX: Mapping[int, str] = str.maketrans(
         "<": r"\textless{}",
         ">": r"\textgreater{}",
         "|": r"\textbar{}",
+        "[": "{[}",  # after a line's end, LaTeX would read a length in them,
+        "]": "{]}",
+        "*": "{*}",  # and forbid a page break there
+        "`": r"\textasciigrave{}",
         '"': r"\textquotedbl{}",
         "\u00b1": r"$\pm$",
         "\u2212": r"$-$",
-        "\u2013": "--",
+        "\u2013": r"\textendash{}",
         "\u00d7": r"$\times$",
         "\u0394": r"$\Delta$",
     }
@@ -67,12 +72,12 @@ def printable(text: str) -> str:
 
 
 def latex(text: str) -> str:
-    r"""Return the text for LaTeX, with every special character escaped.
+    r"""Return the text for LaTeX, with every special character escaped and no two joined to one.
 
-    >>> print(latex("50%_a & b"))
-    50\%\_a \& b
+    >>> print(latex("50%_a & b--c"))
+    50\%\_a \& b-{}-c
     """
-    return printable(text).translate(_LATEX)
+    return re.sub(r"([-,'])(?=\1)", r"\1{}", printable(text).translate(_LATEX))
 
 
 def markdown(text: str) -> str:
@@ -83,6 +88,19 @@ def markdown(text: str) -> str:
     """
     escaped = re.sub(r"([\\`*_\[\]|~#])", r"\\\1", printable(text).replace("&", "&amp;"))
     return escaped.replace("<", "&lt;").replace(">", "&gt;")
+
+
+def setting(value: object) -> str:
+    """Return one value of a recipe or a run card as text.
+
+    >>> setting(None), setting(True), setting(60.0), setting("none")
+    ('none', 'yes', '60', 'none')
+    """
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def slug(text: str) -> str:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import get_args
 
 import numpy as np
 
+from hemoscope import paper
 from hemoscope.ensemble import Choice, How, Strategy, choose_members, paper_members, vote
-from hemoscope.errors import UnknownNameError
+from hemoscope.errors import RunError, UnknownNameError
 from hemoscope.evaluation.summary import Scores, score
 from hemoscope.records import Predictions
-from hemoscope.report.networks import Entry
+from hemoscope.report.networks import Entry, configuration, log_loss
+from hemoscope.report.recipes import describe, is_papers
 
 __all__ = ["Ensemble", "combine"]
 
@@ -27,6 +29,7 @@ class Ensemble:
         chosen: One sentence on how the members came to be.
         choice: What was found on validation; None where the members were named.
         val_errors: Wrong validation images of the vote.
+        val_loss: Log-loss of the members' mean probability on validation.
         predictions: What the vote says on the test side.
         scores: Its test scores.
         unanimous: Test images on which all members agree.
@@ -38,10 +41,22 @@ class Ensemble:
     chosen: str
     choice: Choice | None
     val_errors: int
+    val_loss: float
     predictions: Predictions
     scores: Scores
     unanimous: int
     tied: int
+
+    @property
+    def label(self) -> str:
+        """What tables call it."""
+        return f"Ensemble of {len(self.members)}"
+
+    @property
+    def is_papers(self) -> bool:
+        """Whether the paper's four architectures vote as the paper lets them."""
+        archs = sorted(member.arch for member in self.members)
+        return self.how == "majority" and archs == sorted(paper.ENSEMBLE_MEMBERS)
 
 
 def combine(entries: Sequence[Entry], *, members: str, how: How) -> tuple[Ensemble | None, str]:
@@ -56,7 +71,8 @@ def combine(entries: Sequence[Entry], *, members: str, how: How) -> tuple[Ensemb
         how: `majority` or `soft`.
 
     Raises:
-        RunError: If the paper's members are asked for and not there.
+        RunError: If the paper's members are asked for and not there, or an architecture was trained in
+            several ways and it is not clear which is meant.
         UnknownNameError: If a name is no run, no architecture, or no vote.
     """
     if how not in get_args(How):
@@ -69,6 +85,7 @@ def combine(entries: Sequence[Entry], *, members: str, how: How) -> tuple[Ensemb
     if len(picked) == 1:
         return None, f"{chosen} That is one run, {picked[0].label}, and an ensemble of one is that run."
     predictions = vote([entry.test for entry in picked], how=how, names=names)
+    on_val = vote([entry.val for entry in picked], how=how, names=names)
     votes = _votes(picked)
     most = votes.max(axis=1)
     ensemble = Ensemble(
@@ -76,7 +93,8 @@ def combine(entries: Sequence[Entry], *, members: str, how: How) -> tuple[Ensemb
         how=how,
         chosen=chosen,
         choice=choice,
-        val_errors=vote([entry.val for entry in picked], how=how, names=names).n_errors,
+        val_errors=on_val.n_errors,
+        val_loss=log_loss(on_val),
         predictions=predictions,
         scores=score(predictions),
         unanimous=int((most == len(picked)).sum()),
@@ -87,13 +105,19 @@ def combine(entries: Sequence[Entry], *, members: str, how: How) -> tuple[Ensemb
 
 def _choose(entries: Sequence[Entry], members: str, how: How) -> tuple[tuple[str, ...], str, Choice | None]:
     if members == "paper":
-        names = paper_members(_first_of_each_arch(entries))
-        return names, "The paper's four architectures, taken as they are; the lowest seed of each.", None
+        picked = _of_archs(entries, paper.ENSEMBLE_MEMBERS)
+        return paper_members({arch: e.name for arch, e in picked.items()}), _papers(picked), None
     strategy: Strategy | None = next((s for s in get_args(Strategy) if s == members), None)
     if members == "auto" or strategy is not None:
         choice = choose_members({e.name: e.val for e in entries}, strategy=strategy or "top", how=how)
         return choice.members, _sentence(choice, len(entries)), choice
     return _named(entries, members), "Named by the person who made this report.", None
+
+
+def _papers(picked: Mapping[str, Entry]) -> str:
+    told = "The paper's four architectures, taken as they are; the lowest seed of each."
+    other = [f"{e.label}: {describe(e.recipe)}" for e in picked.values() if not is_papers(e.recipe)]
+    return f"{told} Not with the paper's recipe: {'; '.join(other)}." if other else told
 
 
 def _sentence(choice: Choice, candidates: int) -> str:
@@ -108,22 +132,46 @@ def _sentence(choice: Choice, candidates: int) -> str:
 
 
 def _named(entries: Sequence[Entry], members: str) -> tuple[str, ...]:
-    """Resolve names of runs or architectures; of an architecture with several runs, the lowest seed."""
-    runs = {entry.name: entry.name for entry in entries}
-    known = _first_of_each_arch(entries) | runs
-    names: dict[str, None] = {}
-    for name in (part.strip() for part in members.split(",")):
-        if name not in known:
-            raise UnknownNameError("run or architecture", name, known)
-        names[known[name]] = None
-    return tuple(names)
+    """Resolve names of runs or architectures."""
+    runs, archs = {entry.name for entry in entries}, {entry.arch for entry in entries}
+    names = list(dict.fromkeys(part.strip() for part in members.split(",")))
+    for name in names:
+        if name not in runs | archs:
+            raise UnknownNameError("run or architecture", name, sorted(runs | archs))
+    picked = _of_archs(entries, [name for name in names if name not in runs])
+    return tuple(dict.fromkeys(name if name in runs else picked[name].name for name in names))
 
 
-def _first_of_each_arch(entries: Sequence[Entry]) -> dict[str, str]:
-    ordered: Mapping[str, str] = {
-        entry.arch: entry.name for entry in sorted(entries, key=lambda e: (e.seed, e.name), reverse=True)
-    }
-    return dict(ordered)
+def _of_archs(entries: Sequence[Entry], archs: Iterable[str]) -> dict[str, Entry]:
+    """Return the lowest seed of each architecture that has runs.
+
+    Where an architecture was trained in several ways, the paper's recipe unchanged is meant.
+
+    Raises:
+        RunError: If none or several of these ways are the paper's recipe, with every run to choose from.
+    """
+    picked: dict[str, Entry] = {}
+    unclear: list[str] = []
+    for arch in archs:
+        runs = [entry for entry in entries if entry.arch == arch]
+        ways = {configuration(entry) for entry in runs}
+        if len(ways) > 1:
+            papers = {configuration(entry) for entry in runs if is_papers(entry.recipe)}
+            if len(papers) != 1:
+                unclear.append(_unclear(arch, runs, len(ways), len(papers)))
+                continue
+            runs = [entry for entry in runs if configuration(entry) in papers]
+        if runs:
+            picked[arch] = min(runs, key=lambda entry: (entry.seed, entry.name))
+    if unclear:
+        raise RunError(f"{'; '.join(unclear)}. Name the runs that should vote, with commas between")
+    return picked
+
+
+def _unclear(arch: str, runs: Sequence[Entry], ways: int, papers: int) -> str:
+    many = "none is" if not papers else f"{papers} are"
+    choices = ", ".join(f"{entry.name} ({describe(entry.recipe)})" for entry in runs)
+    return f"{arch} was trained in {ways} ways and {many} the paper's recipe unchanged; there are {choices}"
 
 
 def _votes(members: Sequence[Entry]) -> np.ndarray:

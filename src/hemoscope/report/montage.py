@@ -1,4 +1,4 @@
-"""Thumbnails of the images that were classified wrong, as small JPEG files in memory.
+"""Pictures of a data set for a report, and thumbnails of them as small JPEG files in memory.
 
 Reads a folder of class folders or a BloodMNIST `.npz`. An image that cannot be read gives no
 thumbnail, because a report must not fail on a data set that has moved; the page then shows its name.
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from hemoscope.data.decode import decode
 from hemoscope.errors import ImageError
 
-__all__ = ["THUMB_PX", "Thumbnail", "thumbnail", "thumbnails"]
+__all__ = ["THUMB_PX", "Thumbnail", "pictures", "thumbnail", "thumbnails"]
 
 THUMB_PX = 150
 _QUALITY = 84
@@ -41,12 +41,15 @@ def thumbnails(root: Path, paths: Iterable[str]) -> dict[str, Thumbnail]:
         root: The data folder or `.npz` the paths are below.
         paths: As in a manifest: `class/file.jpg`, or `test/00017` inside an `.npz`.
     """
+    return {path: thumbnail(pixels) for path, pixels in pictures(root, paths).items()}
+
+
+def pictures(root: Path, paths: Iterable[str]) -> dict[str, NDArray[np.uint8]]:
+    """Return the pixels, shape (H, W, 3), of those images that can be read; arguments as above."""
     wanted = list(paths)
     if root.suffix.lower() == ".npz":
-        pictures = _from_npz(root, wanted)
-    else:
-        pictures = {path: found for path in wanted if (found := _from_folder(root, path)) is not None}
-    return {path: thumbnail(pixels) for path, pixels in pictures.items()}
+        return _from_npz(root, wanted)
+    return {path: found for path in wanted if (found := _from_folder(root, path)) is not None}
 
 
 def _from_folder(root: Path, path: str) -> NDArray[np.uint8] | None:

@@ -15,7 +15,7 @@ from hemoscope.evaluation.summary import Scores
 from hemoscope.records import FloatArray, Predictions
 from hemoscope.runs import EpochRow
 
-__all__ = ["Entry", "Network", "Summary", "group_networks"]
+__all__ = ["Entry", "Network", "Summary", "configuration", "group_networks", "log_loss"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,10 +50,15 @@ class Entry:
     @property
     def val_loss(self) -> float:
         """Mean of -log of the probability of the true class on validation."""
-        if not len(self.val):
-            return float("inf")
-        true = self.val.probs[np.arange(len(self.val)), self.val.target]
-        return float(-np.log(np.maximum(true, 1e-15)).mean())
+        return log_loss(self.val)
+
+
+def log_loss(predictions: Predictions) -> float:
+    """Return the mean of -log of the probability of the true class; infinite without images."""
+    if not len(predictions):
+        return float("inf")
+    true = predictions.probs[np.arange(len(predictions)), predictions.target]
+    return float(-np.log(np.maximum(true, 1e-15)).mean())
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -107,7 +112,7 @@ def group_networks(entries: Sequence[Entry]) -> tuple[Network, ...]:
     """
     by_arch: dict[str, dict[str, list[Entry]]] = {}
     for entry in entries:
-        by_arch.setdefault(entry.arch, {}).setdefault(_configuration(entry), []).append(entry)
+        by_arch.setdefault(entry.arch, {}).setdefault(configuration(entry), []).append(entry)
     order = {row.arch: i for i, row in enumerate(paper.TABLE_4)}
     networks: list[Network] = []
     for arch in sorted(by_arch, key=lambda name: (order.get(name, len(order)), name)):
@@ -127,7 +132,8 @@ def _network(arch: str, group: Sequence[Entry], difference: str) -> Network:
     return Network(label, arch, labelled, Summary.of([entry.scores for entry in labelled]))
 
 
-def _configuration(entry: Entry) -> str:
+def configuration(entry: Entry) -> str:
+    """Return what seeds of one network share, recipe and pretrained weights, as a key."""
     weights = (entry.card.get("weights") or {}).get("sha256")
     return json.dumps([dict(entry.recipe), weights], sort_keys=True, default=str)
 

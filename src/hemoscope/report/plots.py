@@ -1,66 +1,36 @@
 """Figures as matplotlib `Figure` objects: arrays and names in, a figure out; nothing is shown or kept.
 
-One palette throughout: Okabe and Ito's blue and vermilion, which survive colour blindness, with line
-styles and markers that differ as well, and one blue from light to dark that survives a grey print.
-Labels are never read as mathematics, because class names come from users' folders.
+Lines differ in style and marker as well as in colour. Labels are never read as mathematics, because
+class names come from users' folders.
 """
 
 from __future__ import annotations
 
-import io
-import warnings
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hemoscope.records import IntArray
+from hemoscope.report.figure_style import BLUE, GREY, INK, PALE, VERMILION, new_figure, sequential, style
 from hemoscope.report.formats import printable
-from hemoscope.runs import EpochRow, atomic_path
+from hemoscope.runs import EpochRow
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.text import Text
 
 __all__ = [
-    "BLUE",
-    "INK",
-    "VERMILION",
     "CurveLimits",
     "RankPoint",
     "confusion_figure",
     "curve_limits",
     "curves_figure",
     "ranking_figure",
-    "save_figure",
-    "svg_bytes",
+    "samples_figure",
 ]
-
-BLUE, VERMILION, INK, GREY, PALE = "#0072b2", "#d55e00", "#1a1a1a", "#6b6b6b", "#d9d9d9"
-_SHADES = ("#ffffff", "#d6e6f2", "#8fbcdb", "#3d8fc0", "#0072b2", "#00507d")
-_STYLE: dict[Any, Any] = {
-    "font.family": "sans-serif",
-    "font.sans-serif": ["Helvetica Neue", "Helvetica", "Arial", "Liberation Sans", "DejaVu Sans"],
-    "font.size": 8.0,
-    "axes.edgecolor": INK,
-    "axes.labelcolor": INK,
-    "axes.linewidth": 0.6,
-    "axes.spines.right": False,
-    "axes.spines.top": False,
-    "axes.titlesize": 8.5,
-    "text.color": INK,
-    "xtick.color": INK,
-    "ytick.color": INK,
-    "xtick.major.width": 0.6,
-    "ytick.major.width": 0.6,
-    "xtick.major.size": 2.5,
-    "ytick.major.size": 2.5,
-    "svg.fonttype": "none",
-    "svg.hashsalt": "hemoscope",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,12 +76,12 @@ def confusion_figure(confusion: IntArray, classes: Sequence[str]) -> Figure:
     cell_in = 0.46 if n <= 12 else 0.34
     names = [_shortened(name) for name in classes]
     margin_in = 0.45 + 0.066 * max(map(len, names))
-    with _style():
-        figure = _figure(width_in=n * cell_in + margin_in + 0.1, height_in=n * cell_in + margin_in + 0.1)
+    with style():
+        figure = new_figure(width_in=n * cell_in + margin_in + 0.1, height_in=n * cell_in + margin_in + 0.1)
         ax = figure.add_subplot()
         ax.pcolormesh(
             np.sqrt(share),
-            cmap=_sequential(),
+            cmap=sequential(),
             vmin=0,
             vmax=1,
             edgecolors=PALE,
@@ -153,8 +123,8 @@ def curve_limits(histories: Iterable[Sequence[EpochRow]]) -> CurveLimits:
 
 def curves_figure(histories: Sequence[Sequence[EpochRow]], limits: CurveLimits) -> Figure:
     """Draw loss above accuracy over the epochs, training and validation, one thin line a seed."""
-    with _style():
-        figure = _figure(width_in=3.1, height_in=3.3)
+    with style():
+        figure = new_figure(width_in=3.1, height_in=3.3)
         loss, accuracy = figure.subplots(2, 1, sharex=True)
         for history in histories:
             epochs = [row.epoch for row in history]
@@ -191,8 +161,8 @@ def curves_figure(histories: Sequence[Sequence[EpochRow]], limits: CurveLimits) 
 
 def ranking_figure(points: Sequence[RankPoint]) -> Figure:
     """Draw one accuracy with its interval a line, the paper's beside it as an open diamond."""
-    with _style():
-        figure = _figure(width_in=7.2, height_in=0.62 + 0.2 * len(points))
+    with style():
+        figure = new_figure(width_in=7.2, height_in=0.62 + 0.2 * len(points))
         ax = figure.add_subplot()
         for y, point in enumerate(points):
             colour = INK if point.emphasis else BLUE
@@ -226,46 +196,29 @@ def ranking_figure(points: Sequence[RankPoint]) -> Figure:
     return figure
 
 
-def svg_bytes(figure: Figure) -> bytes:
-    """Return the figure as SVG: text stays text, and the same figure gives the same bytes."""
-    buffer = io.BytesIO()
-    with _style():
-        figure.savefig(buffer, format="svg", metadata={"Date": None})
-    return buffer.getvalue()
+def samples_figure(samples: Mapping[str, Sequence[NDArray[np.uint8]]], credit: str) -> Figure:
+    """Draw a few images of each class below its name, eight classes side by side.
 
-
-def save_figure(figure: Figure, stem: Path) -> bytes:
-    """Write `stem`.svg and `stem`.png (200 dpi), each in one step, and return the SVG."""
-    svg = svg_bytes(figure)
-    with atomic_path(stem.with_name(f"{stem.name}.svg")) as part:
-        part.write_bytes(svg)
-    with atomic_path(stem.with_name(f"{stem.name}.png")) as part, _style():
-        figure.savefig(part, format="png", dpi=200, metadata={"Software": "hemoscope"})
-    return svg
-
-
-@contextmanager
-def _style() -> Iterator[None]:
-    import matplotlib as mpl
-
-    with mpl.rc_context(), warnings.catch_warnings():
-        for key, value in _STYLE.items():
-            mpl.rcParams[key] = value
-        # A class name in a script that the font lacks: the SVG keeps the text, and the browser has the font.
-        warnings.filterwarnings("ignore", message="Glyph .* missing from")
-        yield
-
-
-def _figure(*, width_in: float, height_in: float) -> Figure:
-    from matplotlib.figure import Figure
-
-    return Figure(figsize=(width_in, height_in), layout="constrained", facecolor="white")
-
-
-def _sequential() -> Any:
-    from matplotlib.colors import LinearSegmentedColormap
-
-    return LinearSegmentedColormap.from_list("hemoscope", _SHADES)
+    Args:
+        samples: RGB pixels, shape (H, W, 3) each, by class.
+        credit: Whose images they are; stands below them.
+    """
+    columns, per_class = min(len(samples), 8), max(map(len, samples.values()))
+    bands = -(-len(samples) // columns)
+    with style():
+        figure = new_figure(width_in=0.9 * columns, height_in=bands * (0.9 * per_class + 0.25) + 0.2)
+        axes = figure.subplots(bands * per_class, columns, squeeze=False)
+        for ax in axes.flat:
+            ax.set_axis_off()
+        for i, (name, images) in enumerate(samples.items()):
+            band, column = divmod(i, columns)
+            for row, pixels in enumerate(images):
+                axes[band * per_class + row, column].imshow(pixels)
+            title = axes[band * per_class, column].set_title(_shortened(name, 18), fontsize=7)
+            title.set_parse_math(False)
+        if credit:
+            figure.supxlabel(credit, fontsize=6, color=GREY, x=0.995, ha="right")
+    return figure
 
 
 def _name_ticks(_: object, labels: Sequence[Text]) -> None:
@@ -273,8 +226,10 @@ def _name_ticks(_: object, labels: Sequence[Text]) -> None:
         label.set_parse_math(False)
 
 
-def _line(points: int, style: Any, marker: str) -> dict[str, Any]:
-    return {"linestyle": style, "linewidth": 1.2, "marker": marker, "markersize": 2.2 if points > 1 else 4}
+def _line(points: int, dashes: Any, marker: str) -> dict[str, Any]:
+    """Return how a curve is drawn; markers only where they do not run into each other."""
+    size = 4.0 if points == 1 else 2.2 if points <= 12 else 0.0
+    return {"linestyle": dashes, "linewidth": 1.2, "marker": marker if size else "none", "markersize": size}
 
 
 def _finite(values: Iterable[float]) -> list[float]:

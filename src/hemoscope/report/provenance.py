@@ -1,129 +1,87 @@
-"""The tables that say what made the figures: data, recipe, runs, machines, versions, omissions."""
+"""The tables that say what made the figures: recipe, runs, machines, versions, omissions."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from hemoscope.report.collect import Report
-from hemoscope.report.formats import NOT_DEFINED, count, duration
+from hemoscope.report.formats import NOT_DEFINED, count, duration, setting
 from hemoscope.report.networks import Entry
-from hemoscope.report.texttable import Row, TextTable
+from hemoscope.report.recipes import base_name, built_in, changes, describe
+from hemoscope.report.texttable import Raw, TextTable, plain
 
 __all__ = [
     "commands",
-    "confusions_table",
-    "data_table",
-    "files_left_out_table",
     "left_out_table",
     "machine_table",
-    "mistakes_table",
     "recipe_table",
     "runs_table",
 ]
 
-_SHOWN_FILES = 40
-
-
-def data_table(report: Report) -> TextTable:
-    """Return the images a class and side."""
-    data = report.data
-    sides = [side for side in ("train", "val", "test") if side in data.counts]
-    second = data.second_acquisition or {}
-    titles = {"train": "Training", "val": "Validation", "test": "Test"}
-    head = ["Class", *(titles[side] for side in sides), "All"]
-    head += ["Second acquisition"] if second else []
-
-    def line(kind: str, name: str, numbers: Sequence[int], other: int) -> Row:
-        cells = (name, *map(count, numbers), count(sum(numbers)), *([count(other)] if second else []))
-        return Row("strong" if kind == "strong" else "main", cells)
-
-    rows = [
-        line("main", name, [data.counts[side].get(name, 0) for side in sides], second.get(name, 0))
-        for name in data.classes
-    ]
-    totals = [sum(data.counts[side].get(name, 0) for name in data.classes) for side in sides]
-    rows.append(line("strong", "All", totals, sum(second.values())))
-    caption = "Images a class and side of the split."
-    return TextTable("table1", caption, tuple(head), tuple((row,) for row in rows))
+_RAW_RUNS = (
+    "network",
+    "run",
+    "arch",
+    "seed",
+    "recipe",
+    "changed",
+    "epochs",
+    "weights",
+    "weights_sha256",
+    "parameters",
+    "val_accuracy",
+    "test_accuracy",
+    "test_errors",
+    "elapsed_s",
+    "images_per_s",
+    "peak_memory_mib",
+)
 
 
 def runs_table(report: Report) -> TextTable:
     """Return one line a run: what it is, what it cost, what it reached on validation and test."""
     head = (
-        "Run",
-        "Seed",
-        "Epochs",
-        "Weights",
-        "Parameters",
-        "Val. %",
-        "Test %",
-        "Time",
-        "Images/s",
+        "Run", "Recipe", "Seed", "Epochs", "Weights", "Parameters", "Val. %", "Test %", "Time", "Images/s",
         "Peak MiB",
+    )  # fmt: skip
+    caption = (
+        "Every run: its recipe, with the fields that were changed and the built-in values in brackets; accuracy on "
+        "validation and test, time from start to end, training images a second."
     )
-    rows = [Row("main", _run_cells(entry)) for entry in report.entries]
-    caption = "Every run: accuracy on validation and test, time from start to end, training images a second."
-    return TextTable("runs", caption, head, tuple((row,) for row in rows))
+    raw = Raw(_RAW_RUNS, tuple(map(_raw_run, report.entries)))
+    return TextTable("runs", caption, head, plain(map(_run_cells, report.entries)), n_text=2, raw=raw)
 
 
 def recipe_table(report: Report) -> TextTable:
     """Return the recipe's fields; where runs differ, each value with the number of runs."""
     fields = sorted({field for entry in report.entries for field in entry.recipe}, key=_recipe_order(report))
-    rows = [
-        Row("main", (field, _tally(entry.recipe.get(field) for entry in report.entries))) for field in fields
-    ]
-    return TextTable("recipe", "Recipe.", ("Field", "Value"), tuple((row,) for row in rows), n_text=2)
+    ours = _built_in(report)
+    rows = []
+    for field in fields:
+        value = _tally(entry.recipe.get(field) for entry in report.entries)
+        rows.append((field, value, setting(ours[field]) if field in ours else "") if ours else (field, value))
+    head = ("Field", "Value", "Built-in value") if ours else ("Field", "Value")
+    caption = "Recipe." if not ours else "Recipe, beside the built-in one of that name."
+    return TextTable("recipe", caption, head, plain(rows), n_text=len(head))
 
 
 def machine_table(report: Report) -> TextTable:
     """Return machines and versions; where runs differ, each value with the number of runs."""
-    rows: list[Row] = []
+    rows: list[tuple[str, str]] = []
     for section in ("machine", "versions"):
         cards = [entry.card.get(section) or {} for entry in report.entries]
         fields = dict.fromkeys(key for values in cards for key in values)
-        rows += [
-            Row("main", (f.replace("_", " "), _tally(values.get(f) for values in cards))) for f in fields
-        ]
-    return TextTable(
-        "machine", "Machine and versions.", ("", "Value"), tuple((row,) for row in rows), n_text=2
-    )
-
-
-def confusions_table(report: Report, *, most: int = 12) -> TextTable:
-    """Return the most frequent confusions."""
-    rows = [
-        Row("main", (c.true, c.pred, count(c.count), f"{100 * c.share:.2f}"))
-        for c in report.confusions[:most]
-    ]
-    caption = "The most frequent confusions; the share is of the images of the true class, in percent."
-    head = ("True class", "Predicted class", "Images", "Share")
-    return TextTable("confusions", caption, head, tuple((row,) for row in rows), n_text=2)
-
-
-def mistakes_table(report: Report, *, most: int) -> TextTable:
-    """Return the wrongly classified images as text, for when their pictures cannot be read."""
-    rows = [Row("main", (m.path, m.true, m.pred, f"{m.prob:.3f}")) for m in report.mistakes[:most]]
-    caption = "Wrongly classified test images, the most confident first."
-    head = ("Image", "True class", "Predicted class", "Probability")
-    return TextTable("mistakes", caption, head, tuple((row,) for row in rows), n_text=3)
+        rows += [(f.replace("_", " "), _tally(values.get(f) for values in cards)) for f in fields]
+    return TextTable("machine", "Machine and versions.", ("", "Value"), plain(rows), n_text=2)
 
 
 def left_out_table(report: Report) -> TextTable:
     """Return the runs that are not in the report, and why."""
-    rows = [Row("main", (item.name, item.reason)) for item in report.left_out]
+    rows = [(item.name, item.reason) for item in report.left_out]
     caption = "Runs below the same folder that are not in this report."
-    return TextTable("left-out", caption, ("Run", "Reason"), tuple((row,) for row in rows), n_text=2)
-
-
-def files_left_out_table(report: Report) -> TextTable:
-    """Return the files that training left out."""
-    files = report.data.left_out
-    rows = [Row("main", item) for item in files[:_SHOWN_FILES]]
-    more = f" The first {_SHOWN_FILES} of {len(files):,}." if len(files) > _SHOWN_FILES else ""
-    caption = f"Files that training left out.{more}"
-    return TextTable("files-left-out", caption, ("File", "Why"), tuple((row,) for row in rows), n_text=2)
+    return TextTable("left-out", caption, ("Run", "Reason"), plain(rows), n_text=2)
 
 
 def commands(report: Report) -> tuple[str, ...]:
@@ -138,6 +96,7 @@ def _run_cells(entry: Entry) -> tuple[str, ...]:
     source = {"imagenet": "ImageNet", "none": "random"}.get(str(weights.get("source")), NOT_DEFINED)
     return (
         entry.label,
+        describe(entry.recipe),
         str(entry.seed),
         str(entry.recipe.get("epochs", NOT_DEFINED)),
         source,
@@ -150,6 +109,36 @@ def _run_cells(entry: Entry) -> tuple[str, ...]:
     )
 
 
+def _raw_run(entry: Entry) -> tuple[object, ...]:
+    card = entry.card
+    timings, weights = card.get("timings") or {}, card.get("weights") or {}
+    return (
+        entry.label,
+        entry.name,
+        entry.arch,
+        entry.seed,
+        base_name(entry.recipe) or None,
+        ", ".join(map(str, changes(entry.recipe))),
+        entry.recipe.get("epochs"),
+        weights.get("source"),
+        weights.get("sha256"),
+        card.get("parameters"),
+        entry.val_accuracy,
+        entry.scores.accuracy,
+        entry.scores.errors,
+        timings.get("elapsed_s"),
+        timings.get("images_per_s"),
+        card.get("peak_memory_mib"),
+    )
+
+
+def _built_in(report: Report) -> Mapping[str, Any]:
+    """Return the built-in recipe that all runs come from, where one of them changed it; else nothing."""
+    recipes = [entry.recipe for entry in report.entries]
+    one = len({base_name(recipe) for recipe in recipes}) == 1
+    return built_in(recipes[0]) if one and any(map(changes, recipes)) else {}
+
+
 def _rate(images_per_s: float | None) -> str:
     return NOT_DEFINED if images_per_s is None else f"{images_per_s:,.1f}"
 
@@ -160,20 +149,10 @@ def _number(value: Any) -> float | None:
 
 def _tally(values: Iterable[Any]) -> str:
     """Return the one value of all runs, or each value with how many runs have it."""
-    tally = Counter(_text(value) for value in values)
+    tally = Counter(setting(value) for value in values)
     if len(tally) == 1:
         return next(iter(tally))
     return "; ".join(f"{value} ({n} {'run' if n == 1 else 'runs'})" for value, n in tally.most_common())
-
-
-def _text(value: Any) -> str:
-    if value is None:
-        return "none"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, float):
-        return f"{value:g}"
-    return str(value)
 
 
 def _recipe_order(report: Report) -> Any:

@@ -1,4 +1,4 @@
-"""One table as text: a record of titles and rows, cut into panels, set in Markdown or LaTeX.
+"""One table as text: a record of titles and rows, cut into panels, set in Markdown or as CSV.
 
 The page is set from the same record by its template, so that page and files cannot disagree. Nothing
 here knows what a table is about.
@@ -6,24 +6,36 @@ here knows what a table is about.
 
 from __future__ import annotations
 
+import csv
+import io
+import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
-from hemoscope.report.formats import latex, markdown
+from hemoscope.report.formats import NOT_DEFINED, markdown, printable
 
-__all__ = ["Kind", "Row", "TextTable", "as_latex", "as_markdown", "panels"]
+__all__ = ["Kind", "Raw", "Row", "TextTable", "as_csv", "as_markdown", "panels", "plain"]
 
-Kind = Literal["main", "strong", "interval", "paper", "difference"]
+Kind = Literal["main", "strong", "interval", "paper", "difference", "section"]
 _CLASSES_A_PANEL = 10
+_MARKS = {"strong": "**", "paper": "*", "section": "*"}
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One line: its label and figures as text. `kind` says how it is set."""
+    """One line: its label and figures as text. `kind` says how it is set; a section has one cell."""
 
     kind: Kind
     cells: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Raw:
+    """The same content for machines: column names, and values that are not rounded."""
+
+    head: tuple[str, ...]
+    rows: tuple[tuple[object, ...], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +49,7 @@ class TextTable:
         groups: Rows that must stay on one page together.
         n_text: Leading columns that hold text and are set flush left.
         continues: Whether it goes on with the table before it, and shares its number.
+        raw: What its CSV file holds; its cells as they stand where None.
     """
 
     name: str
@@ -45,16 +58,22 @@ class TextTable:
     groups: tuple[tuple[Row, ...], ...]
     n_text: int = 1
     continues: bool = False
+    raw: Raw | None = None
 
     @property
     def ruled(self) -> bool:
         """Whether groups hold several lines, so that rules must tell them apart."""
-        return any(len(group) > 1 for group in self.groups)
+        return any(len([row for row in group if row.kind != "section"]) > 1 for group in self.groups)
 
     @property
     def rows(self) -> tuple[Row, ...]:
         """All rows."""
         return tuple(row for group in self.groups for row in group)
+
+
+def plain(rows: Iterable[Sequence[str]]) -> tuple[tuple[Row, ...], ...]:
+    """Return rows of cells as groups of one ordinary row each."""
+    return tuple((Row("main", tuple(cells)),) for cells in rows)
 
 
 def panels(table: TextTable) -> tuple[TextTable, ...]:
@@ -66,7 +85,7 @@ def panels(table: TextTable) -> tuple[TextTable, ...]:
     classes = range(1, len(table.head) - 2)
     if len(classes) <= _CLASSES_A_PANEL:
         return (table,)
-    parts = []
+    parts: list[TextTable] = []
     for start in range(classes.start, classes.stop, _CLASSES_A_PANEL):
         columns = [0, *range(start, min(start + _CLASSES_A_PANEL, classes.stop))]
         first = start == classes.start
@@ -75,49 +94,45 @@ def panels(table: TextTable) -> tuple[TextTable, ...]:
         def cut(row: Row, columns: Sequence[int] = columns) -> Row:
             return Row(row.kind, tuple(row.cells[i] for i in columns))
 
-        parts.append(
-            TextTable(
-                name=table.name if first else f"{table.name}-{len(parts) + 1}",
-                caption=table.caption if first else "Continued: more classes.",
-                continues=not first,
-                head=tuple(table.head[i] for i in columns),
-                groups=tuple(tuple(map(cut, group)) for group in table.groups),
-            )
+        part = replace(
+            table,
+            head=tuple(table.head[i] for i in columns),
+            groups=tuple(tuple(map(cut, group)) for group in table.groups),
         )
+        if not first:
+            name = f"{table.name}-{len(parts) + 1}"
+            part = replace(part, name=name, caption="Continued: more classes.", continues=True)
+        parts.append(part)
     return tuple(parts)
 
 
 def as_markdown(table: TextTable) -> str:
-    """Return a Markdown table; strong rows are bold, the paper's figures in italics."""
-    marks = {"strong": "**", "paper": "*", "main": "", "interval": "", "difference": ""}
+    """Return a Markdown table; strong rows are bold, the paper's figures and section titles in italics."""
     align = [":--"] * table.n_text + ["--:"] * (len(table.head) - table.n_text)
-    lines = [table.caption, "", _piped(map(markdown, table.head)), _piped(align)]
+    lines = [markdown(table.caption), "", _piped(map(markdown, table.head)), _piped(align)]
     for row in table.rows:
-        mark = marks[row.kind]
-        lines.append(_piped(f"{mark}{markdown(cell)}{mark}" if cell else "" for cell in row.cells))
+        mark = _MARKS.get(row.kind, "")
+        cells = [*row.cells, *[""] * (len(table.head) - len(row.cells))]
+        lines.append(_piped(f"{mark}{markdown(cell)}{mark}" if cell else "" for cell in cells))
     return "\n".join(lines) + "\n"
 
 
-def as_latex(table: TextTable) -> str:
-    """Return a LaTeX table for the booktabs package."""
-    marks = {"main": "{}", "strong": r"\textbf{{{}}}", "paper": r"\textit{{{}}}"}
-    small = r"{{\footnotesize {}}}"
-    columns = "l" * table.n_text + "r" * (len(table.head) - table.n_text)
-    lines = [
-        "% needs \\usepackage{booktabs}",
-        r"\begin{table}",
-        r"\centering",
-        rf"\caption{{{latex(table.caption)}}}",
-        rf"\label{{tab:{table.name}}}",
-        rf"\begin{{tabular}}{{{columns}}}",
-        r"\toprule",
-        " & ".join(latex(title) for title in table.head) + r" \\",
-        r"\midrule",
-    ]
-    for row in table.rows:
-        mark = marks.get(row.kind, small)
-        lines.append(" & ".join(mark.format(latex(cell)) if cell else "" for cell in row.cells) + r" \\")
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}"]) + "\n"
+def as_csv(table: TextTable) -> str:
+    """Return the table as CSV: its raw values where it has some, fractions unrounded, else its cells."""
+    raw = table.raw or Raw(table.head, tuple(row.cells for row in table.rows))
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(map(_csv_cell, raw.head))
+    writer.writerows([_csv_cell(value) for value in row] for row in raw.rows)
+    return out.getvalue()
+
+
+def _csv_cell(value: object) -> object:
+    if value is None:
+        return NOT_DEFINED
+    if isinstance(value, float):
+        return f"{value:.10g}" if math.isfinite(value) else NOT_DEFINED
+    return printable(value) if isinstance(value, str) else value
 
 
 def _piped(cells: Iterable[str]) -> str:

@@ -1,0 +1,123 @@
+"""Reading the runs below a folder: those of one split together, every other with the reason why not.
+
+Runs of one split belong in one report. Others under the same folder are named, never mixed in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hemoscope.ensemble import align
+from hemoscope.errors import HemoscopeError, RunError
+from hemoscope.evaluation.summary import score
+from hemoscope.records import Predictions
+from hemoscope.report.networks import Entry
+from hemoscope.runs import Run, find_runs
+
+__all__ = ["LeftOut", "read_runs"]
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """A run that is not in the report, and why."""
+
+    name: str
+    reason: str
+
+
+def read_runs(runs_root: Path) -> tuple[list[Entry], tuple[LeftOut, ...]]:
+    """Return the largest group of finished runs of one split, and the runs that are not in it.
+
+    Raises:
+        RunError: If no finished run can be read.
+    """
+    read, left_out = _read_all(find_runs(runs_root, done_only=False))
+    if not read:
+        reasons = "; ".join(f"{item.name}: {item.reason}" for item in left_out)
+        raise RunError(
+            f"expected at least 1 finished run in {runs_root}; {reasons}. "
+            f"Train some: hemoscope benchmark --data DIR --out {runs_root}"
+        )
+    chosen, others = _largest_group(read)
+    return chosen, (*left_out, *others)
+
+
+def _read_all(runs: Sequence[Run]) -> tuple[list[Entry], list[LeftOut]]:
+    """Read every finished run; one that cannot be used is listed with its reason."""
+    read: list[Entry] = []
+    left_out: list[LeftOut] = []
+    for run in runs:
+        if not run.done:
+            left_out.append(LeftOut(run.name, _unfinished(run.card)))
+            continue
+        try:
+            read.append(_entry(run))
+        except HemoscopeError as error:
+            left_out.append(LeftOut(run.name, str(error)))
+    return read, left_out
+
+
+def _entry(run: Run) -> Entry:
+    lacking = [
+        key
+        for key, parent in (
+            ("arch", None),
+            ("seed", None),
+            ("recipe", None),
+            ("classes", "data"),
+            ("digest", "split"),
+        )
+        if key not in (run.card.get(parent) or {} if parent else run.card)
+    ]
+    if lacking:
+        raise RunError(f"its run card lacks {', '.join(lacking)}; run it again")
+    val, test = run.predictions("val"), run.predictions("test")
+    for side, predictions in (("validation", val), ("test", test)):
+        align([predictions], names=[f"its {side} side"])  # refuses damaged values
+    return Entry(
+        name=run.name,
+        arch=str(run.arch),
+        seed=int(run.seed),
+        card=run.card,
+        history=run.history,
+        val=val,
+        test=test,
+        scores=score(test),
+    )
+
+
+def _unfinished(card: Mapping[str, Any]) -> str:
+    if card.get("status") == "failed":
+        return f"failed: {card.get('reason', 'no reason given')}"
+    return "not finished; the same command that started it goes on with it"
+
+
+def _largest_group(entries: Sequence[Entry]) -> tuple[list[Entry], list[LeftOut]]:
+    """Return the largest group of runs that predicted the same images, and why the others are out."""
+    groups: dict[Any, list[Entry]] = {}
+    for entry in entries:
+        key = (entry.split_digest, entry.test.classes, *(_images(p) for p in (entry.val, entry.test)))
+        groups.setdefault(key, []).append(entry)
+    kept = max(
+        groups.values(), key=lambda group: (len(group), max(str(e.card.get("finished_at")) for e in group))
+    )
+    digest = kept[0].split_digest
+    size = "1 run" if len(kept) == 1 else f"{len(kept)} runs"
+    why = {
+        True: "same split, but it predicted other images than the runs in this report",
+        False: f"another split than this report's, {digest[:12]}, of {size}",
+    }
+    out = [
+        LeftOut(entry.name, f"{why[entry.split_digest == digest]}; its own is {entry.split_digest[:12]}")
+        for group in groups.values()
+        if group is not kept
+        for entry in group
+    ]
+    return kept, out
+
+
+def _images(predictions: Predictions) -> int:
+    return hash((predictions.paths, predictions.target.tobytes()))
