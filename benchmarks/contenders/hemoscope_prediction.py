@@ -36,7 +36,7 @@ def main() -> None:
             for path, answer in zip(paths, predict_images(network, paths), strict=True):
                 writer.writerow([path, *(() if answer.probs is None else answer.probs[0].tolist())])
 
-    report(predict, files)
+    report(predict, files, precision=precision)
 
 
 if __name__ == "__main__":

@@ -72,7 +72,7 @@ def main() -> None:
                 torch.from_numpy(target[:32]).to(torch_device),
             )
             rate = ceiling(partial(step, images, truth), n_batches, warm_up)
-            print(json.dumps({"images_per_s": rate, "precision": device.precision}))
+            print(json.dumps({"images_per_s": rate, "precision": device.precision, "batches": n_batches}))
             return
         start = 0.0
 
@@ -94,6 +94,7 @@ def main() -> None:
             "images_per_s": n_batches * 32 / elapsed_s,
             "data_share_of_step": clock.seconds["data_s"] / clock.seconds["step_s"],
             "precision": device.precision,
+            "batches": n_batches,
             "canvas_images": len(canvas.pixels),
             "anonymous_mib": anonymous_mib(),
             "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,

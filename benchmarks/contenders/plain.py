@@ -74,10 +74,12 @@ def loss_of(out: object, target: Tensor) -> Tensor:
     return entropy(out.logits, target) + 0.4 * entropy(out.aux_logits, target)  # type: ignore[attr-defined]
 
 
-def train(model: nn.Module, loader: Iterable, n_batches: int) -> None:
-    """Train some batches with a plain fp32 step after a warm-up; print images per second as JSON."""
+def train(
+    model: nn.Module, loader: Iterable, n_batches: int, *, fused: bool = False, precision: str = "fp32"
+) -> None:
+    """Train some batches after a warm-up, by default with a plain fp32 step; print a record as JSON."""
     model.train()
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.001, momentum=0.9)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.001, momentum=0.9, fused=fused)
     start, n = time.perf_counter(), 0
     for step, (images, target) in enumerate(loader):
         if step == WARM_UP:
@@ -86,11 +88,14 @@ def train(model: nn.Module, loader: Iterable, n_batches: int) -> None:
         if step == WARM_UP + n_batches:
             break
         optimizer.zero_grad()
-        loss_of(model(images.to(DEVICE, non_blocking=True)), target.to(DEVICE, non_blocking=True)).backward()
+        with torch.autocast(DEVICE.type, dtype=torch.bfloat16, enabled=precision == "bf16"):
+            loss = loss_of(model(images.to(DEVICE, non_blocking=True)), target.to(DEVICE, non_blocking=True))
+        loss.backward()
         optimizer.step()
         n += len(images)
     wait()
-    print(json.dumps({"images_per_s": n / (time.perf_counter() - start)}))
+    elapsed_s = time.perf_counter() - start
+    print(json.dumps({"images_per_s": n / elapsed_s, "precision": precision, "batches": n_batches}))
 
 
 def wait() -> None:

@@ -63,11 +63,12 @@ def write_csv(paths: list[Path], probs: Iterator[Tensor]) -> None:
                 writer.writerow([next(names), *line])
 
 
-def report(predict: Callable[[list[Path]], None], files: list[Path]) -> None:
-    """Warm up on some files, then time all of them; print images per second as JSON."""
+def report(predict: Callable[[list[Path]], None], files: list[Path], *, precision: str = "fp32") -> None:
+    """Warm up on some files, then time all of them; print a record as JSON."""
     predict(files[:64])
     wait()
     start = time.perf_counter()
     predict(files)
     wait()
-    print(json.dumps({"images_per_s": len(files) / (time.perf_counter() - start)}))
+    rate = len(files) / (time.perf_counter() - start)
+    print(json.dumps({"images_per_s": rate, "precision": precision, "images": len(files)}))
