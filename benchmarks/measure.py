@@ -10,11 +10,9 @@ import json
 import os
 import platform
 import re
-import resource
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -25,34 +23,17 @@ HERE = Path(__file__).parent
 RESULTS = HERE / "results"
 
 
-DISTURBED = 0.1  # cores that other processes may take; beyond that a measurement is taken again
-
-
-def measure(contender: str, *words: object, tries: int = 3) -> dict:
-    """Run one contender in a process of its own and return the JSON it prints last.
-
-    `other_cores` in it says how many cores the rest of the machine kept busy meanwhile, None where the
-    system does not tell. A disturbed measurement is taken again; the least disturbed one counts.
+def measure(contender: str, *words: object) -> dict:
+    """Run one contender in a process group of its own and return the JSON it prints last.
 
     Raises:
         SystemExit: With what it wrote to standard error, if it failed.
     """
     command = [sys.executable, str(HERE / "contenders" / f"{contender}.py"), *map(str, words)]
-    best: dict = {}
-    for _ in range(tries):
-        busy, own, start = _busy_s(), _own_s(), time.perf_counter()
-        done = subprocess.run(command, check=False, capture_output=True, text=True)
-        if done.returncode:
-            sys.exit(f"{contender} {' '.join(map(str, words))} failed:\n{done.stderr[-3000:]}")
-        found = json.loads(done.stdout.strip().splitlines()[-1])
-        if busy is None:
-            return {**found, "other_cores": None}
-        others = (_busy_s() or busy) - busy - (_own_s() - own)
-        found["other_cores"] = round(max(0.0, others / (time.perf_counter() - start)), 2)
-        best = min(best or found, found, key=lambda result: result["other_cores"])
-        if best["other_cores"] <= DISTURBED:
-            break
-    return best
+    done = subprocess.run(command, check=False, capture_output=True, text=True, process_group=0)
+    if done.returncode:
+        sys.exit(f"{contender} {' '.join(map(str, words))} failed:\n{done.stderr[-3000:]}")
+    return json.loads(done.stdout.strip().splitlines()[-1])
 
 
 @contextmanager
@@ -148,18 +129,3 @@ def _version(package: str) -> str:
         return version(package)
     except ImportError:
         return "absent"
-
-
-def _busy_s() -> float | None:
-    """Return the seconds that all cores together have worked, or were taken from this machine."""
-    stat = Path("/proc/stat")
-    if not stat.exists():
-        return None
-    user, nice, system, _, _, irq, softirq, steal = map(int, stat.read_text().split()[1:9])
-    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
-
-
-def _own_s() -> float:
-    """Return the seconds that this process and its ended children have worked."""
-    whose = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-    return sum(used.ru_utime + used.ru_stime for used in map(resource.getrusage, whose))
