@@ -2,7 +2,7 @@
 #   make demo    the whole pipeline on synthetic cells, offline, about two minutes
 #   make test    the quick tests, most of them; the slow ones: make test ARGS="-m slow"
 #   make check   format, lint, types, layers, docstrings
-#   make bench   speed against three peers; an hour or two on 2 cores
+#   make bench   speed against peers; an hour or two on 2 cores, longer without bf16
 
 UV := $$(python3 tools/get_uv.py)
 RUN := $(UV) run --frozen --no-sync

@@ -1,10 +1,15 @@
-"""What every benchmark shares: contenders in processes of their own, the machine, the tables."""
+"""What every benchmark shares: contenders in processes of their own, the machine, the tables.
+
+A result belongs to one machine, told by all that `machine` says of it: a name such as "AMD EPYC" stands
+for processors with and without bf16. What was kept of another one is never put beside it.
+"""
 
 from __future__ import annotations
 
 import json
 import os
 import platform
+import re
 import subprocess
 import sys
 import tempfile
@@ -19,13 +24,13 @@ RESULTS = HERE / "results"
 
 
 def measure(contender: str, *words: object) -> dict:
-    """Run one contender in a process of its own and return the JSON it prints last.
+    """Run one contender in a process group of its own and return the JSON it prints last.
 
     Raises:
         SystemExit: With what it wrote to standard error, if it failed.
     """
     command = [sys.executable, str(HERE / "contenders" / f"{contender}.py"), *map(str, words)]
-    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    done = subprocess.run(command, check=False, capture_output=True, text=True, process_group=0)
     if done.returncode:
         sys.exit(f"{contender} {' '.join(map(str, words))} failed:\n{done.stderr[-3000:]}")
     return json.loads(done.stdout.strip().splitlines()[-1])
@@ -51,7 +56,16 @@ def machine() -> dict[str, object]:
     from hemoscope.training.device import Device, choose_device, describe_machine, resolve_precision
 
     device = choose_device("auto")
-    names = ("torch", "torchvision", "timm", "lightning", "onnxruntime", "opencv-python-headless", "pillow")
+    names = (
+        "torch",
+        "torchvision",
+        "timm",
+        "lightning",
+        "onnxruntime",
+        "openvino",
+        "opencv-python-headless",
+        "pillow",
+    )
     return {
         **describe_machine(Device(device, resolve_precision("auto", device))),
         "python": platform.python_version(),
@@ -61,11 +75,38 @@ def machine() -> dict[str, object]:
     }
 
 
+def place(about: dict) -> str:
+    """Return what results of this kind of machine are called after: `cpu_avx2`, `h100_80gb_hbm3`."""
+    if about["device"] == "cpu":
+        return f"cpu_{about['capability']}"
+    words = re.findall(r"[a-z0-9]+", about["device_name"].lower())
+    return "_".join(word for word in words if word != "nvidia")
+
+
 def headline(about: dict) -> str:
     """Return one line that describes the machine."""
     versions = ", ".join(f"{name} {v}" for name, v in about["versions"].items() if v != "absent")
-    where = f"{about['device_name']}, {about['cores']} cores, {about['memory_gib']} GiB"
+    where = (
+        f"{about['device_name']} ({about['capability']}), {about['cores']} cores, {about['memory_gib']} GiB"
+    )
     return f"{where}; {versions}; {about['date']}"
+
+
+def earlier(name: str, about: dict) -> dict:
+    """Return the results kept under a name, if this very machine measured them; else nothing.
+
+    The day may be another; everything else that `machine` says has to be the same.
+    """
+    file = RESULTS / f"{name}.json"
+    before = json.loads(file.read_text()) if file.exists() else {}
+    if not before:
+        return {}
+    theirs = before.get("machine", {})
+    other = sorted(key for key in {*theirs, *about} - {"date"} if theirs.get(key) != about.get(key))
+    if other:
+        print(f"{file.name} is of another machine ({', '.join(other)}) and gives way", file=sys.stderr)
+        return {}
+    return before["results"]
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

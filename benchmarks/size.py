@@ -7,7 +7,7 @@ import argparse
 import statistics
 from pathlib import Path
 
-from measure import headline, images, keep, machine, measure, table
+from measure import headline, images, keep, machine, measure, place, table
 
 SIZES = (1_000, 4_000, 17_000, 68_000)
 
@@ -19,6 +19,7 @@ def main() -> None:
     parser.add_argument("--arch", default="squeezenet1_1")
     parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()
+    about = machine()
     results: dict[int, list[dict]] = {size: [] for size in SIZES}
     with images(options.data) as data:
         n = measure("hemoscope_training", data, options.arch, 1)["canvas_images"]
@@ -26,9 +27,8 @@ def main() -> None:
             for size in SIZES:
                 times = round(size / n)
                 results[size].append(
-                    measure("hemoscope_training", data, options.arch, 20, "end", "auto", times)
+                    measure("hemoscope_training", data, options.arch, 20, "end", about["precision"], times)
                 )
-    about = machine()
     rows = [
         [
             f"{found[0]['canvas_images']:,}",
@@ -45,7 +45,8 @@ def main() -> None:
             "",
             f"{headline(about)}.",
             (
-                f"Medians of {options.repeats} interleaved repeats of 20 batches of 32, after a warm-up. The canvas is "
+                f"Medians of {options.repeats} interleaved repeats of 20 batches of 32 in {about['precision']}, after a "
+                "warm-up. The canvas is "
                 "the same images over and over; its pages belong to the memory map, which the system may drop, and "
                 "are not counted."
             ),
@@ -53,7 +54,7 @@ def main() -> None:
             table(head, rows),
         ]
     )
-    keep("size", {"machine": about, "options": vars(options), "results": results}, text)
+    keep(f"size_{place(about)}", {"machine": about, "options": vars(options), "results": results}, text)
 
 
 if __name__ == "__main__":

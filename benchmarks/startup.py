@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from measure import headline, keep, machine, table
+from measure import headline, keep, machine, place, table
 
 from hemoscope.models.registry import arch_names
 from hemoscope.paper import CLASSES
@@ -108,7 +108,7 @@ def main() -> None:
             table(["what", "seconds"], [[name, f"{value:.3f}"] for name, value in found.items()]),
         ]
     )
-    keep("startup", {"machine": about, "seconds": found}, text)
+    keep(f"startup_{place(about)}", {"machine": about, "seconds": found}, text)
 
 
 if __name__ == "__main__":

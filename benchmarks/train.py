@@ -1,28 +1,36 @@
-"""Training, images per second end to end: hemoscope against three peers, and against its own ceiling.
+"""Training, images per second end to end: hemoscope against four peers, and against its own ceiling.
 
 Contenders run interleaved, each in a process of its own; medians. The ceiling is the same step on a
-batch that already lies on the device. On CUDA where there is one, else on the CPU. Networks measured
-on another day stay in the result, so that a long measurement can be done in pieces.
-Usage: python benchmarks/train.py [--data DIR] [--arch A,B] [--repeats 3] [--batches 8]
+batch that already lies on the device. On CUDA where there is one, else on the CPU. A network is
+measured until it has --repeats of them; those kept from an earlier call on this machine count, so that
+a long measurement can be done in pieces.
+Usage: python benchmarks/train.py [--data DIR] [--arch A,B] [--repeats 3] [--batches 8] [--anew]
 """
 
 import argparse
-import json
 import statistics
 from pathlib import Path
 
-from measure import RESULTS, headline, images, keep, machine, measure, table
+from measure import earlier, images, keep, machine, place, table
+from rates import Results, intro, labels_of, medians, precisions, ratio, repeat
 
 ARCHS = "alexnet,squeezenet1_1,mobilenet_v2,resnet18,resnet50,densenet121,vgg16,inception_v3"
 LARGE = ("resnet50", "densenet121", "vgg16", "inception_v3")  # a quarter of the batches
-CONTENDERS = {
-    "hemoscope": ("hemoscope_training", "end", "auto"),
-    "hemoscope fp32": ("hemoscope_training", "end", "fp32"),
-    "ceiling": ("hemoscope_training", "ceiling", "auto"),
-    "torchvision": ("plain_torchvision",),
-    "timm": ("timm_loader",),
-    "Lightning": ("lightning_trainer",),
-}
+
+
+def contenders(about: dict) -> dict[str, tuple[str, ...]]:
+    """Return script and words of every contender, by a label that ends in its precision."""
+    own = about["precision"]
+    ours = {f"hemoscope {p}": ("hemoscope_training", "end", p) for p in precisions(about)}
+    tuned = {f"tuned {p}": ("tuned_torchvision", p) for p in precisions(about)}
+    return {
+        **ours,
+        f"ceiling {own}": ("hemoscope_training", "ceiling", own),
+        **tuned,
+        "torchvision fp32": ("plain_torchvision",),
+        "timm fp32": ("timm_loader",),
+        "Lightning fp32": ("lightning_trainer",),
+    }
 
 
 def main() -> None:
@@ -32,72 +40,63 @@ def main() -> None:
     parser.add_argument("--arch", default=ARCHS)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--batches", type=int, default=8)
+    parser.add_argument("--anew", action="store_true", help="forget what was kept of these networks")
     options = parser.parse_args()
     about = machine()
-    name = f"train_{about['device']}"
-    results = earlier(name, about)
+    about["data"] = options.data.name if options.data else None
+    name = f"train_{place(about)}"
+    results: Results = earlier(name, about)
     with images(options.data) as data:
         for arch in options.arch.split(","):
             batches = max(1, options.batches // (4 if arch in LARGE else 1))
-            found = results[arch] = {name: [] for name in CONTENDERS}
-            for _ in range(options.repeats):
-                for label, (contender, *words) in CONTENDERS.items():
-                    found[label].append(measure(contender, data, arch, batches, *words))
-    results = {arch: results[arch] for arch in ARCHS.split(",") if arch in results}
-    rows = [row(arch, found) for arch, found in results.items()]
+            found = results.pop(arch, {})
+            results[arch] = found = {} if options.anew else found
+            while min(map(len, found.values()), default=0) < options.repeats:
+                repeat(found, contenders(about), data, arch, batches)
+                in_order = {arch: results[arch] for arch in ARCHS.split(",") if arch in results}
+                keep(name, {"machine": about, "results": in_order}, text(about, in_order))
+
+
+def text(about: dict, results: Results) -> str:
+    """Return the result as Markdown."""
+    own = about["precision"]
+    labels = labels_of(results)
+    pairs = [(f"hemoscope {p}", f"tuned {p}") for p in precisions(about)]
+    pairs += [(f"hemoscope {p}", "torchvision fp32") for p in precisions(about)]
+    pairs = [(a, b) for a, b in pairs if b in labels]
     head = [
         "network",
-        *CONTENDERS,
-        "against torchvision",
+        "batches",
+        *labels,
+        *(f"{a} / {b}" for a, b in pairs),
         "part of the ceiling",
         "data plane, share of a step",
     ]
-    text = "\n".join(
+    rows = [
         [
-            f"# Training on {about['device']}: images per second",
+            arch,
+            ", ".join(sorted({str(r["batches"]) for records in found.values() for r in records})),
+            *medians(found, labels),
+            *(ratio(found, a, b) for a, b in pairs),
+            ratio(found, f"hemoscope {own}", f"ceiling {own}"),
+            f"{100 * statistics.median(r['data_share_of_step'] for r in found[f'hemoscope {own}']):.1f} %",
+        ]
+        for arch, found in results.items()
+    ]
+    return "\n".join(
+        [
+            f"# Training on {place(about)}: images per second",
             "",
-            f"{headline(about)}.",
+            *intro(about, results),
             (
-                f"Medians of {options.repeats} interleaved repeats of {options.batches} batches of 32 (a quarter of them "
-                f"for {', '.join(LARGE)}) after a warm-up; in brackets the smallest and largest ratio of one repeat. "
-                f"hemoscope and its ceiling in {about['precision']}, the peers in fp32 as their users write it; "
-                "`hemoscope fp32` shows what is left without that. Each contender in a process of its own."
+                "Batches are of 32 images, after a warm-up of 2. torchvision, timm and Lightning are written as "
+                "their users write them; tuned is what a good engineer makes of the first; the ceiling is "
+                "hemoscope's step on a batch that already lies in memory."
             ),
             "",
             table(head, rows),
         ]
     )
-    keep(name, {"machine": about, "options": vars(options), "results": results}, text)
-
-
-def earlier(name: str, about: dict) -> dict[str, dict[str, list[dict]]]:
-    """Return the networks measured before on this machine with these versions."""
-    file = RESULTS / f"{name}.json"
-    before = json.loads(file.read_text()) if file.exists() else {}
-    ours = ("device_name", "cores", "versions")
-    if any(before.get("machine", {}).get(key) != about[key] for key in ours):
-        return {}
-    return before["results"]
-
-
-def row(arch: str, found: dict[str, list[dict]]) -> list[str]:
-    """Return one line of the table."""
-    rates = {name: [r["images_per_s"] for r in repeats] for name, repeats in found.items()}
-    medians = {name: statistics.median(values) for name, values in rates.items()}
-    share = statistics.median(r["data_share_of_step"] for r in found["hemoscope"])
-    return [
-        arch,
-        *(f"{value:.1f}" for value in medians.values()),
-        ratio(rates["hemoscope"], rates["torchvision"]),
-        ratio(rates["hemoscope"], rates["ceiling"]),
-        f"{100 * share:.1f} %",
-    ]
-
-
-def ratio(ours: list[float], theirs: list[float]) -> str:
-    """Return the ratio of medians, and the range of the repeats' own ratios."""
-    each = [a / b for a, b in zip(ours, theirs, strict=True)]
-    return f"{statistics.median(ours) / statistics.median(theirs):.2f} ({min(each):.2f} to {max(each):.2f})"
 
 
 if __name__ == "__main__":

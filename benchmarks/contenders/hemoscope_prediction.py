@@ -13,15 +13,15 @@ from hemoscope.inference.network import Network
 from hemoscope.inference.stream import predict_images
 from hemoscope.models.build import build
 from hemoscope.models.registry import get_arch
-from hemoscope.training.device import Device, choose_device, resolve_precision, tune_cpu
+from hemoscope.training.device import Device, choose_device, resolve_precision, tune
 
 
 def main() -> None:
     """Predict all files; print images per second."""
     root, arch, times = arguments()
     wanted = sys.argv[4] if len(sys.argv) > 4 else "auto"
-    tune_cpu()
     device = choose_device("auto")
+    tune(device)
     precision = resolve_precision(wanted, device)  # type: ignore[arg-type]
     image_px, canvas_px = get_arch(arch).sides_px(None, None)
     model = build(arch, len(CLASSES)).to(device).eval()
@@ -36,7 +36,7 @@ def main() -> None:
             for path, answer in zip(paths, predict_images(network, paths), strict=True):
                 writer.writerow([path, *(() if answer.probs is None else answer.probs[0].tolist())])
 
-    report(predict, files)
+    report(predict, files, precision=precision)
 
 
 if __name__ == "__main__":

@@ -9,14 +9,13 @@ import json
 import resource
 import sys
 import tempfile
-import time
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
-from plain import WARM_UP, arguments, wait
+from plain import WARM_UP, Stopwatch, arguments
 from torch import Tensor
 
 from hemoscope.data.augment import Augmentation, draw_affine
@@ -24,7 +23,7 @@ from hemoscope.data.canvas import Canvas, open_canvas
 from hemoscope.data.scan import scan
 from hemoscope.models.build import build
 from hemoscope.models.registry import get_arch
-from hemoscope.training.device import Device, choose_device, resolve_precision, tune_cpu
+from hemoscope.training.device import Device, choose_device, resolve_precision, tune
 from hemoscope.training.epochs import WARM_UP as GRAPH_WARM_UP
 from hemoscope.training.epochs import Clock, DeviceEpochs, HostEpochs
 from hemoscope.training.step import Batches, train_step
@@ -50,8 +49,8 @@ def main() -> None:
     mode, precision, times = [*sys.argv[4:], *("end", "auto", "1")[len(sys.argv) - 4 :]]
     image_px, canvas_px = get_arch(arch).sides_px(None, None)
     manifest = scan(root)
-    tune_cpu()
     torch_device = choose_device("auto")
+    tune(torch_device)
     device = Device(torch_device, resolve_precision(precision, torch_device))  # type: ignore[arg-type]
     model = build(arch, len(manifest.classes)).to(torch_device).train()
     lr = torch.tensor(0.001, device=torch_device) if torch_device.type == "cuda" else 0.001
@@ -71,29 +70,26 @@ def main() -> None:
                 batches.images(rows[:32], draws[:32]),
                 torch.from_numpy(target[:32]).to(torch_device),
             )
-            rate = ceiling(partial(step, images, truth), n_batches, warm_up)
-            print(json.dumps({"images_per_s": rate, "precision": device.precision}))
+            record = ceiling(partial(step, images, truth), n_batches, warm_up)
+            print(json.dumps({**record, "precision": device.precision, "batches": n_batches}))
             return
-        start = 0.0
+        watch = Stopwatch()
 
         def on_step(done: int, _: Tensor) -> None:
-            nonlocal start
             if done == warm_up:
-                wait()
                 clock.seconds.update(data_s=0.0, step_s=0.0)
-                start = time.perf_counter()
+                watch.start()
 
         if torch_device.type == "cuda":
             epochs = DeviceEpochs(batches, step, n=n, batch_size=32, clock=clock)
         else:
             epochs = HostEpochs(batches, step, batch_size=32, clock=clock)
         epochs.run(rows, draws, target, on_step)
-        wait()
-        elapsed_s = time.perf_counter() - start
         result = {
-            "images_per_s": n_batches * 32 / elapsed_s,
+            **watch.stop(n_batches * 32),
             "data_share_of_step": clock.seconds["data_s"] / clock.seconds["step_s"],
             "precision": device.precision,
+            "batches": n_batches,
             "canvas_images": len(canvas.pixels),
             "anonymous_mib": anonymous_mib(),
             "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
@@ -101,8 +97,8 @@ def main() -> None:
     print(json.dumps(result))
 
 
-def ceiling(step: partial, n_batches: int, warm_up: int) -> float:
-    """Return images per second of the step alone; on CUDA as a graph, as in training."""
+def ceiling(step: partial, n_batches: int, warm_up: int) -> dict[str, float | None]:
+    """Return the rate of the step alone; on CUDA as a graph, as in training."""
     run = step
     if torch.cuda.is_available():
         side = torch.cuda.Stream()
@@ -116,12 +112,11 @@ def ceiling(step: partial, n_batches: int, warm_up: int) -> float:
         run = graph.replay
     for _ in range(warm_up):
         run()
-    wait()
-    start = time.perf_counter()
+    watch = Stopwatch()
+    watch.start()
     for _ in range(n_batches):
         run()
-    wait()
-    return n_batches * 32 / (time.perf_counter() - start)
+    return watch.stop(n_batches * 32)
 
 
 def anonymous_mib() -> int | None:

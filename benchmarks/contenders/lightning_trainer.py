@@ -6,12 +6,11 @@
 import json
 import logging
 import os
-import time
 import warnings
 
 import lightning as pl
 import torch
-from plain import DEVICE, WARM_UP, arguments, loss_of, network, training_folder, wait
+from plain import DEVICE, WARM_UP, Stopwatch, arguments, loss_of, network, training_folder
 from torch import Tensor, nn
 from torch.utils.data import ConcatDataset, DataLoader
 
@@ -33,16 +32,15 @@ class Module(pl.LightningModule):
         return torch.optim.SGD(self.parameters(), lr=0.001, momentum=0.9)
 
 
-class Stopwatch(pl.Callback):
-    """Starts after the warm-up."""
+class StartAfterWarmUp(pl.Callback):
+    """Starts a stopwatch after the warm-up."""
 
-    start = 0.0
+    watch = Stopwatch()
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: object, **__: object) -> None:
         """Start the clock once the warm-up is over."""
         if trainer.global_step == WARM_UP:
-            wait()
-            self.start = time.perf_counter()
+            self.watch.start()
 
 
 def main() -> None:
@@ -54,7 +52,7 @@ def main() -> None:
     many = ConcatDataset([data] * (2 + (n_batches + WARM_UP) * 32 // len(data)))
     workers = len(os.sched_getaffinity(0))
     loader = DataLoader(many, batch_size=32, shuffle=True, num_workers=workers, pin_memory=True)
-    watch = Stopwatch()
+    after_warm_up = StartAfterWarmUp()
     trainer = pl.Trainer(
         accelerator="gpu" if DEVICE.type == "cuda" else "cpu",
         devices=1,
@@ -63,11 +61,11 @@ def main() -> None:
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
-        callbacks=[watch],
+        callbacks=[after_warm_up],
     )
     trainer.fit(Module(network(arch, len(data.classes))), loader)
-    wait()
-    print(json.dumps({"images_per_s": n_batches * 32 / (time.perf_counter() - watch.start)}))
+    record = after_warm_up.watch.stop(n_batches * 32)
+    print(json.dumps({**record, "precision": "fp32", "batches": n_batches}))
 
 
 if __name__ == "__main__":

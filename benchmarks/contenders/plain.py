@@ -1,6 +1,7 @@
 """What the peers share: torchvision's network with another last layer, a training step, a stopwatch."""
 
 import json
+import os
 import sys
 import time
 from collections.abc import Iterable
@@ -74,23 +75,59 @@ def loss_of(out: object, target: Tensor) -> Tensor:
     return entropy(out.logits, target) + 0.4 * entropy(out.aux_logits, target)  # type: ignore[attr-defined]
 
 
-def train(model: nn.Module, loader: Iterable, n_batches: int) -> None:
-    """Train some batches with a plain fp32 step after a warm-up; print images per second as JSON."""
+def train(
+    model: nn.Module, loader: Iterable, n_batches: int, *, fused: bool = False, precision: str = "fp32"
+) -> None:
+    """Train some batches after a warm-up, by default with a plain fp32 step; print a record as JSON."""
     model.train()
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.001, momentum=0.9)
-    start, n = time.perf_counter(), 0
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.001, momentum=0.9, fused=fused)
+    watch = Stopwatch()
     for step, (images, target) in enumerate(loader):
         if step == WARM_UP:
-            wait()
-            start, n = time.perf_counter(), 0
+            watch.start()
         if step == WARM_UP + n_batches:
             break
         optimizer.zero_grad()
-        loss_of(model(images.to(DEVICE, non_blocking=True)), target.to(DEVICE, non_blocking=True)).backward()
+        with torch.autocast(DEVICE.type, dtype=torch.bfloat16, enabled=precision == "bf16"):
+            loss = loss_of(model(images.to(DEVICE, non_blocking=True)), target.to(DEVICE, non_blocking=True))
+        loss.backward()
         optimizer.step()
-        n += len(images)
-    wait()
-    print(json.dumps({"images_per_s": n / (time.perf_counter() - start)}))
+    print(json.dumps({**watch.stop(n_batches * 32), "precision": precision, "batches": n_batches}))
+
+
+class Stopwatch:
+    """Tells images per second, and how many cores other processes kept busy meanwhile."""
+
+    def start(self) -> None:
+        """Start, or start again."""
+        wait()
+        self._others_s, self._began = others_s(), time.perf_counter()
+
+    def stop(self, n_images: int) -> dict[str, float | None]:
+        """Return what a record says of the time since the start; None where a system does not tell."""
+        wait()
+        elapsed_s = time.perf_counter() - self._began
+        others = others_s()
+        cores = None
+        if others is not None and self._others_s is not None:
+            cores = round(max(0.0, others - self._others_s) / elapsed_s, 2)
+        return {"images_per_s": n_images / elapsed_s, "other_cores": cores}
+
+
+def others_s() -> float | None:
+    """Return the core seconds spent outside this process group, or taken from the machine by its host."""
+    if not Path("/proc/stat").exists():
+        return None
+    user, nice, system, _, _, irq, softirq, steal = map(int, Path("/proc/stat").read_text().split()[1:9])
+    ticks = user + nice + system + irq + softirq + steal
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+        except OSError:  # it has just ended
+            continue
+        if int(fields[2]) == os.getpgrp():
+            ticks -= sum(map(int, fields[11:15]))  # of itself, and of its children that have ended
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def wait() -> None:

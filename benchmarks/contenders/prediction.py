@@ -4,13 +4,12 @@ import csv
 import json
 import os
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
-from plain import MEAN, STD, is_image, sides_px, wait
+from plain import MEAN, STD, Stopwatch, is_image, sides_px
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
@@ -63,11 +62,10 @@ def write_csv(paths: list[Path], probs: Iterator[Tensor]) -> None:
                 writer.writerow([next(names), *line])
 
 
-def report(predict: Callable[[list[Path]], None], files: list[Path]) -> None:
-    """Warm up on some files, then time all of them; print images per second as JSON."""
+def report(predict: Callable[[list[Path]], None], files: list[Path], *, precision: str = "fp32") -> None:
+    """Warm up on some files, then time all of them; print a record as JSON."""
     predict(files[:64])
-    wait()
-    start = time.perf_counter()
+    watch = Stopwatch()
+    watch.start()
     predict(files)
-    wait()
-    print(json.dumps({"images_per_s": len(files) / (time.perf_counter() - start)}))
+    print(json.dumps({**watch.stop(len(files)), "precision": precision, "images": len(files)}))

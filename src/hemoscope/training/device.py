@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import os
 import platform
 import re
 import sys
@@ -17,11 +18,20 @@ import torch
 from hemoscope.errors import ConfigError
 from hemoscope.places import available_cores
 
-__all__ = ["Device", "choose_device", "describe_machine", "resolve_precision", "tune"]
+__all__ = ["Device", "choose_device", "cpu_capability", "describe_machine", "resolve_precision", "tune"]
 
 # From the GNU C library's malloc.h; the values are C ints.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _KEPT_BYTES = 2**30
+
+_WIDTHS = ("default", "avx2", "avx512", "avx512_bf16", "amx_bf16")  # of arithmetic, narrow to wide
+# Values of ONEDNN_MAX_CPU_ISA that leave no AMX. Source: oneDNN, CPU Dispatcher Control.
+_ONEDNN_WIDTHS = {
+    **dict.fromkeys(("SSE41", "AVX"), "default"),
+    **dict.fromkeys(("AVX2", "AVX2_VNNI", "AVX2_VNNI_2"), "avx2"),
+    **dict.fromkeys(("AVX512_CORE", "AVX512_CORE_VNNI"), "avx512"),
+    **dict.fromkeys(("AVX512_CORE_BF16", "AVX512_CORE_FP16", "AVX10_1_512"), "avx512_bf16"),
+}
 
 Precision = Literal["fp32", "bf16"]
 
@@ -99,6 +109,24 @@ def tune(device: torch.device) -> None:
         mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
 
 
+def cpu_capability() -> str:
+    """Return the widest arithmetic torch uses on this processor, which its name does not tell.
+
+    `avx2`, `avx512`, `avx512_bf16` or `amx_bf16` on x86, torch's own name (`neon`, `default`) elsewhere.
+    Two libraries compute and each can be held back by the environment, ATen by ATEN_CPU_CAPABILITY and
+    oneDNN by ONEDNN_MAX_CPU_ISA; the narrower one counts.
+    """
+    widest = torch.backends.cpu.get_cpu_capability().lower()  # ATen's, as held back
+    has = torch.cpu.get_capabilities()  # the processor's own
+    if widest == "avx512" and has.get("avx512_bf16"):
+        widest = "avx512_bf16"
+    if widest.startswith("avx512") and has.get("amx_bf16"):
+        widest = "amx_bf16"
+    allowed = os.environ.get("ONEDNN_MAX_CPU_ISA", os.environ.get("DNNL_MAX_CPU_ISA", ""))
+    limit = _ONEDNN_WIDTHS.get(allowed.upper(), widest)  # oneDNN, too, ignores what it does not know
+    return min(widest, limit, key=_WIDTHS.index) if widest in _WIDTHS else widest
+
+
 def describe_machine(device: Device) -> dict[str, object]:
     """Return what a run card says about the machine."""
     kind = device.torch_device.type
@@ -106,6 +134,7 @@ def describe_machine(device: Device) -> dict[str, object]:
     return {
         "system": f"{platform.system()} {platform.machine()}",
         "processor": _processor(),
+        "capability": cpu_capability(),
         "cores": available_cores(),
         "memory_gib": _memory_gib(),
         "device": kind,
@@ -137,8 +166,6 @@ def _processor() -> str:
 
 
 def _memory_gib() -> float | None:
-    import os
-
     if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
         return round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30, 1)
     return None
