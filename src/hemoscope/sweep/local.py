@@ -14,7 +14,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
-from multiprocessing.queues import SimpleQueue
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -152,11 +152,12 @@ def _together(
     ended: Callable[[Outcome], None],
 ) -> None:
     context = get_context("spawn")  # CUDA does not survive a fork
-    news: SimpleQueue[tuple[PlannedRun, EpochRow, int] | None] = context.SimpleQueue()
+    # No queue: its lock dies with a killed process. A pipe takes so short a message whole or not at all.
+    heard, news = context.Pipe(duplex=False)
     watchers = {item: watch(item) for item in planned}
 
     def listen() -> None:
-        while message := news.get():
+        while message := heard.recv():
             item, row, epochs = message
             watchers[item].on_epoch(row, epochs)
 
@@ -173,24 +174,24 @@ def _together(
                     reason = f"its process ended: {error or type(error).__name__}"
                     ended(Outcome(futures[future], None, reason, fresh=True, elapsed_s=0.0))
     finally:
-        news.put(None)
+        news.send(None)
         listener.join()
 
 
 class _Messenger(Watcher):
     """Tells the parent process of every epoch."""
 
-    news: SimpleQueue[Any]  # set when a child starts; a queue can only be inherited
+    news: Connection  # set when a child starts; it can only be inherited
 
     def __init__(self, item: PlannedRun) -> None:
         self._item = item
 
     def on_epoch(self, row: EpochRow, epochs: int) -> None:
         """Send the epoch."""
-        self.news.put((self._item, row, epochs))
+        self.news.send((self._item, row, epochs))
 
 
-def _in_child(news: SimpleQueue[Any]) -> None:
+def _in_child(news: Connection) -> None:
     _Messenger.news = news
 
 
