@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from hemoscope.errors import RunError
+from hemoscope.places import available_cores
 from hemoscope.runs import Run
 from hemoscope.sweep.plan import PlannedRun, plan
 from hemoscope.training.loop import Watcher
@@ -65,7 +66,14 @@ def run_demo(
     cells, runs_folder = out / "cells", out / "runs"
     if not cells.is_dir():
         report = (lambda done, n: progress("drawing cells", done, n)) if progress else None
-        write_dataset(cells, per_class=PER_CLASS, size_px=SIZE_PX, seed=CELLS_SEED, progress=report)
+        write_dataset(
+            cells,
+            per_class=PER_CLASS,
+            size_px=SIZE_PX,
+            seed=CELLS_SEED,
+            jobs=available_cores(),
+            progress=report,
+        )
     prepared = prepare(cells, progress=progress)
     recipe = load_recipe("demo")
     command = f"hemoscope demo --out {out}"

@@ -157,6 +157,16 @@ def test_a_larger_set_begins_with_the_smaller_one_byte_for_byte(tmp_path: Path) 
     assert small.items() <= large.items()
 
 
+def test_several_processes_draw_the_same_set_byte_for_byte_and_report_every_image(tmp_path: Path) -> None:
+    seen: list[tuple[int, int]] = []
+    write_dataset(tmp_path / "one", per_class=5, size_px=40, seed=5)
+    write_dataset(
+        tmp_path / "two", per_class=5, size_px=40, seed=5, jobs=2, progress=lambda *at: seen.append(at)
+    )
+    assert files_of(tmp_path / "two") == files_of(tmp_path / "one")
+    assert seen == [(k, 40) for k in range(1, 41)]
+
+
 def test_all_images_of_a_set_differ_and_another_seed_gives_another_set(tmp_path: Path) -> None:
     write_dataset(tmp_path / "a", per_class=4, size_px=40, seed=1)
     write_dataset(tmp_path / "b", per_class=4, size_px=40, seed=2)
@@ -186,19 +196,20 @@ def test_an_empty_folder_is_filled(tmp_path: Path) -> None:
     assert len(files_of(tmp_path / "set")) == 8
 
 
-def test_a_writing_that_is_stopped_leaves_nothing_behind(tmp_path: Path) -> None:
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_writing_that_is_stopped_leaves_nothing_behind(tmp_path: Path, jobs: int) -> None:
     def stop(done: int, _total: int) -> None:
         if done == 3:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        write_dataset(tmp_path / "set", per_class=4, size_px=32, progress=stop)
+        write_dataset(tmp_path / "set", per_class=4, size_px=32, jobs=jobs, progress=stop)
     assert not list(tmp_path.iterdir())
 
 
 def test_every_bad_number_is_named_at_once(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"per_class.*got 0; size_px.*got 5; seed.*got -1"):
-        write_dataset(tmp_path / "set", per_class=0, size_px=5, seed=-1)
+    with pytest.raises(ConfigError, match=r"per_class.*got 0; size_px.*got 5; seed.*got -1; jobs.*got 0"):
+        write_dataset(tmp_path / "set", per_class=0, size_px=5, seed=-1, jobs=0)
 
 
 def a_platelet_is_small_and_a_monocyte_the_largest(cells: dict[str, np.ndarray]) -> None:

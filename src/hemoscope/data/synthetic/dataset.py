@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 
 import cv2
@@ -20,6 +23,9 @@ from hemoscope.errors import ConfigError, DataError
 __all__ = ["write_dataset"]
 
 _JPEG_QUALITY = 95
+_AT_ONCE = 16  # images a process gets at a time
+
+_Job = tuple[Path, Kind, list[int]]
 
 
 def write_dataset(
@@ -28,6 +34,7 @@ def write_dataset(
     per_class: int = 60,
     size_px: int = 200,
     seed: int = 0,
+    jobs: int = 1,
     progress: Callable[[int, int], None] | None = None,
 ) -> int:
     """Write class folders of drawn cells, named as PBC names its files (`neutrophil/SNE_000001.jpg`).
@@ -40,6 +47,8 @@ def write_dataset(
         per_class: Images of each class.
         size_px: Side of the square images, 32 to 1024.
         seed: Seed of the set, at least 0.
+        jobs: Processes that draw; threads would only wait for each other. More than 1 starts new ones, so
+            that a script of its own needs `if __name__ == "__main__"`. The images are the same.
         progress: Called with (images done, images in all) after each image.
 
     Returns:
@@ -50,12 +59,13 @@ def write_dataset(
         ConfigError: If a number is out of range.
     """
     folder = folder.absolute()
-    _refuse_bad_numbers(per_class=per_class, size_px=size_px, seed=seed)
+    _refuse_bad_numbers(per_class=per_class, size_px=size_px, seed=seed, jobs=jobs)
     _refuse_occupied(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     part = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".part", dir=folder.parent))
     try:
-        total = _write_all(part, per_class=per_class, size_px=size_px, seed=seed, progress=progress)
+        todo = _plan(part, per_class=per_class, seed=seed)
+        _write_all(todo, size_px=size_px, jobs=jobs, progress=progress)
         part.chmod(0o755)
         _refuse_occupied(folder)
         if folder.exists():
@@ -63,34 +73,43 @@ def write_dataset(
         part.rename(folder)
     finally:
         shutil.rmtree(part, ignore_errors=True)
-    return total
+    return len(todo)
 
 
-def _write_all(
-    folder: Path, *, per_class: int, size_px: int, seed: int, progress: Callable[[int, int], None] | None
-) -> int:
-    jobs: list[tuple[Path, Kind, list[int]]] = []
+def _plan(folder: Path, *, per_class: int, seed: int) -> list[_Job]:
+    """Make the class folders; return path, kind and key of every image."""
+    todo: list[_Job] = []
     for number, class_name in enumerate(class_names()):
         (folder / class_name).mkdir()
         kinds = kinds_of(class_name)
         for index in range(per_class):
             kind = kinds[index % len(kinds)]
             path = folder / class_name / f"{kind.prefix}_{index + 1:06d}.jpg"
-            jobs.append((path, kind, [seed, number, index]))
+            todo.append((path, kind, [seed, number, index]))
+    return todo
 
-    def write(job: tuple[Path, Kind, list[int]]) -> None:
-        path, kind, key = job
-        image = draw_kind(kind, size_px=size_px, rng=np.random.default_rng(key))
-        path.write_bytes(_jpeg(image))
 
-    pool = ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1))
-    try:
-        for done, _ in enumerate(pool.map(write, jobs), start=1):
+def _write_all(
+    todo: list[_Job], *, size_px: int, jobs: int, progress: Callable[[int, int], None] | None
+) -> None:
+    write = partial(_write, size_px=size_px)
+    with ExitStack() as stack:
+        if jobs == 1:
+            written = map(write, todo)
+        else:
+            # Ctrl-C is the parent's to hear: it lets them end their images and deletes the folder.
+            ignore = (signal.SIGINT, signal.SIG_IGN)
+            pool = ProcessPoolExecutor(jobs, get_context("spawn"), initializer=signal.signal, initargs=ignore)
+            stack.callback(pool.shutdown, cancel_futures=True)
+            written = pool.map(write, todo, chunksize=_AT_ONCE)
+        for done, _ in enumerate(written, start=1):
             if progress is not None:
-                progress(done, len(jobs))
-    finally:
-        pool.shutdown(cancel_futures=True)
-    return len(jobs)
+                progress(done, len(todo))
+
+
+def _write(job: _Job, *, size_px: int) -> None:
+    path, kind, key = job
+    path.write_bytes(_jpeg(draw_kind(kind, size_px=size_px, rng=np.random.default_rng(key))))
 
 
 def _jpeg(image: np.ndarray) -> bytes:
@@ -99,7 +118,7 @@ def _jpeg(image: np.ndarray) -> bytes:
     return encoded.tobytes()
 
 
-def _refuse_bad_numbers(*, per_class: int, size_px: int, seed: int) -> None:
+def _refuse_bad_numbers(*, per_class: int, size_px: int, seed: int, jobs: int) -> None:
     low, high = SIZE_LIMITS_PX
     problems = []
     if per_class < 1:
@@ -108,6 +127,8 @@ def _refuse_bad_numbers(*, per_class: int, size_px: int, seed: int) -> None:
         problems.append(f"size_px must lie in [{low}, {high}], got {size_px}")
     if seed < 0:
         problems.append(f"seed must be at least 0, got {seed}")
+    if jobs < 1:
+        problems.append(f"jobs must be at least 1, got {jobs}")
     if problems:
         raise ConfigError("; ".join(problems))
 

@@ -20,6 +20,13 @@ __all__ = ["Mask", "as_mask", "blur", "body_mask", "fill", "nucleus_mask", "outl
 Mask = NDArray[np.float32]
 _SUBPIXEL_BITS = 4
 
+# Of every outline, and there are thirty to an image: made once.
+_POINTS = 128
+_TURN = np.linspace(0, 2 * math.pi, _POINTS, endpoint=False)  # (128,)
+_COS, _SIN = np.cos(_TURN), np.sin(_TURN)
+_WAVES = np.arange(2, 7)[:, None]  # (5, 1)
+_WAVES_AROUND = _WAVES * _TURN  # (5, 128)
+
 
 def outline(
     rng: np.random.Generator, radius: float, *, stretch: float, bulge: float, ragged: float = 0.0
@@ -33,13 +40,14 @@ def outline(
         bulge: Amplitude of slow waves around the outline, as a fraction of the radius.
         ragged: Amplitude of point-to-point roughness, as a fraction of the radius.
     """
-    turn = np.linspace(0, 2 * math.pi, 128, endpoint=False)
-    waves = np.arange(2, 7)[:, None]  # (5, 1)
-    weight = rng.normal(size=(5, 1)) * bulge * 2 / waves
-    reach = 1 + (weight * np.cos(waves * turn + rng.uniform(0, 2 * math.pi, (5, 1)))).sum(0)
-    reach += rng.normal(size=128) * ragged
+    weight = rng.normal(size=(5, 1)) * bulge * 2 / _WAVES
+    reach = 1 + (weight * np.cos(_WAVES_AROUND + rng.uniform(0, 2 * math.pi, (5, 1)))).sum(0)
+    reach += rng.normal(size=_POINTS) * ragged
     axis = math.sqrt(stretch)
-    points = np.stack([np.cos(turn) * reach * axis, np.sin(turn) * reach / axis], axis=1) * radius
+    points = np.empty((_POINTS, 2))
+    points[:, 0] = _COS * reach * axis
+    points[:, 1] = _SIN * reach / axis
+    points *= radius
     return points @ _rotation(rng.uniform(0, 2 * math.pi))
 
 
