@@ -76,9 +76,12 @@ def test_the_number_of_seeds_is_said(runs):
 
 
 def test_validation_is_only_credited_with_members_that_it_chose(runs):
-    for arch in ("resnet18", "vgg19"):
+    for arch in ("resnet18", "vgg19", "alexnet", "vgg11"):
         runs.add(arch, test=SMALL)
+    everyone = said(collect(runs.root))["What the intervals cover."]
+    runs.add("vgg13", test=SMALL)
     chosen = said(collect(runs.root))["What the intervals cover."]
+    assert "members of the ensemble were" not in everyone
     named = said(collect(runs.root, members="resnet18,vgg19"))["What the intervals cover."]
     assert "members of the ensemble were chosen on the validation" in chosen
     assert "members of the ensemble were chosen" not in named

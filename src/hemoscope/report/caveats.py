@@ -134,7 +134,7 @@ def _of_seeds(networks: Sequence[Network]) -> Caveat:
 
 def _of_intervals(networks: Sequence[Network], ensemble: Ensemble | None) -> Caveat:
     by_validation = "The best single network was"
-    if ensemble and ensemble.choice:
+    if ensemble and ensemble.selected:
         by_validation = "The best single network and the members of the ensemble were"
     text = (
         "Intervals are Wilson's, at 95 %. They cover the chance of drawing these test images and nothing else. "

@@ -28,6 +28,7 @@ class Ensemble:
         how: The vote.
         chosen: One sentence on how the members came to be.
         choice: What was found on validation; None where the members were named.
+        selected: Whether validation had more runs to choose from than it took.
         val_errors: Wrong validation images of the vote.
         val_loss: Log-loss of the members' mean probability on validation.
         predictions: What the vote says on the test side.
@@ -40,6 +41,7 @@ class Ensemble:
     how: How
     chosen: str
     choice: Choice | None
+    selected: bool
     val_errors: int
     val_loss: float
     predictions: Predictions
@@ -93,6 +95,7 @@ def combine(entries: Sequence[Entry], *, members: str, how: How) -> tuple[Ensemb
         how=how,
         chosen=chosen,
         choice=choice,
+        selected=choice is not None and len(picked) < len(entries),
         val_errors=on_val.n_errors,
         val_loss=log_loss(on_val),
         predictions=predictions,
