@@ -1,6 +1,6 @@
 import pytest
 
-from hemoscope.report.recipes import base_name, changes, describe, is_papers
+from hemoscope.report.recipes import changes, describe, is_papers
 from hemoscope.training.recipe import RECIPES, load_recipe
 
 
@@ -32,12 +32,6 @@ def test_fields_that_older_runs_lack_are_no_change():
     del card["schedule"], card["canvas_px"]
     assert changes(card) == ()
     assert is_papers(card)
-
-
-def test_a_mark_behind_the_name_does_not_hide_the_recipe_it_comes_from():
-    card = load_recipe("paper").model_dump() | {"name": "paper+", "epochs": 3}
-    assert base_name(card) == "paper"
-    assert describe(card) == "paper, changed: epochs 3 (25)"
 
 
 def test_a_recipe_of_ones_own_has_nothing_to_be_changed_from():

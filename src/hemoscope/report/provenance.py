@@ -9,7 +9,7 @@ from typing import Any
 from hemoscope.report.collect import Report
 from hemoscope.report.formats import NOT_DEFINED, count, duration, setting
 from hemoscope.report.networks import Entry
-from hemoscope.report.recipes import base_name, built_in, changes, describe
+from hemoscope.report.recipes import built_in, changes, describe
 from hemoscope.report.texttable import Raw, TextTable, plain
 
 __all__ = [
@@ -117,7 +117,7 @@ def _raw_run(entry: Entry) -> tuple[object, ...]:
         entry.name,
         entry.arch,
         entry.seed,
-        base_name(entry.recipe) or None,
+        entry.recipe.get("name"),
         ", ".join(map(str, changes(entry.recipe))),
         entry.recipe.get("epochs"),
         weights.get("source"),
@@ -135,7 +135,7 @@ def _raw_run(entry: Entry) -> tuple[object, ...]:
 def _built_in(report: Report) -> Mapping[str, Any]:
     """Return the built-in recipe that all runs come from, where one of them changed it; else nothing."""
     recipes = [entry.recipe for entry in report.entries]
-    one = len({base_name(recipe) for recipe in recipes}) == 1
+    one = len({recipe.get("name") for recipe in recipes}) == 1
     return built_in(recipes[0]) if one and any(map(changes, recipes)) else {}
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from hemoscope.report.formats import NOT_DEFINED, setting
 from hemoscope.training.recipe import RECIPES, Recipe
 
-__all__ = ["Change", "base_name", "built_in", "changes", "describe", "is_papers"]
+__all__ = ["Change", "built_in", "changes", "describe", "is_papers"]
 
 _PAPER = Recipe().model_dump()
 
@@ -29,18 +29,9 @@ class Change:
         return f"{self.field} {setting(self.value)} ({setting(self.built_in)})"
 
 
-def base_name(recipe: Mapping[str, Any]) -> str:
-    """Return the name of the recipe it was made from: newer runs mark changed fields with a `+`.
-
-    >>> base_name({"name": "paper+"})
-    'paper'
-    """
-    return str(recipe.get("name", "")).partition("+")[0]
-
-
 def built_in(recipe: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the fields of the built-in recipe it was made from; none where no such is built in."""
-    return next((r.model_dump() for r in RECIPES if r.name == base_name(recipe)), {})
+    return next((r.model_dump() for r in RECIPES if r.name == recipe.get("name")), {})
 
 
 def changes(recipe: Mapping[str, Any]) -> tuple[Change, ...]:
@@ -75,7 +66,7 @@ def describe(recipe: Mapping[str, Any]) -> str:
     >>> describe({"name": "paper", "epochs": 4}), describe({"name": "paper", "epochs": 25}), describe({})
     ('paper, changed: epochs 4 (25)', 'paper', 'n/a')
     """
-    name = base_name(recipe) or NOT_DEFINED
+    name = str(recipe.get("name") or NOT_DEFINED)
     changed = changes(recipe)
     return f"{name}, changed: {', '.join(map(str, changed))}" if changed else name
 
