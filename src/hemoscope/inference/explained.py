@@ -6,6 +6,7 @@ import csv
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -151,7 +152,7 @@ def _others(looks: Sequence[_Look], k: int, rng: np.random.Generator) -> tuple[l
 def _together(networks: Sequence[Network], maps: Sequence[FloatArray]) -> FloatArray:
     """Return the mean map in the first network's view; where another does not see, it says 0."""
     first, *_ = networks
-    laid: list[FloatArray] = []
+    laid: list[NDArray[Any]] = []
     for network, heat in zip(networks, maps, strict=True):
         here, there = (
             np.vstack(
@@ -165,7 +166,7 @@ def _together(networks: Sequence[Network], maps: Sequence[FloatArray]) -> FloatA
         matrix = (np.linalg.inv(there) @ between @ here)[:2]
         size = (first.image_px, first.image_px)
         laid.append(cv2.warpAffine(heat, matrix, size, flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP))
-    return np.mean(laid, axis=0)
+    return np.mean(laid, axis=0, dtype=np.float64)
 
 
 def _pixels(source: Path | bytes | ImageError) -> NDArray[np.uint8]:

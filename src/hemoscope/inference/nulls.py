@@ -33,7 +33,7 @@ class Trial:
     """What a heatmap scored in `road`, and what its nulls scored on the same image.
 
     Attributes:
-        score: Of the map, -1 to 1; NaN if the map is empty.
+        score: Of the map, -1 to 1; NaN if the map is flat.
         blob: Of the best of five Gaussians in the middle. Their width does not matter: only the order counts.
         other: Of maps of other images, on average; NaN if there are none.
         randomised: Of the map of the network with random weights.
@@ -59,7 +59,7 @@ class Trial:
         'says no more than the map of another image'
         """
         if np.isnan(self.score):
-            return "empty: nothing spoke for the class"
+            return "is flat: it points nowhere"
         if self.score <= MARGIN:
             return "says no more than a random order"
         verdicts = {words: self.more_than(null) for null, words in NULLS.items()}
@@ -94,7 +94,7 @@ class Claim:
         count = f"{self.more} of {self.asked} maps say more than {NULLS[self.null]}"
         if np.isnan(self.low):
             return f"{count}; fewer than {FEWEST} images say nothing together"
-        believed = "more" if self.low > 0 else "no more"
+        believed = "more" if self.low > 0 and self.mean > MARGIN else "no more"
         return (
             f"{count}; together they say {believed}: by {self.mean:.2f} on average "
             f"(95 % interval {self.low:.2f} to {self.high:.2f})"
@@ -135,7 +135,7 @@ def examine(
         target: The class explained.
         rng: See `road`.
     """
-    from scipy.stats import spearmanr
+    from scipy.stats import rankdata
 
     middle = blobs(len(image))
     maps = np.stack([heat, randomised, *middle, *others])
@@ -146,18 +146,18 @@ def examine(
         blob=float(scores[2:][: len(middle)].max()),
         other=float(scores[2 + len(middle) :].mean()) if others else float("nan"),
         randomised=float(scores[1]),
-        similarity=float("nan") if flat else float(spearmanr(heat.ravel(), randomised.ravel()).statistic),
+        similarity=float("nan") if flat else float(np.corrcoef(rankdata(heat), rankdata(randomised))[0, 1]),
     )
 
 
 def mean_trial(trials: Sequence[Trial]) -> Trial:
-    """Return the mean of what each member of an ensemble scored; empty maps and missing nulls are left out."""
+    """Return the mean of what each member of an ensemble scored; flat maps and missing nulls are left out."""
     columns = {name: [getattr(trial, name) for trial in trials] for name in asdict(trials[0])}
     return Trial(**{name: _mean(values) for name, values in columns.items()})
 
 
 def claims(trials: Iterable[Trial]) -> list[Claim]:
-    """Return what the maps say together, a null a claim; empty maps count as saying nothing."""
+    """Return what the maps say together, a null a claim; flat maps count as saying nothing."""
     found, rng = list(trials), np.random.default_rng(0)
     made: list[Claim] = []
     for null in NULLS:

@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from hemoscope.inference.network import Network
 from hemoscope.records import FloatArray
 
+Pixels = NDArray[np.float32]
+
 __all__ = ["PERCENTS", "impute", "road"]
 
 PERCENTS = (20, 50, 80)  # of the pixels replaced
@@ -62,12 +64,12 @@ def road(
     return scores
 
 
-def impute(image: NDArray[np.uint8], gone: NDArray[np.bool_]) -> NDArray[np.float32]:
+def impute(image: NDArray[np.uint8], gone: NDArray[np.bool_]) -> Pixels:
     """Return the image once a mask, each pixel that is gone the weighted mean of its eight neighbours.
 
     The neighbours may be gone as well, so this is a system of equations. It is solved from coarse to fine by
-    relaxation, all masks at once: within one grey level of the exact solution on average, in a twentieth of
-    the time or less.
+    relaxation, all masks at once: within one grey level of the exact solution on average, in about a
+    tenth of the time.
 
     Args:
         image: Shape (S, S, 3).
@@ -82,15 +84,14 @@ def impute(image: NDArray[np.uint8], gone: NDArray[np.bool_]) -> NDArray[np.floa
     return filled.reshape(side, side, k, 3).transpose(2, 0, 1, 3)
 
 
-def _solve(image: NDArray[np.float32], known: NDArray[np.float32], sweeps: int) -> NDArray[np.float32]:
+def _solve(image: Pixels, known: Pixels, sweeps: int) -> Pixels:
     side = image.shape[0]
     if side <= 4:
         mean = (image * known).sum((0, 1)) / np.maximum(known.sum((0, 1)), 1)
-        return _relax(np.where(known > 0, image, mean), image * known, 1 - known, sweeps)
+        return _relax(np.where(known > 0, image, mean).astype(np.float32), image * known, 1 - known, sweeps)
     weight = _halve(known)
-    coarse = _solve(
-        _halve(image * known) / np.maximum(weight, 1), (weight > 0).astype(np.float32), sweeps + sweeps // 2
-    )
+    smaller = np.asarray(_halve(image * known) / np.maximum(weight, 1), np.float32)
+    coarse = _solve(smaller, (weight > 0).astype(np.float32), sweeps + sweeps // 2)
     guess = np.concatenate(
         [
             cv2.resize(coarse[..., c : c + 3], (2 * len(coarse),) * 2)[:side, :side]
@@ -98,27 +99,29 @@ def _solve(image: NDArray[np.float32], known: NDArray[np.float32], sweeps: int) 
         ],
         axis=2,
     )
-    return _relax(np.where(known > 0, image, guess), image * known, 1 - known, sweeps)
+    return _relax(np.where(known > 0, image, guess).astype(np.float32), image * known, 1 - known, sweeps)
 
 
-def _relax(
-    start: NDArray[np.float32], fixed: NDArray[np.float32], gone: NDArray[np.float32], sweeps: int
-) -> NDArray[np.float32]:
+def _relax(start: Pixels, fixed: Pixels, gone: Pixels, sweeps: int) -> Pixels:
     """Return `start` after Jacobi's sweeps under Chebyshev acceleration (Golub & Van Loan, 11.2.8)."""
-    share = gone / _neighbours(np.ones((*start.shape[:2], 1), np.float32))
-    before, now, omega = start, fixed + share * _neighbours(start), 2.0
+    share = np.asarray(gone / _neighbours(np.ones((*start.shape[:2], 1), np.float32)), np.float32)
+    omega, before, now = 2.0, start, _step(start, fixed, share)
     for _ in range(sweeps - 1):
         omega = 1 / (1 - RADIUS**2 * omega / 4)
-        before, now = now, omega * (fixed + share * _neighbours(now) - before) + before
+        before, now = now, np.asarray(omega * (_step(now, fixed, share) - before) + before, np.float32)
     return now
 
 
-def _neighbours(image: NDArray[np.float32]) -> NDArray[np.float32]:
+def _step(now: Pixels, fixed: Pixels, share: Pixels) -> Pixels:
+    return np.asarray(fixed + share * _neighbours(now), np.float32)
+
+
+def _neighbours(image: Pixels) -> Pixels:
     blurred = cv2.sepFilter2D(image, -1, KERNEL, KERNEL, borderType=cv2.BORDER_CONSTANT)
-    return blurred.reshape(image.shape) - 4 * image
+    return np.asarray(blurred.reshape(image.shape) - 4 * image, np.float32)
 
 
-def _halve(image: NDArray[np.float32]) -> NDArray[np.float32]:
+def _halve(image: Pixels) -> Pixels:
     """Return the sums of 2 x 2 pixels; what lies outside is 0."""
     odd = image.shape[0] % 2
     padded = np.pad(image, ((0, odd), (0, odd), (0, 0)))
