@@ -100,6 +100,8 @@ def test_nor_does_a_narrower_or_a_wider_blob(width: float):
 
 def test_the_map_of_random_weights_and_that_of_another_image_earn_no_claim():
     assert tried(elsewhere(1)).more_than("randomised") is False
+    assert tried(elsewhere(1)).similarity == pytest.approx(1)
+    assert tried(-elsewhere(1)).similarity == pytest.approx(-1)
     trial = tried(elsewhere(2))
     assert trial.more_than("other") is False or trial.score <= trial.other + 0.05
     assert tried(-truth()).in_words() == "says no more than a random order"

@@ -166,7 +166,7 @@ def _together(networks: Sequence[Network], maps: Sequence[FloatArray]) -> FloatA
         matrix = (np.linalg.inv(there) @ between @ here)[:2]
         size = (first.image_px, first.image_px)
         laid.append(cv2.warpAffine(heat, matrix, size, flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP))
-    return np.mean(laid, axis=0, dtype=np.float64)
+    return np.asarray(np.mean(laid, axis=0))
 
 
 def _pixels(source: Path | bytes | ImageError) -> NDArray[np.uint8]:

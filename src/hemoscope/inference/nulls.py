@@ -146,7 +146,9 @@ def examine(
         blob=float(scores[2:][: len(middle)].max()),
         other=float(scores[2 + len(middle) :].mean()) if others else float("nan"),
         randomised=float(scores[1]),
-        similarity=float("nan") if flat else float(np.corrcoef(rankdata(heat), rankdata(randomised))[0, 1]),
+        similarity=float("nan")
+        if flat
+        else float(np.corrcoef(rankdata(heat.ravel()), rankdata(randomised.ravel()))[0, 1]),
     )
 
 
