@@ -63,7 +63,7 @@ def start_of(arch: str) -> tuple[Literal["imagenet", "none"], float, int]:
     """Return ImageNet weights if they are here, a rate at which the network lives, and epochs."""
     if find(arch):
         # With the weights at hand SqueezeNet 1.0 dies at the paper's rate: docs/results/2026-11-pbc-cpu.
-        slower = {"squeezenet1_0": 0.0003, "squeezenet1_1": 0.0003}
+        slower = {"squeezenet1_0": 0.00003, "squeezenet1_1": 0.0003}
         return "imagenet", slower.get(arch, 0.001), 2
     return "none", 0.003 if arch.startswith(("alexnet", "squeezenet", "vgg")) else 0.01, 4
 
