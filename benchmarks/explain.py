@@ -1,148 +1,169 @@
-"""Does a heatmap lie on the cell? Drawn cells tell, for their place is known; all 27 architectures.
+"""Does a heatmap say anything? Drawn cells beside the middle tell, for their place is known; all 27 architectures.
 
     uv run python benchmarks/explain.py --out docs/results/2026-11-explain/drawn-cells
+    uv run python benchmarks/explain.py --out … --arch resnet18,vgg11      # these only; what is done is kept
 
-Each network is trained on drawn cells of three classes that differ inside the cell alone, from
-ImageNet weights where they are on this machine, else from scratch.
-Then Grad-CAM explains held-out cells that it gets right. Reported: the share of the map's mass inside
-the cell, beside the share of the image that the cell covers, which is what a map that knows nothing
-would reach; and deletion and insertion, beside a random order. What is done is kept in --out.json, so
-that a stopped measurement goes on.
+Each network is trained on drawn cells of three classes that differ inside the cell alone and never lie in
+the middle, from ImageNet weights where they are on this machine, else from scratch. Grad-CAM then explains
+held-out cells that it gets right. Reported are what `hemoscope explain` reports, and, as the place is known,
+the chance that a pixel of the cell is hotter than one beside it; both for the map, for a blob in the middle,
+for the maps of other cells of its class, and for the map of the network with random weights.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import tempfile
+import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
+import cv2
 import numpy as np
 from measure import machine, table
 from PIL import Image
+from scipy.stats import rankdata
 
-from hemoscope.data.augment import view_affine, warp
 from hemoscope.data.synthetic.scene import draw_with_mask
 from hemoscope.errors import HemoscopeError
-from hemoscope.inference.explain import explain_pixels, faithfulness
+from hemoscope.inference.explain import explain_pixels, randomised
 from hemoscope.inference.network import load_run
+from hemoscope.inference.nulls import MARGIN, NULLS, blobs, claims, examine
+from hemoscope.inference.road import road
+from hemoscope.inference.stream import predict_pixels
 from hemoscope.models.registry import arch_names, parse_archs
 from hemoscope.models.weights import find
 from hemoscope.training.recipe import Recipe
 from hemoscope.training.run import prepare, run_job
 
 CLASSES = ("eosinophil", "lymphocyte", "neutrophil")
-PER_CLASS = 100
-HELD_OUT = 20  # a class
-IMAGE_PX, CANVAS_PX = 128, 224  # a close look: the cell covers a quarter of the view
+PER_CLASS, HELD_OUT = 200, 8
+IMAGE_PX = 128
+AWAY = (0.22, 0.28)  # of the side: how far a cell's middle lies from the image's; its radius is about 0.22
+FEWEST = 10  # right answers, of 24, below which nothing is said of a network's maps
 
 
-def draw(folder: Path, canvas_px: int) -> None:
-    """Write the cells to learn from."""
-    for name in CLASSES:
-        (folder / name).mkdir(parents=True)
-        for i in range(PER_CLASS):
-            image, _ = draw_with_mask(name, size_px=canvas_px, rng=np.random.default_rng([1, i]))
-            Image.fromarray(image).save(folder / name / f"{i:03d}.png")
+def draw(name: str, side: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Return a drawn cell that lies beside the middle, shape (side, side, 3), and its mask."""
+    wide = round(1.25 * side)
+    scene, mask = draw_with_mask(name, size_px=wide, rng=rng)
+    angle, away = rng.uniform(0, 2 * math.pi), rng.uniform(*AWAY) * side
+    margin = (wide - side) / 2
+    matrix = np.array([[1, 0, margin - away * math.cos(angle)], [0, 1, margin - away * math.sin(angle)]])
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    image = cv2.warpAffine(scene, matrix, (side, side), flags=flags, borderMode=cv2.BORDER_REFLECT_101)
+    shown = cv2.warpAffine(mask.astype(np.uint8) * 255, matrix, (side, side), flags=flags)
+    return image, shown > 127
 
 
-def start_of(arch: str) -> tuple[Literal["imagenet", "none"], float]:
-    """Return ImageNet weights if they are here, and a rate at which the network lives."""
+def start_of(arch: str) -> tuple[Literal["imagenet", "none"], float, int]:
+    """Return ImageNet weights if they are here, a rate at which the network lives, and epochs."""
     if find(arch):
         # With the weights at hand SqueezeNet 1.0 dies at the paper's rate: docs/results/2026-11-pbc-cpu.
         slower = {"squeezenet1_0": 0.00003, "squeezenet1_1": 0.0003}
-        return "imagenet", slower.get(arch, 0.001)
-    return "none", 0.003 if arch.startswith(("alexnet", "squeezenet", "vgg")) else 0.01
+        return "imagenet", slower.get(arch, 0.001), 2
+    return "none", 0.003 if arch.startswith(("alexnet", "squeezenet", "vgg")) else 0.01, 4
 
 
-def measure_arch(arch: str, folder: Path, epochs: int) -> dict:
+def measure_arch(arch: str, folder: Path) -> dict:
     """Train one network and return what its heatmaps are worth."""
-    image_px, canvas_px = IMAGE_PX, CANVAS_PX
-    if arch == "inception_v3":  # its auxiliary head needs a larger map
-        image_px, canvas_px = 299, 523
-    cells = folder / str(canvas_px)
+    side = 299 if arch == "inception_v3" else IMAGE_PX  # its auxiliary head needs a larger map
+    cells = folder / str(side)
     if not cells.exists():
-        draw(cells, canvas_px)
-    weights, lr = start_of(arch)
+        for name in CLASSES:
+            (cells / name).mkdir(parents=True)
+            for i in range(PER_CLASS):
+                image, _ = draw(name, side, np.random.default_rng([1, i]))
+                Image.fromarray(image).save(cells / name / f"{i:03d}.png")
+    weights, lr, epochs = start_of(arch)
     recipe = Recipe(
         weights=weights,
         lr=lr,
         epochs=epochs,
-        image_px=image_px,
-        canvas_px=canvas_px,
+        image_px=side,
+        canvas_px=side,
         batch_size=16,
         fill="edge",
+        precision="fp32",
     )
+    started = time.perf_counter()
     run = run_job(arch, recipe, prepare(cells), seed=0, out=folder / "runs", device_name="cpu")
+    trained = time.perf_counter()
     network = load_run(run, device_name="cpu", precision="fp32")
-    matrix = view_affine(1, canvas_px=canvas_px, image_px=image_px, view=network.view)
-    images, inside, target = [], [], []
-    for c, name in enumerate(run.classes):
-        for i in range(HELD_OUT):
-            image, mask = draw_with_mask(name, size_px=canvas_px, rng=np.random.default_rng([2, i]))
-            three = np.repeat(mask[..., None].astype(np.uint8) * 255, 3, axis=2)
-            view, shown = (warp(p[None], matrix, image_px=image_px, fill="edge")[0] for p in (image, three))
-            images.append(view)
-            inside.append(shown[..., 0] > 127)
-            target.append(c)
-    pixels, masks, truth = np.stack(images), np.stack(inside), np.array(target)
-    probs = np.concatenate([_probs(network, pixels[i : i + 20]) for i in range(0, len(pixels), 20)])
-    right = probs.argmax(axis=1) == truth
+    drawn = [draw(name, side, np.random.default_rng([2, i])) for name in run.classes for i in range(HELD_OUT)]
+    pixels, masks = (np.stack(part) for part in zip(*drawn, strict=True))
+    truth = np.repeat(np.arange(len(run.classes)), HELD_OUT)
+    right = predict_pixels(network, pixels)[0].argmax(axis=1) == truth
     row = {
         "arch": arch,
         "weights": weights,
         "lr": lr,
+        "epochs": epochs,
         "n": int(right.sum()),
         "of": len(truth),
     }
-    if not right.any():
-        return row
-    pixels, masks, truth = pixels[right], masks[right], truth[right]
-    parts = range(0, len(pixels), 20)
-    maps = np.concatenate(
-        [explain_pixels(network, arch, pixels[i : i + 20], truth[i : i + 20]) for i in parts]
-    )
-    mass = maps.sum(axis=(1, 2))
-    lit = mass > 0
-    share = (maps * masks).sum(axis=(1, 2))[lit] / mass[lit]
-    area = masks.mean(axis=(1, 2))[lit]
-    some = slice(None, None, max(1, len(pixels) // 15))
-    faith = faithfulness(network, pixels[some], maps[some], truth[some], rng=np.random.default_rng(0))
+    if row["n"] >= FEWEST:
+        row |= judge(network, arch, pixels[right], masks[right], truth[right])
+    spent = {"train_s": trained - started, "explain_s": time.perf_counter() - trained}
+    return {**row, **{name: round(value, 1) for name, value in spent.items()}}
+
+
+def judge(network, arch: str, pixels: np.ndarray, masks: np.ndarray, truth: np.ndarray) -> dict:
+    """Return what the maps of cells, shape (N, S, S, 3), are worth."""
+    maps = explain_pixels(network, arch, pixels, truth)
+    random_maps = explain_pixels(randomised(network, arch, seed=1), arch, pixels, truth)
+    centre = blobs(pixels.shape[1])[0]
+    trials, moved, inside = [], 0, []
+    for i, c in enumerate(truth):
+        rng = np.random.default_rng([0, i])
+        same = [j for j in np.flatnonzero(truth == c) if j != i] or [j for j in range(len(truth)) if j != i]
+        others = [maps[j] for j in rng.permutation(same)[:2]]
+        trial = examine(network, pixels[i], maps[i], random_maps[i], others, int(c), rng=rng)
+        trials.append(trial)
+        step = np.round(rng.uniform(-0.05, 0.05, 2) * len(centre)).astype(int)
+        (nudged,) = road(network, pixels[i], np.roll(centre, step, (0, 1))[None], int(c), rng=rng)
+        moved += nudged > max(trial.blob, 0) + MARGIN
+        found = [maps[i], centre, np.mean(others, axis=0), random_maps[i]]
+        inside.append([_auc(heat, masks[i]) for heat in found])
+    names = ("map", *NULLS)
     return {
-        **row,
-        "empty_maps": int((~lit).sum()),
-        "mass_inside": float(share.mean()),
-        "mass_inside_ci": _bootstrap(share),
-        "area": float(area.mean()),
-        "maps_beyond_area": float((share > area).mean()),
-        **{name: float(getattr(faith, name).mean()) for name in faith.__slots__},
+        "empty_maps": int((np.ptp(maps, axis=(1, 2)) == 0).sum()),
+        "cell_area": float(masks.mean()),
+        "on_cell": dict(zip(names, np.mean(inside, axis=0).tolist(), strict=True)),
+        "score": {n: _mean(getattr(t, "score" if n == "map" else n) for t in trials) for n in names},
+        "similarity": _mean(trial.similarity for trial in trials),
+        "claims": [asdict(claim) for claim in claims(trials)],
+        "more_than_all": sum(all(trial.more_than(null) for null in NULLS) for trial in trials),
+        "moved_blob_more_than_blob": int(moved),
+        "random_map_more_than_blob_and_other": sum(
+            trial.randomised > max(trial.blob, trial.other, 0) + MARGIN for trial in trials
+        ),
     }
 
 
-def _probs(network, pixels):
-    import torch
+def _auc(heat: np.ndarray, mask: np.ndarray) -> float:
+    """Return the chance that a pixel of the cell is hotter than one beside it (Mann and Whitney's U)."""
+    inside = mask.ravel()
+    n, m = inside.sum(), (~inside).sum()
+    return float((rankdata(heat.ravel())[inside].sum() - n * (n + 1) / 2) / (n * m))
 
-    return network.ask(torch.from_numpy(pixels))[0].softmax(dim=1).numpy()
 
-
-def _bootstrap(values) -> list[float]:
-    rng = np.random.default_rng(0)
-    means = rng.choice(values, (2000, len(values))).mean(axis=1)
-    return [float(b) for b in np.quantile(means, (0.025, 0.975))]
+def _mean(values) -> float | None:
+    there = [value for value in values if not math.isnan(value)]
+    return float(np.mean(there)) if there else None
 
 
 HEAD = (
     "network",
     "start",
     "right",
-    "mass inside",
-    "95 %",
-    "cell's area",
-    "deletion",
-    "random",
-    "insertion",
-    "random",
+    *("on cell: map", "blob", "other", "random"),
+    *("score: map", "blob", "other", "random"),
+    *("more than blob", "other", "random", "all three"),
+    "similarity to random",
 )
 
 
@@ -153,31 +174,31 @@ def markdown(result: dict) -> str:
 
 def _cells(row: dict) -> list[str]:
     right = row.get("failed") or f"{row['n']} of {row['of']}"
-    if "mass_inside" not in row:
-        return [row["arch"], row.get("weights", ""), right, *[""] * 7]
-    low, high = row["mass_inside_ci"]
-    inside = [f"{row['mass_inside']:.2f}", f"{low:.2f} to {high:.2f}", f"{row['area']:.2f}"]
-    figures = [row[k] for k in ("deletion", "random_deletion", "insertion", "random_insertion")]
-    return [row["arch"], row["weights"], right, *inside, *(f"{f:.2f}" for f in figures)]
+    start = [row["arch"], row.get("weights", ""), right]
+    if "score" not in row:
+        return [*start, *[""] * (len(HEAD) - len(start))]
+    figures = [f"{row[key][name]:.2f}" for key in ("on_cell", "score") for name in ("map", *NULLS)]
+    more = [f"{claim['more']}{'*' if claim['low'] > 0 else ''}" for claim in row["claims"]]
+    alike = "" if row["similarity"] is None else f"{row['similarity']:.2f}"
+    return [*start, *figures, *more, str(row["more_than_all"]), alike]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--arch", default="all")
-    parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--out", type=Path, required=True, help="file name without its ending")
     args = parser.parse_args()
     file = args.out.with_suffix(".json")
     file.parent.mkdir(parents=True, exist_ok=True)
     result: dict[str, Any] = json.loads(file.read_text("utf-8")) if file.exists() else {"rows": []}
-    result |= {"machine": machine(), "epochs": args.epochs, "image_px": IMAGE_PX}
+    result |= {"machine": machine(), "image_px": IMAGE_PX}
     done = {row["arch"] for row in result["rows"]}
     with tempfile.TemporaryDirectory() as work:
         for row in parse_archs(args.arch):
             if row.name in done:
                 continue
             try:
-                found = measure_arch(row.name, Path(work), args.epochs)
+                found = measure_arch(row.name, Path(work))
             except HemoscopeError as error:
                 found = {"arch": row.name, "failed": str(error).split(";")[0][:120]}
             print(found, flush=True)

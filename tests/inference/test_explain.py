@@ -1,4 +1,4 @@
-"""Heatmaps: Grad-CAM by its definition for all 27, figures that tell a true map from a false one."""
+"""Heatmaps: Grad-CAM by its definition for all 27, and what `explain` writes of them."""
 
 from __future__ import annotations
 
@@ -13,18 +13,15 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import nn
 
-from hemoscope.data.augment import view_affine, warp
-from hemoscope.data.synthetic.scene import draw_with_mask
 from hemoscope.errors import ConfigError, DataError, ShapeError
-from hemoscope.inference.explain import explain_pixels, faithfulness
-from hemoscope.inference.explained import explain_to
+from hemoscope.inference.explain import explain_pixels, randomised
+from hemoscope.inference.explained import _together, explain_to
 from hemoscope.inference.model import Model
-from hemoscope.inference.network import Network, load_run
+from hemoscope.inference.network import Network
+from hemoscope.inference.stream import views_of
 from hemoscope.models.build import build
 from hemoscope.models.registry import ARCHITECTURES, Architecture
 from hemoscope.training.device import Device
-from hemoscope.training.recipe import Recipe
-from hemoscope.training.run import prepare, run_job
 from hemoscope.training.step import Normalise
 
 pytest.importorskip("pytorch_grad_cam", reason="the extra `explain` is not installed")
@@ -96,76 +93,17 @@ def test_without_the_library_the_message_says_what_to_install(monkeypatch: pytes
         )
 
 
-class RedCorner(nn.Module):
-    """A network whose answer hangs on the redness of one corner, and on nothing else."""
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        red = images[:, 0, :16, :16].mean(dim=(1, 2)) - images[:, 2, :16, :16].mean(dim=(1, 2))
-        return torch.stack([0.4 * red, -0.4 * red], dim=1)
-
-
-@pytest.fixture
-def corner(monkeypatch: pytest.MonkeyPatch) -> Network:
-    network = network_of(RedCorner(), 64)
-
-    def ask(model: nn.Module, _head: str, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        return model(images), images.flatten(1)
-
-    monkeypatch.setattr("hemoscope.inference.network.ask", ask)
-    return network
-
-
-def test_figures_are_good_for_a_map_on_what_decides_and_bad_for_one_beside_it(corner: Network):
-    image = np.full((64, 64, 3), 120, np.uint8)
-    image[:16, :16] = (250, 20, 20)
-    true, false = np.zeros((64, 64)), np.ones((64, 64))
-    true[:16, :16] = 1
-    false[:16, :16] = 0
-    images, target = np.stack([image, image]), np.zeros(2, np.int64)
-    found = faithfulness(corner, images, np.stack([true, false]), target, rng=np.random.default_rng(0))
-    assert found.deletion[0] < found.random_deletion[0] < found.deletion[1]
-    assert found.insertion[0] > found.random_insertion[0] > found.insertion[1]
-    for values in (found.deletion, found.insertion, found.random_deletion, found.random_insertion):
-        assert ((values >= 0) & (values <= 1)).all()
-
-
-def test_a_trained_network_looks_at_the_cell(tmp_path: Path):
-    """Other architectures are measured by benchmarks/explain.py; this is the smallest of them that learns in seconds."""
-    for name in ("eosinophil", "lymphocyte"):
-        (tmp_path / "cells" / name).mkdir(parents=True)
-        for i in range(60):
-            image, _ = draw_with_mask(name, size_px=112, rng=np.random.default_rng([1, i]))
-            Image.fromarray(image).save(tmp_path / "cells" / name / f"{i:02d}.png")
-    recipe = Recipe(
-        weights="none",
-        epochs=5,
-        batch_size=8,
-        lr=0.02,
-        image_px=80,
-        canvas_px=112,
-        fill="edge",
-        precision="fp32",
-    )
-    run = run_job(
-        "resnet18", recipe, prepare(tmp_path / "cells"), seed=0, out=tmp_path / "runs", device_name="cpu"
-    )
-    network = load_run(run, device_name="cpu", precision="fp32")
-    matrix = view_affine(1, canvas_px=112, image_px=80, view="center_crop")
-    inside: list[float] = []
-    area: list[float] = []
-    for c, name in enumerate(run.classes):
-        for i in range(10):
-            image, mask = draw_with_mask(name, size_px=112, rng=np.random.default_rng([2, i]))
-            view = warp(image[None], matrix, image_px=80, fill="edge")
-            cell = mask[16:96, 16:96]
-            if network.ask(torch.from_numpy(view))[0].argmax() != c:
-                continue
-            heat = explain_pixels(network, "resnet18", view, np.array([c]))[0]
-            if heat.sum() > 0:
-                inside.append(float(heat[cell].sum() / heat.sum()))
-                area.append(float(cell.mean()))
-    assert len(inside) >= 15
-    assert np.mean(inside) > 1.2 * np.mean(area)
+def test_random_weights_leave_nothing_of_the_network_and_the_network_as_it_was():
+    model = build("resnet18", 8, seed=0).eval()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    network = network_of(model, 64, "fc")
+    drawn = randomised(network, "resnet18", seed=1).model
+    weights = dict(drawn.named_parameters())
+    assert not drawn.training
+    for name, value in model.named_parameters():
+        assert torch.equal(value, before[name])
+        if value.ndim > 1:
+            assert not torch.equal(value, weights[name]), name
 
 
 def test_every_image_has_its_picture_and_bad_ones_are_named_before_any_is_made(
@@ -173,22 +111,29 @@ def test_every_image_has_its_picture_and_bad_ones_are_named_before_any_is_made(
 ):
     torn = tmp_path / "torn.png"
     torn.write_bytes((discs / "red/00.png").read_bytes()[:200])
-    good = [(str(discs / f"red/{i:02d}.png"), discs / f"red/{i:02d}.png") for i in range(3)]
+    good = [(str(discs / name), discs / name) for name in ("red/00.png", "red/01.png", "blue/00.png")]
     out = tmp_path / "maps"
     with pytest.raises(DataError, match=r"(?s)2 of 5 images cannot be read:.*torn\.png.*absent\.png"):
         explain_to(out, model, [*good, ("torn.png", torn), ("absent.png", tmp_path / "absent.png")])
     assert not out.exists()
     told: list[tuple[str, int, int]] = []
-    rows = explain_to(out, model, good, progress=lambda *words: told.append(words))
+    rows, trials = explain_to(out, model, good, progress=lambda *words: told.append(words))
     assert told == [("explaining", i, 3) for i in (1, 2, 3)]
     with (out / "explanations.csv").open(encoding="utf-8", newline="") as file:
-        assert [row["file"] for row in csv.DictReader(file)] == [row["file"] for row in rows]
-    assert {p.name for p in out.iterdir()} == {
-        "000.png",
-        "001.png",
-        "002.png",
-        "sheet.png",
-        "explanations.csv",
-    }
+        assert [row["verdict"] for row in csv.DictReader(file)] == [trial.in_words() for trial in trials]
+    pictures = {"000.png", "001.png", "002.png"}
+    assert {p.name for p in out.iterdir()} == pictures | {"sheet.png", "explanations.csv"}
+    likes = {row["path"]: row["other_class"] for row in rows}
+    assert [likes[name] for name, _ in good] == ["same", "same", "any"]
     with pytest.raises(DataError, match="is not empty"):
         explain_to(out, model, good)
+
+
+def test_an_ensemble_lays_its_maps_on_each_other_as_its_members_see_the_image(model: Model, tmp_path: Path):
+    image = np.zeros((160, 160, 3), np.uint8)
+    image[90:100, 60:70] = 255
+    views = views_of(model.networks, image)
+    assert views[0].shape != views[1].shape
+    together = _together(model.networks, [view[..., 0] / 255 for view in views])
+    both = np.argwhere(together > 0.6).mean(axis=0)  # where one of the two alone shows it, it has at most 0.5
+    np.testing.assert_allclose(both, np.argwhere(views[0][..., 0] > 150).mean(axis=0), atol=0.75)

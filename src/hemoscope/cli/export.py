@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import isnan
 from pathlib import Path
 from typing import Annotated
 
@@ -89,27 +90,43 @@ def explain(
     ],
     *,
     out: Annotated[Path, typer.Option(help="Folder for the heatmaps.")] = Path("explained"),
-    seed: Annotated[
-        int, typer.Option(min=0, help="Of the random order that a heatmap is compared with.")
-    ] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of random weights, other images, ties and noise.")] = 0,
     device: Annotated[str, typer.Option("--device", help="auto, cuda, cuda:N, mps or cpu.")] = "auto",
     as_json: JsonFlag = False,
 ) -> None:
-    """Show where a model looked (Grad-CAM), and whether that is what decided."""
+    """Show where a model looked (Grad-CAM), and whether that says more than a map that knows nothing.
+
+    Each heatmap is compared with a blob in the middle, with maps of other images (of the same predicted class
+    if there are any), and with that of the same network with random weights. The score (ROAD) is the
+    probability of the class with the coldest pixels replaced, less that with the hottest replaced: 56 forward
+    passes an image and network.
+    """
+    from dataclasses import asdict
+
     from hemoscope.inference.explained import explain_to
     from hemoscope.inference.inputs import find_images
     from hemoscope.inference.model import load
+    from hemoscope.inference.nulls import NULLS, claims
 
     named = list(find_images(images))
     asked = load(model, device=device, precision="fp32")
     with progress() as tell:
-        rows = explain_to(out, asked, named, seed=seed, progress=tell)
+        rows, trials = explain_to(out, asked, named, seed=seed, progress=tell)
+    together = claims(trials)
     if as_json:
-        print_json({"out": out, "images": rows})
+        print_json({"out": out, "images": rows, "together": [asdict(claim) for claim in together]})
         return
-    head = ["image", "class", "deletion", "(random)", "insertion", "(random)"]
-    keys = ("path", "pred", "deletion", "random_deletion", "insertion", "random_insertion")
-    lines = [[f"{row[k]:.3f}" if isinstance(row[k], float) else str(row[k]) for k in keys] for row in rows]
-    print_table([head, *lines], right=(2, 3, 4, 5))
-    note("a true map has a lower deletion and a higher insertion than a random order")
+    keys = ("path", "pred", "score", *NULLS, "similarity", "verdict")
+    lines = [[_figure(row[k]) for k in keys] for row in rows]
+    print_table([["image", "class", *keys[2:]], *lines], right=(2, 3, 4, 5, 6))
+    if len(named) == 1:
+        note("there was no other image whose map this one could be compared with; give several")
+    for claim in together if len(named) > 1 else ():
+        note(claim.in_words())
     typer.echo(str(out))
+
+
+def _figure(value: object) -> str:
+    if isinstance(value, float):
+        return "-" if isnan(value) else f"{value:.2f}"
+    return str(value)

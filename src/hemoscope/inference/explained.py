@@ -1,38 +1,49 @@
-"""Explanations on disk: every cell beside its heatmap, one sheet of all, and the figures as CSV."""
+"""Explanations on disk: every cell beside its heatmap and what that is worth, one sheet of all, and CSV."""
 
 from __future__ import annotations
 
 import csv
 from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from hemoscope.data.augment import view_affine
 from hemoscope.data.decode import decode
 from hemoscope.errors import DataError, ImageError
-from hemoscope.inference.explain import explain_pixels, faithfulness
+from hemoscope.inference.explain import explain_pixels, randomised
 from hemoscope.inference.inputs import Named
 from hemoscope.inference.model import Model
+from hemoscope.inference.network import Network
+from hemoscope.inference.nulls import Trial, examine, mean_trial
+from hemoscope.inference.sheet import join, save_png, tile
 from hemoscope.inference.stream import views_of
 from hemoscope.records import FloatArray
 from hemoscope.runs import atomic_path, to_text
 
 __all__ = ["explain_to"]
 
-COLUMNS: tuple[str, ...] = (
-    "file",
-    "path",
-    "pred",
-    "probability",
-    "deletion",
-    "random_deletion",
-    "insertion",
-    "random_insertion",
-)
-SHEET_COLUMNS, SHEET_MOST = 6, 120
-TILE_PX = 224
+SHEET_MOST = 120
+AT_ONCE = 64  # images whose maps are held together; the map of another image is one of these
+OTHERS = 2  # maps of other images that a map is compared with
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Look:
+    """One image: what the model said, what each of K members was given, and their maps.
+
+    Shapes: views K of (S, S, 3), maps and random maps K of (S, S).
+    """
+
+    pred: int
+    probability: float | None
+    views: list[NDArray[np.uint8]]
+    maps: list[FloatArray]
+    random_maps: list[FloatArray]
 
 
 def explain_to(
@@ -42,17 +53,21 @@ def explain_to(
     *,
     seed: int = 0,
     progress: Callable[[str, int, int], None] | None = None,
-) -> list[dict[str, object]]:
-    """Write `NNN.png` for every image, `sheet.png` of the first 120, and `explanations.csv`; return its rows.
+) -> tuple[list[dict[str, object]], list[Trial]]:
+    """Write `NNN.png` for every image, `sheet.png` of the first 120, and `explanations.csv`.
 
-    An ensemble's heatmap is the mean of its members'; faithfulness is asked of the first member.
+    An image costs each member of the model 56 forward passes and two backward. An ensemble's heatmap is the
+    mean of its members'; its figures are the mean of what each member's own map scores on that member.
 
     Args:
         out: A folder; absent or empty.
         model: What to ask.
         images: Names and sources.
-        seed: Of the random order that a heatmap is compared with.
+        seed: Of the random weights, of which other image a map is compared with, and of ties and noise.
         progress: Called with (what is done, done, in all).
+
+    Returns:
+        The rows of the CSV, and what each image's map scored.
 
     Raises:
         DataError: If the folder holds anything, or images cannot be read; all of them are named.
@@ -68,56 +83,90 @@ def explain_to(
     if bad:
         raise DataError(f"{len(bad)} of {len(images)} images cannot be read:\n  " + "\n  ".join(bad[:20]))
     out.mkdir(parents=True, exist_ok=True)
-    rng = np.random.default_rng(seed)
+    untrained = [
+        randomised(network, member.arch, head=member.head, seed=seed)
+        for network, member in zip(model.networks, model.card.members, strict=True)
+    ]
     rows: list[dict[str, object]] = []
+    trials: list[Trial] = []
     tiles: list[NDArray[np.uint8]] = []
-    for i, (name, source) in enumerate(images):
-        image = _pixels(source)
-        (verdict,) = model.judge([image])
-        target = np.array([model.card.classes.index(verdict.pred)])
-        views = views_of(model.networks, image)
-        maps = [
-            explain_pixels(network, member.arch, view[None], target)[0]
-            for network, member, view in zip(model.networks, model.card.members, views, strict=True)
-        ]
-        first = views[0]
-        heat = np.mean([cv2.resize(m, first.shape[:2]) for m in maps], axis=0)
-        faith = faithfulness(model.networks[0], first[None], heat[None], target, rng=rng)
-        tile = _beside(first, heat)
-        if len(tiles) < SHEET_MOST:
-            tiles.append(_small(tile))
-        file = f"{i:03d}.png"
-        _save(out / file, tile)
-        values = (
-            file,
-            to_text(name),
-            verdict.pred,
-            float(verdict.probs[target[0]]) if verdict.probs is not None else None,
-            *(float(getattr(faith, column)[0]) for column in COLUMNS[4:]),
-        )
-        rows.append(dict(zip(COLUMNS, values, strict=True)))
-        if progress:
-            progress("explaining", i + 1, len(images))
+    for chunk in np.array_split(np.arange(len(images)), -(-len(images) // AT_ONCE) or 1):
+        looks = [_look(model, untrained, _pixels(images[i][1])) for i in chunk]
+        for k, (i, look) in enumerate(zip(chunk.tolist(), looks, strict=True)):
+            rng = np.random.default_rng([seed, i])
+            others, like = _others(looks, k, rng)
+            trial = mean_trial(
+                [
+                    examine(network, view, heat, random, [o.maps[m] for o in others], look.pred, rng=rng)
+                    for m, (network, view, heat, random) in enumerate(
+                        zip(model.networks, look.views, look.maps, look.random_maps, strict=True)
+                    )
+                ]
+            )
+            trials.append(trial)
+            row = {
+                "file": f"{i:03d}.png",
+                "path": to_text(images[i][0]),
+                "pred": model.card.classes[look.pred],
+                "probability": look.probability,
+                **asdict(trial),
+                "other_class": like,
+                "verdict": trial.in_words(),
+            }
+            picture = tile(look.views[0], _together(model.networks, look.maps), row)
+            save_png(out / f"{i:03d}.png", picture)
+            if i < SHEET_MOST:
+                tiles.append(picture)
+            rows.append(row)
+            if progress:
+                progress("explaining", i + 1, len(images))
     if tiles:
-        _save(out / "sheet.png", _sheet(tiles))
-    with atomic_path(out / "explanations.csv") as part, part.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(
-            {k: f"{v:.4f}" if isinstance(v, float) else v for k, v in row.items()} for row in rows
+        save_png(out / "sheet.png", join(tiles))
+        _write_csv(out / "explanations.csv", rows)
+    return rows, trials
+
+
+def _look(model: Model, untrained: Sequence[Network], image: NDArray[np.uint8]) -> _Look:
+    (verdict,) = model.judge([image])
+    pred = model.card.classes.index(verdict.pred)
+    views = views_of(model.networks, image)
+    maps, random_maps = (
+        [
+            explain_pixels(network, member.arch, view[None], np.array([pred]))[0]
+            for network, member, view in zip(networks, model.card.members, views, strict=True)
+        ]
+        for networks in (model.networks, untrained)
+    )
+    probability = None if verdict.probs is None else float(verdict.probs[pred])
+    return _Look(pred, probability, views, maps, random_maps)
+
+
+def _others(looks: Sequence[_Look], k: int, rng: np.random.Generator) -> tuple[list[_Look], str]:
+    """Return up to two other images, of the same class if there is one, and which kind they are."""
+    rest = [look for i, look in enumerate(looks) if i != k]
+    same = [look for look in rest if look.pred == looks[k].pred]
+    pool, like = (same, "same") if same else (rest, "any" if rest else "")
+    return [pool[i] for i in rng.permutation(len(pool))[:OTHERS]], like
+
+
+def _together(networks: Sequence[Network], maps: Sequence[FloatArray]) -> FloatArray:
+    """Return the mean map in the first network's view; where another does not see, it says 0."""
+    first, *_ = networks
+    laid: list[NDArray[Any]] = []
+    for network, heat in zip(networks, maps, strict=True):
+        here, there = (
+            np.vstack(
+                [view_affine(1, canvas_px=n.canvas_px, image_px=n.image_px, view=n.view)[0], [0.0, 0.0, 1.0]]
+            )
+            for n in (first, network)
         )
-    return rows
-
-
-def overlay(image: NDArray[np.uint8], heat: FloatArray) -> NDArray[np.uint8]:
-    """Return the image under its heatmap; cold places stay as they are, shape (S, S, 3)."""
-    colours = cv2.applyColorMap((255 * heat).astype(np.uint8), cv2.COLORMAP_INFERNO)[:, :, ::-1]
-    strength = 0.75 * heat[:, :, None]
-    return (image * (1 - strength) + colours * strength).round().astype(np.uint8)
-
-
-def _beside(image: NDArray[np.uint8], heat: FloatArray) -> NDArray[np.uint8]:
-    return np.concatenate([image, overlay(image, heat)], axis=1)
+        scale = network.canvas_px / first.canvas_px
+        shift = (scale - 1) / 2  # pixel centres lie on integers
+        between = np.array([[scale, 0, shift], [0, scale, shift], [0, 0, 1]])
+        matrix = (np.linalg.inv(there) @ between @ here)[:2]
+        size = (first.image_px, first.image_px)
+        laid.append(cv2.warpAffine(heat, matrix, size, flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP))
+    return np.asarray(np.mean(laid, axis=0))
 
 
 def _pixels(source: Path | bytes | ImageError) -> NDArray[np.uint8]:
@@ -126,20 +175,15 @@ def _pixels(source: Path | bytes | ImageError) -> NDArray[np.uint8]:
     return decode(source).pixels
 
 
-def _small(tile: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    return np.asarray(cv2.resize(tile, (2 * TILE_PX, TILE_PX), interpolation=cv2.INTER_AREA), np.uint8)
+def _write_csv(path: Path, rows: Sequence[dict[str, object]]) -> None:
+    with atomic_path(path) as part, part.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        for row in rows:
+            writer.writerow({k: _cell(v) for k, v in row.items()})
 
 
-def _sheet(small: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:
-    columns = min(SHEET_COLUMNS, len(small))
-    small = small + [np.full_like(small[0], 255)] * (-len(small) % columns)
-    rows = [np.concatenate(small[i : i + columns], 1) for i in range(0, len(small), columns)]
-    return np.concatenate(rows, 0)
-
-
-def _save(path: Path, image: NDArray[np.uint8]) -> None:
-    done, content = cv2.imencode(".png", np.ascontiguousarray(image[:, :, ::-1]))
-    if not done:
-        raise DataError(f"{path} could not be written as PNG")
-    with atomic_path(path) as part:
-        part.write_bytes(content.tobytes())
+def _cell(value: object) -> object:
+    if isinstance(value, float):
+        return "" if np.isnan(value) else f"{value:.4f}"
+    return value
