@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -65,6 +66,7 @@ def made_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callab
         path, whole = shared / name, shared / f"{name}.whole"
         with FileLock(shared / f"{name}.lock"):
             if not whole.exists():
+                shutil.rmtree(path, ignore_errors=True)  # of a worker in which filling failed
                 path.mkdir()
                 fill(path)
                 whole.touch()

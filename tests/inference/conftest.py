@@ -81,7 +81,7 @@ def bundle_of(runs: list[Run], path: Path) -> None:
         error_rate=0.4,
         coverage=0.9,
         unknown_share=0.1,
-        tta=True,
+        tta=len(runs) > 1,
         device_name="cpu",
         chosen="both there are" if len(runs) > 1 else "",
     )

@@ -136,7 +136,17 @@ def real_images(request: pytest.FixtureRequest) -> list[NDArray[np.uint8]]:
     ]
 
 
-@pytest.mark.parametrize("row", ARCHITECTURES, ids=lambda row: row.name)
+# The largest take half a minute each; every family has a smaller one in the quick tier.
+LARGE = {row.name for row in ARCHITECTURES if row.params > 65_000_000} - {"vgg11"}
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        pytest.param(row, id=row.name, marks=[pytest.mark.slow] if row.name in LARGE else [])
+        for row in ARCHITECTURES
+    ],
+)
 def test_every_architecture_is_exported_with_the_same_answers(
     row: Architecture, bundle: Bundle, tmp_path: Path, real_images: list[NDArray[np.uint8]]
 ):

@@ -81,8 +81,7 @@ def resolve_precision(wanted: Literal["auto", "fp32", "bf16"], device: torch.dev
     if device.type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
     if device.type == "cpu":
-        capabilities = torch.cpu.get_capabilities()
-        return "bf16" if capabilities.get("avx512_bf16") or capabilities.get("amx_bf16") else "fp32"
+        return "bf16" if cpu_capability() in ("avx512_bf16", "amx_bf16") else "fp32"
     return "fp32"
 
 
