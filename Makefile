@@ -1,5 +1,5 @@
 # A fresh machine needs git, python3 and make; uv and everything else is put into this folder.
-#   make demo    the whole pipeline on synthetic cells, offline, about two minutes
+#   make demo    the whole pipeline on synthetic cells, offline, two to three minutes
 #   make test    the quick tests, most of them; the slow ones: make test ARGS="-m slow"
 #   make check   format, lint, types, layers, docstrings
 #   make bench   speed against peers; an hour or two on 2 cores, longer without bf16
@@ -8,7 +8,7 @@ UV := $$(python3 tools/get_uv.py)
 RUN := $(UV) run --frozen --no-sync
 CORES := $(shell python3 -c "import os; print(len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count())")
 
-# Where Python is told to write no bytecode, every process would compile all of torch again: 15 s, not 5.
+# Where Python is told to write no bytecode, every process would compile all of torch again.
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo test check bench sync format clean
