@@ -22,10 +22,8 @@ from hemoscope.runs import EpochRow, atomic_path
 __all__ = ["Pace", "load_checkpoint", "save_checkpoint", "save_model"]
 
 FILE = "checkpoint.safetensors"
-DEAR_S, SHARE = (
-    1.0,
-    0.05,
-)  # a save that takes longer than this waits until it is at most this share of the work
+# A save that takes longer than this waits until saving is at most this share of the work.
+DEAR_S, SHARE = 1.0, 0.05
 
 
 class Pace:
