@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.nn.functional import cross_entropy
 from torchvision import models
 from torchvision.transforms import CenterCrop, Compose, Normalize, Resize, ToTensor
@@ -39,10 +40,9 @@ RECIPE = Recipe(
     vflip=False,
     precision="fp32",
 )
-# Batch normalisation multiplies rounding from step to step; a single step and AlexNet, without it, do not.
 CASES = {
-    "plain": ("resnet18", {"lr": 0.0002}),
-    "bf16": ("resnet18", {"lr": 0.0002, "precision": "bf16", "batch_size": 8}),
+    "plain": ("resnet18", {}),
+    "bf16": ("resnet18", {"precision": "bf16", "batch_size": 8}),
     "class weights": ("alexnet", {"class_weights": "balanced"}),
     "balanced sampler": ("alexnet", {"sampler": "balanced"}),
     # Its auxiliary head takes no smaller input.
@@ -135,11 +135,33 @@ class Script:
         return self.logits(images)[0].softmax(1)
 
 
+@pytest.fixture
+def smooth(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take the kinks out of torch's networks, for the product and the script alike.
+
+    Where rounding decides the side of a ReLU or the largest of a window, a gradient jumps: the plain script
+    beside itself, its images nudged by 1e-7, took single tensors up to 16 % elsewhere in one step. Without
+    kinks the most seen is 0.02 %, on one thread and two, with AVX2 and without.
+    """
+
+    def softplus(x: Tensor, inplace: bool = False) -> Tensor:
+        del inplace
+        return functional.softplus(x)
+
+    def mean(x: Tensor, kernel_size: int, stride: int, padding: int = 0, *_: object, **__: object) -> Tensor:
+        return functional.avg_pool2d(x, kernel_size, stride, padding)
+
+    monkeypatch.setattr(nn.ReLU, "forward", lambda _, x: softplus(x))
+    monkeypatch.setattr(functional, "relu", softplus)
+    monkeypatch.setattr(functional, "max_pool2d", mean)
+
+
+@pytest.mark.usefixtures("smooth")
 @pytest.mark.parametrize("case", CASES)
 def test_training_is_the_plain_script_s(case: str, tmp_path: Path):
     arch, changes = CASES[case]
     recipe = Recipe.model_validate(RECIPE.model_dump() | changes)
-    tolerance = 5e-2 if case in ("bf16", "auxiliary head") else 1e-2
+    tolerance = 1e-2 if case == "bf16" else 1e-3
     slow = case in ("bf16", "auxiliary head")
     counts = {"a": 4, "b": 6, "c": 9} if slow else {"a": 10, "b": 14, "c": 21}
     prepared = prepare(noise(tmp_path / "cells", counts))
