@@ -1,5 +1,5 @@
 # A fresh machine needs git, python3 and make; uv and everything else is put into this folder.
-#   make demo    the whole pipeline on synthetic cells, offline, two to three minutes
+#   make demo    the whole pipeline on synthetic cells, offline, some minutes
 #   make test    the quick tests, most of them; the slow ones: make test ARGS="-m slow"
 #   make check   format, lint, types, layers, docstrings
 #   make bench   speed against peers; an hour or two on 2 cores, longer without bf16

@@ -140,7 +140,7 @@ def smooth(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take the kinks out of torch's networks, for the product and the script alike.
 
     Where rounding decides the side of a ReLU or the largest of a window, a gradient jumps: the plain script
-    beside itself, its images nudged by 1e-7, took single tensors up to 16 % elsewhere in one step. Without
+    beside itself, its images nudged by 1e-7, took single tensors up to 16 % elsewhere in two steps. Without
     kinks the most seen is 0.02 %, on one thread and two, with AVX2 and without.
     """
 
