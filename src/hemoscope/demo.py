@@ -22,8 +22,8 @@ from hemoscope.training.run import Progress
 __all__ = ["Demo", "run_demo"]
 
 # Of the architectures tried from scratch on validation (docs/results/2026-11-demo), three families that learn
-# most in a minute.
-ARCHS = ("mobilenet_v2", "resnet18", "densenet121")
+# most in a minute; the slowest first.
+ARCHS = ("densenet121", "resnet18", "mobilenet_v2")
 PER_CLASS, SIZE_PX, CELLS_SEED, SEED = 128, 128, 0, 0
 
 
@@ -49,6 +49,7 @@ def run_demo(
     *,
     progress: Progress | None = None,
     watch: Callable[[PlannedRun], Watcher] = lambda _: Watcher(),
+    on_death: Callable[[PlannedRun, str], None] = lambda *_: None,
 ) -> Demo:
     """Run the demo into a folder; a second call goes on where the first one stopped.
 
@@ -58,11 +59,13 @@ def run_demo(
     from hemoscope.data.synthetic import write_dataset
     from hemoscope.report import write_report
     from hemoscope.report.collect import collect
-    from hemoscope.sweep.local import run_sweep
+    from hemoscope.sweep.local import run_sweep, side_by_side
+    from hemoscope.training.device import choose_device
     from hemoscope.training.recipe import load_recipe
     from hemoscope.training.run import prepare
 
     start = time.perf_counter()
+    cores = available_cores()
     cells, runs_folder = out / "cells", out / "runs"
     if not cells.is_dir():
         report = (lambda done, n: progress("drawing cells", done, n)) if progress else None
@@ -71,19 +74,22 @@ def run_demo(
             per_class=PER_CLASS,
             size_px=SIZE_PX,
             seed=CELLS_SEED,
-            jobs=available_cores(),
+            jobs=cores,
             progress=report,
         )
     prepared = prepare(cells, progress=progress)
     recipe = load_recipe("demo")
     command = f"hemoscope demo --out {out}"
+    # So small a network keeps two cores half as busy as two networks do (docs/results/2026-11-demo).
     outcomes = run_sweep(
         plan(ARCHS, [SEED]),
         recipe,
         prepared,
         out=runs_folder,
+        jobs=min(len(ARCHS), cores if choose_device().type == "cpu" else side_by_side(0)),
         watch=watch,
         progress=progress,
+        on_death=on_death,
         command=command,
     )
     runs: list[Run] = [o.run for o in outcomes if o.run]

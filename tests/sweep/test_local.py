@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import multiprocessing
-import threading
+import os
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,7 +19,8 @@ from hypothesis import strategies as st
 
 from hemoscope.errors import ConfigError
 from hemoscope.runs import EpochRow
-from hemoscope.sweep.local import _Messenger, run_sweep, side_by_side
+from hemoscope.sweep.children import _Messenger
+from hemoscope.sweep.local import run_sweep, side_by_side
 from hemoscope.sweep.plan import PlannedRun, parse_seeds, plan
 from hemoscope.training.loop import Watcher
 from hemoscope.training.recipe import Recipe
@@ -91,56 +96,121 @@ def test_side_by_side_gives_the_same_numbers_failures_and_news(discs: Path, tmp_
     assert [o.fresh for o in again] == [o.planned.arch == "alexnet" for o in again]
 
 
-class Waiting:
-    """A command whose arrival in a child makes the child wait after it told of its first epoch."""
+class Held:
+    """A command whose arrival in a child makes the child wait after each epoch until a file is there."""
 
-    def __reduce__(self) -> tuple[Callable[[], str], tuple[()]]:
-        return _wait_after_one_epoch, ()
+    def __init__(self, until: Path) -> None:
+        self.until = until
+
+    def __reduce__(self) -> tuple[Callable[[Path], str], tuple[Path]]:
+        return _hold, (self.until,)
 
 
-def _wait_after_one_epoch() -> str:
+def _hold(until: Path) -> str:
     tell = _Messenger.on_epoch
 
     def tell_and_wait(self: _Messenger, row: EpochRow, epochs: int) -> None:
         tell(self, row, epochs)
-        threading.Event().wait()
+        while not until.exists():
+            time.sleep(0.05)
 
     _Messenger.on_epoch = tell_and_wait
     return "hemoscope benchmark ..."
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("deaths", [1, 2])
 @pytest.mark.usefixtures("one_thread")
-def test_a_run_whose_process_is_killed_is_told_and_the_same_sweep_goes_on(discs: Path, tmp_path: Path):
+def test_a_killed_run_costs_itself_alone_and_is_tried_once_more(discs: Path, tmp_path: Path, deaths: int):
     prepared = prepare(discs)
     planned = plan(["resnet18"], [0, 1])
-    killed: list[int] = []
+    heard: list[tuple[int, int]] = []
+    retried: list[tuple[int, str]] = []
 
     class Killer(Watcher):
-        def __init__(self, _: PlannedRun) -> None:
-            pass
+        def __init__(self, item: PlannedRun) -> None:
+            self.seed = item.seed
 
         def on_epoch(self, row: EpochRow, epochs: int) -> None:
-            if not killed:
-                children = multiprocessing.active_children()
-                killed.append(len(children))
-                for child in children:
-                    child.kill()
+            heard.append((self.seed, row.epoch))
+            if self.seed == 0 and row.epoch <= deaths:
+                (child,) = [c for c in multiprocessing.active_children() if c.name == "resnet18 s0"]
+                child.kill()
+            if sum(seed == 0 for seed, _ in heard) == deaths:
+                (tmp_path / "go").touch()
 
-    recipe = QUICK.model_copy(update={"epochs": 3})
     outcomes = run_sweep(
         planned,
-        recipe,
+        QUICK.model_copy(update={"epochs": 3}),
         prepared,
-        out=tmp_path,
+        out=tmp_path / "runs",
         jobs=2,
         device_name="cpu",
         watch=Killer,
-        command=Waiting(),  # type: ignore[arg-type]
+        on_death=lambda item, reason: retried.append((item.seed, reason)),
+        command=Held(tmp_path / "go"),  # type: ignore[arg-type]
     )
-    assert killed[0] >= 1
-    assert all(o.run is None and "its process ended" in o.reason for o in outcomes)
-    assert all(o.run for o in run_sweep(planned, recipe, prepared, out=tmp_path, device_name="cpu"))
+    assert retried == [(0, "its process was killed by SIGKILL")]
+    assert outcomes[1].run is not None
+    if deaths == 1:
+        assert [epoch for seed, epoch in heard if seed == 0] == [1, 2, 3]  # it went on from its checkpoint
+        assert outcomes[0].run is not None
+    else:
+        assert outcomes[0].run is None
+        assert outcomes[0].reason == "its process was killed by SIGKILL"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_processes_end_with_the_one_that_started_them(discs: Path, tmp_path: Path, sent: signal.Signals):
+    never = tmp_path / "never"
+    script = "import sys; sys.path.insert(0, sys.argv[1]); import test_local; test_local._held_sweep(*sys.argv[2:])"
+    arguments = [str(Path(__file__).parent), str(discs), str(tmp_path / "runs"), str(never)]
+    with subprocess.Popen(
+        [sys.executable, "-c", script, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    ) as parent:
+        assert parent.stdout is not None
+        children = {int(parent.stdout.readline()) for _ in range(2)}
+        assert len(children) == 2
+        parent.send_signal(sent)
+        # Its children hold its standard output, so this ends when the last of them has.
+        assert parent.stdout.read() == ""
+    while any(_lives(child) for child in children):  # a moment may pass until the system has buried them
+        time.sleep(0.05)
+
+
+def _lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def _held_sweep(cells: str, out: str, never: str) -> None:
+    """Begin two runs that wait after their first epoch, and print their process numbers."""
+
+    class Teller(Watcher):
+        def __init__(self, item: PlannedRun) -> None:
+            self.name = f"{item.arch} s{item.seed}"
+
+        def on_epoch(self, row: EpochRow, epochs: int) -> None:
+            print(*(c.pid for c in multiprocessing.active_children() if c.name == self.name), flush=True)  # noqa: T201
+
+    run_sweep(
+        plan(["resnet18"], [0, 1]),
+        QUICK,
+        prepare(Path(cells)),
+        out=Path(out),
+        jobs=2,
+        device_name="cpu",
+        watch=Teller,
+        command=Held(Path(never)),  # type: ignore[arg-type]
+    )
 
 
 def test_none_at_once_is_refused_and_a_cpu_takes_one(discs: Path, tmp_path: Path):

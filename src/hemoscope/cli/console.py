@@ -123,6 +123,8 @@ def _bars() -> Iterator[Progress]:
                 tasks[what] = bars.add_task(what, total=total, rate="")
             speed = next(t.speed for t in bars.tasks if t.id == tasks[what])
             bars.update(tasks[what], completed=done, total=total, rate=f"{speed:,.0f}/s" if speed else "")
+            if done == total:  # a sweep has hundreds of epochs, each a bar
+                bars.remove_task(tasks.pop(what))
 
         yield report
 

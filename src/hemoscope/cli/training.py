@@ -15,6 +15,7 @@ from hemoscope.cli.console import JsonFlag, Progress, note, percent, print_json,
 
 if TYPE_CHECKING:
     from hemoscope.sweep.local import Outcome
+    from hemoscope.sweep.plan import PlannedRun
     from hemoscope.training.recipe import Recipe
     from hemoscope.training.run import Prepared
 
@@ -94,7 +95,7 @@ def benchmark(
     jobs: Annotated[
         str,
         typer.Option(
-            help="Runs at once on this machine; auto: one, or on a GPU with NVIDIA MPS as many as fit."
+            help="Runs at once on this machine; auto: one a GPU, with NVIDIA MPS as many as fit, or one."
         ),
     ] = "auto",
     skip_bad: SkipBad = False,
@@ -119,7 +120,8 @@ def benchmark(
 
     def tell(outcome: Outcome) -> None:
         outcomes.append(outcome)
-        _tell(outcome, len(outcomes), len(planned), time.monotonic() - began)
+        left_s = _left_s(outcomes, len(planned), time.monotonic() - began)
+        _tell(outcome, len(outcomes), len(planned), left_s)
 
     with progress() as report:
         prepared = _prepare(data, split, skip_bad=skip_bad, report=report)
@@ -136,6 +138,7 @@ def benchmark(
             watch=lambda item: _watcher(item.arch, item.seed, report),
             progress=report,
             on_outcome=tell,
+            on_death=_tell_death,
             command=_command(),
         )
     failed = [o for o in outcomes if o.run is None]
@@ -169,7 +172,12 @@ def demo(
     from hemoscope.demo import run_demo
 
     with progress() as report:
-        result = run_demo(out, progress=report, watch=lambda item: _watcher(item.arch, item.seed, report))
+        result = run_demo(
+            out,
+            progress=report,
+            watch=lambda item: _watcher(item.arch, item.seed, report),
+            on_death=_tell_death,
+        )
     if as_json:
         print_json(
             {
@@ -223,7 +231,13 @@ def _watcher(arch: str, seed: int, report: Progress):
     return Teller()
 
 
-def _tell(outcome: Outcome, done: int, total: int, elapsed_s: float) -> None:
+def _left_s(outcomes: list[Outcome], total: int, elapsed_s: float) -> float | None:
+    """Return the seconds that the rest takes if it goes on like what was done now; None if nothing was."""
+    now = sum(outcome.fresh and outcome.run is not None for outcome in outcomes)
+    return elapsed_s / now * (total - len(outcomes)) if now and len(outcomes) < total else None
+
+
+def _tell(outcome: Outcome, done: int, total: int, left_s: float | None) -> None:
     item = outcome.planned
     if outcome.run is None:
         result = "failed"
@@ -232,11 +246,14 @@ def _tell(outcome: Outcome, done: int, total: int, elapsed_s: float) -> None:
         rate = card["timings"]["images_per_s"]
         result = f"test {percent(card['metrics']['test']['accuracy'])}, {rate:.0f} images/s"
         result += f", {outcome.elapsed_s:.0f} s" if outcome.fresh else ", was done"
-    left = elapsed_s / done * (total - done)
     note(
         f"[{done}/{total}] {item.arch} s{item.seed}: {result}"
-        + (f"; about {left / 60:.0f} min left" if done < total else "")
+        + ("" if left_s is None else f"; about {left_s / 60:.0f} min left")
     )
+
+
+def _tell_death(item: PlannedRun, reason: str) -> None:
+    note(f"{item.arch} s{item.seed}: {reason}; it is tried once more after the others")
 
 
 def _command() -> str:

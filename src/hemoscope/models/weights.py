@@ -15,6 +15,7 @@ import re
 import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -90,7 +91,8 @@ def verify(weights: WeightsFile) -> str:
     Raises:
         WeightsError: If it is not the expected one.
     """
-    digest = _sha256(weights.path)
+    now = weights.path.stat()
+    digest = _sha256_as_it_was(weights.path, now.st_size, now.st_mtime_ns)
     if not digest.startswith(weights.sha256):
         raise WeightsError(
             f"{weights.path} is damaged: expected SHA-256 {weights.sha256}..., got {digest[:16]}...; "
@@ -294,6 +296,11 @@ def _modern_name(name: str) -> str:
 def _hub_dir() -> Path:
     home = os.environ.get("TORCH_HOME") or Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")) / "torch"
     return Path(home).expanduser() / "hub" / "checkpoints"
+
+
+@cache  # a sweep asks once a run
+def _sha256_as_it_was(path: Path, size: int, mtime_ns: int) -> str:  # noqa: ARG001
+    return _sha256(path)
 
 
 def _sha256(path: Path) -> str:

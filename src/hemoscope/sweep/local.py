@@ -7,23 +7,21 @@ a large GPU. A run gives the same numbers either way, because a run knows nothin
 from __future__ import annotations
 
 import os
-import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing import get_context
-from multiprocessing.connection import Connection
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
 from hemoscope.errors import ConfigError, HemoscopeError
-from hemoscope.runs import EpochRow, Run
+from hemoscope.runs import Run
+from hemoscope.sweep.children import do_together
 from hemoscope.sweep.plan import PlannedRun
 from hemoscope.training.loop import Watcher
 from hemoscope.training.recipe import Recipe
-from hemoscope.training.run import Prepared, Progress, run_job
+from hemoscope.training.run import Prepared, Progress, done_run, run_job
 
 __all__ = ["Outcome", "run_sweep", "side_by_side"]
 
@@ -62,6 +60,7 @@ def run_sweep(
     watch: Callable[[PlannedRun], Watcher] = lambda _: Watcher(),
     progress: Progress | None = None,
     on_outcome: Callable[[Outcome], None] = lambda _: None,
+    on_death: Callable[[PlannedRun, str], None] = lambda *_: None,
     command: str = "",
 ) -> list[Outcome]:
     """Do every planned run; a failed one is listed with its reason and the next one starts.
@@ -71,11 +70,12 @@ def run_sweep(
         recipe: Of all of them.
         prepared: Their data.
         out: Folder of run folders.
-        jobs: Runs at once; more than 1 gives each a process of its own.
-        device_name: Where to compute.
+        jobs: Runs at once; more than 1 gives each a process of its own and a share of the cores.
+        device_name: Where to compute; `auto` and `cuda` deal runs at once out to all GPUs.
         watch: Gives the watcher of a run; side by side it hears of epochs only.
         progress: Called while the canvas is built, by runs that are done one after the other.
         on_outcome: Called as each run ends.
+        on_death: Called with a run and a reason where its process died and it is tried again, once.
         command: What the run cards say.
 
     Returns:
@@ -86,7 +86,7 @@ def run_sweep(
     """
     if jobs < 1:
         raise ConfigError(f"expected at least 1 run at once, got {jobs}")
-    one = partial(_do, recipe=recipe, prepared=prepared, out=out, device_name=device_name, command=command)
+    one = partial(_do, recipe=recipe, prepared=prepared, out=out, command=command)
     outcomes: dict[PlannedRun, Outcome] = {}
 
     def ended(outcome: Outcome) -> None:
@@ -95,27 +95,59 @@ def run_sweep(
 
     if jobs == 1:
         for item in planned:
-            ended(one(item, watcher=watch(item), progress=progress))
+            ended(one(item, device_name=device_name, watcher=watch(item), progress=progress))
     else:
-        _together(planned, one, jobs=jobs, watch=watch, ended=ended)
+
+        def died(item: PlannedRun, reason: str, again: bool) -> None:
+            if again:
+                on_death(item, reason)
+            else:
+                ended(Outcome(item, None, reason, fresh=True, elapsed_s=0.0))
+
+        to_do: list[PlannedRun] = []
+        for item in planned:  # a new process takes seconds to find that out
+            if run := _done(item, recipe, prepared, out, device_name):
+                ended(Outcome(item, run, "", fresh=False, elapsed_s=0.0))
+            else:
+                to_do.append(item)
+        names = list(islice(cycle(_device_names(device_name)), jobs))
+        do_together(to_do, one, device_names=names, watch=watch, ended=ended, died=died)
     return [outcomes[item] for item in planned]
 
 
+def _done(item: PlannedRun, recipe: Recipe, prepared: Prepared, out: Path, device_name: str) -> Run | None:
+    try:
+        return done_run(item.arch, recipe, prepared, seed=item.seed, out=out, device_name=device_name)
+    except HemoscopeError:  # whoever tries to do it will hear the same
+        return None
+
+
 def side_by_side(canvas_bytes: int, device_name: str = "auto") -> int:
-    """Return how many runs gain from being side by side: by free memory on CUDA with MPS, else 1.
+    """Return how many runs gain from being side by side: one a GPU, with MPS as many as its memory holds.
 
-    On a CPU one run takes all cores; two would only fight for them. A GPU works for one process at a time,
-    in turns, unless NVIDIA's Multi-Process Service stands between.
+    On a CPU one run of the paper's size takes all cores. A GPU works for one process at a time, in turns,
+    unless NVIDIA's Multi-Process Service stands between.
     """
-    from hemoscope.training.device import choose_device
-
-    device = choose_device(device_name)
-    if device.type != "cuda" or not _mps_is_up():
-        return 1
     import torch
 
-    free, _ = torch.cuda.mem_get_info(device)
-    return max(1, min(MAX_SIDE_BY_SIDE, free // (canvas_bytes + RUN_GIB * 2**30)))
+    gpus = [name for name in _device_names(device_name) if name.startswith("cuda")]
+    if not _mps_is_up():
+        return max(1, len(gpus))
+    free = [torch.cuda.mem_get_info(name)[0] for name in gpus]
+    held = [max(1, min(MAX_SIDE_BY_SIDE, n // (canvas_bytes + RUN_GIB * 2**30))) for n in free]
+    return max(1, sum(held))
+
+
+def _device_names(name: str) -> list[str]:
+    """Return the devices that a name stands for: every GPU unless it names one."""
+    from hemoscope.training.device import choose_device
+
+    device = choose_device(name)
+    if device.type != "cuda" or device.index is not None:
+        return [name]
+    import torch
+
+    return [f"cuda:{i}" for i in range(torch.cuda.device_count())]
 
 
 def _mps_is_up() -> bool:
@@ -141,63 +173,3 @@ def _do(item: PlannedRun, *, watcher: Watcher, progress: Progress | None, **opti
         reason = str(error) or type(error).__name__
     fresh = run is None or run.finished_at >= before
     return Outcome(item, run, reason, fresh, time.perf_counter() - start)
-
-
-def _together(
-    planned: Sequence[PlannedRun],
-    one: Callable[..., Outcome],
-    *,
-    jobs: int,
-    watch: Callable[[PlannedRun], Watcher],
-    ended: Callable[[Outcome], None],
-) -> None:
-    context = get_context("spawn")  # CUDA does not survive a fork
-    # No queue: its lock dies with a killed process. A pipe takes so short a message whole or not at all.
-    heard, news = context.Pipe(duplex=False)
-    watchers = {item: watch(item) for item in planned}
-
-    def listen() -> None:
-        while message := heard.recv():
-            item, row, epochs = message
-            watchers[item].on_epoch(row, epochs)
-
-    listener = threading.Thread(target=listen, daemon=True)
-    listener.start()
-    try:
-        with ProcessPoolExecutor(jobs, mp_context=context, initializer=_in_child, initargs=(news,)) as pool:
-            futures = {pool.submit(_do_in_child, one, item): item for item in planned}
-            for future in as_completed(futures):
-                error = future.exception()
-                if error is None:
-                    ended(future.result())
-                else:  # the process was killed, and the pool with it
-                    reason = f"its process ended: {error or type(error).__name__}"
-                    ended(Outcome(futures[future], None, reason, fresh=True, elapsed_s=0.0))
-    finally:
-        news.send(None)
-        listener.join()
-
-
-class _Messenger(Watcher):
-    """Tells the parent process of every epoch."""
-
-    news: Connection  # set when a child starts; it can only be inherited
-
-    def __init__(self, item: PlannedRun) -> None:
-        self._item = item
-
-    def on_epoch(self, row: EpochRow, epochs: int) -> None:
-        """Send the epoch."""
-        self.news.send((self._item, row, epochs))
-
-
-def _in_child(news: Connection) -> None:
-    _Messenger.news = news
-
-
-def _do_in_child(one: Callable[..., Outcome], item: PlannedRun) -> Outcome:
-    outcome = one(item, watcher=_Messenger(item), progress=None)
-    import torch
-
-    torch.cuda.empty_cache()  # the next run may be a neighbour's
-    return outcome

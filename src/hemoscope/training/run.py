@@ -22,9 +22,12 @@ from hemoscope.runs import Run, lock_folder
 from hemoscope.training.recipe import Recipe
 
 if TYPE_CHECKING:
+    import torch
+
+    from hemoscope.training.job import Job
     from hemoscope.training.loop import Watcher
 
-__all__ = ["Prepared", "prepare", "run_job", "scan_cached"]
+__all__ = ["Prepared", "done_run", "prepare", "run_job", "scan_cached"]
 
 Progress = Callable[[str, int, int], None]
 
@@ -113,22 +116,19 @@ def run_job(
     Raises:
         HemoscopeError: Whatever stopped it; the run card says so too.
     """
-    from hemoscope.models.weights import find, verify
     from hemoscope.training.card import RunCard
     from hemoscope.training.device import Device, choose_device, resolve_precision, tune
-    from hemoscope.training.job import Job
     from hemoscope.training.loop import fit
 
     torch_device = choose_device(device_name)
     tune(torch_device)
-    precision = resolve_precision(recipe.precision, torch_device)
-    recipe = recipe.model_copy(update={"precision": precision})
-    weights = find(arch) if recipe.weights == "imagenet" else None
-    job = Job(arch, recipe, prepared.manifest, prepared.split, seed, verify(weights) if weights else "")
+    job = _job(arch, recipe, prepared, seed, torch_device)
     folder = out / job.name
-    if folder.is_dir() and (run := _finished(folder)):
+    if run := _finished(folder):
         return run
     with lock_folder(folder):
+        if run := _finished(folder):  # by whoever held the folder until now
+            return run
         card = RunCard(
             job,
             folder,
@@ -146,7 +146,7 @@ def run_job(
                 job,
                 folder,
                 canvas,
-                device=Device(torch_device, precision),
+                device=Device(torch_device, resolve_precision(recipe.precision, torch_device)),
                 card=card,
                 watcher=watcher,
             )
@@ -156,7 +156,32 @@ def run_job(
     return Run.open(folder)
 
 
+def done_run(
+    arch: str, recipe: Recipe, prepared: Prepared, *, seed: int, out: Path, device_name: str = "auto"
+) -> Run | None:
+    """Return the finished run of a job, or None if `run_job` has something to do.
+
+    Raises:
+        HemoscopeError: If the job cannot be done here, as in `run_job`.
+    """
+    from hemoscope.training.device import choose_device
+
+    return _finished(out / _job(arch, recipe, prepared, seed, choose_device(device_name)).name)
+
+
+def _job(arch: str, recipe: Recipe, prepared: Prepared, seed: int, device: torch.device) -> Job:
+    from hemoscope.models.weights import find, verify
+    from hemoscope.training.device import resolve_precision
+    from hemoscope.training.job import Job
+
+    recipe = recipe.model_copy(update={"precision": resolve_precision(recipe.precision, device)})
+    weights = find(arch) if recipe.weights == "imagenet" else None
+    return Job(arch, recipe, prepared.manifest, prepared.split, seed, verify(weights) if weights else "")
+
+
 def _finished(folder: Path) -> Run | None:
+    if not folder.is_dir():
+        return None
     try:
         run = Run.open(folder)
     except HemoscopeError:
