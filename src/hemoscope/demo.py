@@ -80,7 +80,7 @@ def run_demo(
     prepared = prepare(cells, progress=progress)
     recipe = load_recipe("demo")
     command = f"hemoscope demo --out {out}"
-    # So small a network keeps two cores half as busy as two networks do (docs/results/2026-11-demo).
+    # Networks this small: two at once on a core each trained 1.4 times as fast (docs/results/2026-11-demo).
     outcomes = run_sweep(
         plan(ARCHS, [SEED]),
         recipe,

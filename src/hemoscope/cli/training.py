@@ -168,7 +168,7 @@ def demo(
     out: Annotated[Path, typer.Option(help="Folder for cells, runs and report.")] = Path("demo"),
     as_json: JsonFlag = False,
 ) -> None:
-    """Offline: synthetic cells, three small networks, their ensemble, the report. Three minutes."""
+    """Offline: synthetic cells, three small networks, their ensemble, the report. Some minutes."""
     from hemoscope.demo import run_demo
 
     with progress() as report:

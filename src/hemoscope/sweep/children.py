@@ -92,7 +92,7 @@ def do_together(
                     if again:
                         tried_again.add(child.item)
                         waiting.append(child.item)
-                    died(child.item, f"its process {_end(child.process.exitcode)}", again)
+                    died(child.item, f"its process {_how_it_ended(child.process.exitcode)}", again)
                     continue
                 if isinstance(news, tuple):
                     watchers[child.item].on_epoch(*news)
@@ -105,7 +105,7 @@ def do_together(
             child.process.join()
 
 
-def _end(exitcode: int | None) -> str:
+def _how_it_ended(exitcode: int | None) -> str:
     if exitcode is None or exitcode >= 0:
         return f"ended with exit code {exitcode}"
     with suppress(ValueError):

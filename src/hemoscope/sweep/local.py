@@ -1,7 +1,8 @@
 """Do the runs of a sweep on this machine, and go on past those that fail.
 
 One after the other, or several side by side in processes of their own: a small network does not fill
-a large GPU. A run gives the same numbers either way, because a run knows nothing of the others.
+a large GPU. A run knows nothing of the others, so it gives the same numbers either way, but for the rounding
+that another number of threads brings.
 """
 
 from __future__ import annotations
@@ -110,7 +111,8 @@ def run_sweep(
                 ended(Outcome(item, run, "", fresh=False, elapsed_s=0.0))
             else:
                 to_do.append(item)
-        names = list(islice(cycle(_device_names(device_name)), jobs))
+        at_once = max(1, min(jobs, len(to_do)))
+        names = list(islice(cycle(_device_names(device_name)), at_once))
         do_together(to_do, one, device_names=names, watch=watch, ended=ended, died=died)
     return [outcomes[item] for item in planned]
 
@@ -118,7 +120,7 @@ def run_sweep(
 def _done(item: PlannedRun, recipe: Recipe, prepared: Prepared, out: Path, device_name: str) -> Run | None:
     try:
         return done_run(item.arch, recipe, prepared, seed=item.seed, out=out, device_name=device_name)
-    except HemoscopeError:  # whoever tries to do it will hear the same
+    except (HemoscopeError, OSError):  # whoever tries to do it will hear the same
         return None
 
 
