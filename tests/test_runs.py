@@ -38,7 +38,13 @@ def run(tmp_path: Path) -> Run:
     folder = tmp_path / "runs" / "one"
     write_json(
         folder / "run.json",
-        {"arch": "vgg11", "seed": 1, "data": {"classes": ["a", "b<c>", "ig"], "root": ODD}},
+        {
+            "arch": "vgg11",
+            "seed": 1,
+            "recipe": {"epochs": 2},
+            "data": {"classes": ["a", "b<c>", "ig"], "root": ODD},
+            "split": {"digest": "0" * 64},
+        },
     )
     write_predictions(folder / "predictions.parquet", {"val": predictions(3), "test": predictions()})
     write_text(folder / "DONE", "x")

@@ -57,6 +57,7 @@ def run_demo(
         RunError: If one of the networks could not be trained.
     """
     from hemoscope.data.synthetic import write_dataset
+    from hemoscope.evaluation.summary import score
     from hemoscope.report import write_report
     from hemoscope.report.collect import collect
     from hemoscope.sweep.local import run_sweep, side_by_side
@@ -98,7 +99,7 @@ def run_demo(
     members = ",".join(run.name for run in runs)  # all three; choosing among so few would say nothing
     ensemble = collect(runs_folder, members=members, vote="majority").ensemble
     path = write_report(runs_folder, out / "report", members=members, data=cells)
-    scores = ensemble.scores.to_json() if ensemble else runs[0].card["metrics"]["test"]
+    scores = (ensemble.scores if ensemble else score(runs[0].predictions("test"))).to_json()
     elapsed_s = round(time.perf_counter() - start, 1)
     return Demo(
         path, tuple(run.path for run in runs), {"members": [r.name for r in runs], **scores}, elapsed_s

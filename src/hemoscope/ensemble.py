@@ -85,7 +85,8 @@ def align(members: Sequence[Predictions], *, names: Sequence[str] | None = None)
                 f"members of an ensemble must know the same classes in the same order; {name} knows "
                 f"{', '.join(member.classes)} and {first_name} knows {', '.join(first.classes)}"
             )
-        _check_values(name, member)
+        if problem := member.problem():
+            raise RunError(f"{name} {problem}; it is damaged: run it again")
     everything = {path for member in members for path in member.paths}
     lacks = [
         f"{name} lacks {len(missing)} of {len(everything)}, for example {min(missing)!r}"
@@ -338,19 +339,6 @@ def _winner(votes: NDArray[np.integer], sums: FloatArray) -> IntArray:
 def _log_loss(true_steps: FloatArray, n_members: int) -> NDArray[np.float64]:
     mean = np.maximum(true_steps / (n_members * _STEPS), _SMALLEST_PROB)
     return np.round(-np.log(mean).mean(axis=-1), 12)
-
-
-def _check_values(name: str, member: Predictions) -> None:
-    if len(set(member.paths)) != len(member.paths):
-        twice = next(path for path in sorted(member.paths) if member.paths.count(path) > 1)
-        raise RunError(f"{name} must predict every image once; it holds {twice!r} more than once")
-    if not ((member.probs >= 0) & (member.probs <= 1)).all():  # NaN fails both
-        raise RunError(f"{name} must hold probabilities from 0 to 1; it is damaged: run it again")
-    indices = np.concatenate([member.target, member.pred])
-    if ((indices < 0) | (indices >= len(member.classes))).any():
-        raise RunError(
-            f"{name} must hold class indices below {len(member.classes)}; it is damaged: run it again"
-        )
 
 
 def _check_name(kind: str, name: str, known: Sequence[str]) -> None:

@@ -193,6 +193,18 @@ class Predictions:
     def __len__(self) -> int:
         return len(self.paths)
 
+    def problem(self) -> str:
+        """Return what makes the values no predictions, as the end of a sentence; empty if nothing does."""
+        if len(set(self.paths)) != len(self.paths):
+            twice = next(path for path, n in sorted(Counter(self.paths).items()) if n > 1)
+            return f"must predict every image once; it holds {twice!r} more than once"
+        if not ((self.probs >= 0) & (self.probs <= 1)).all():  # NaN fails both
+            return "must hold probabilities from 0 to 1"
+        indices = np.concatenate([self.target, self.pred])
+        if ((indices < 0) | (indices >= len(self.classes))).any():
+            return f"must hold class indices below {len(self.classes)}"
+        return ""
+
     @property
     def n_errors(self) -> int:
         """Images whose predicted class is not the true one."""

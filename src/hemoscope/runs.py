@@ -19,17 +19,20 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from hemoscope.errors import RunError
 from hemoscope.records import Predictions
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 __all__ = [
     "EpochRow",
@@ -87,13 +90,12 @@ class Run:
         Raises:
             RunError: If the folder holds no readable run card.
         """
-        card_path = path / CARD
+        from hemoscope.run_card import read_card
+
         try:
-            card = json.loads(card_path.read_text("utf-8"))
+            card = read_card(path / CARD, done=(path / DONE).is_file())
         except FileNotFoundError:
             raise RunError(f"expected a run folder with {CARD}; {path} holds none") from None
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise RunError(f"{card_path} is damaged: {error}; delete the folder and run again") from error
         return cls(path=path, card=card)
 
     @property
@@ -129,18 +131,29 @@ class Run:
 
     @cached_property
     def history(self) -> tuple[EpochRow, ...]:
-        """The epochs in order; empty before the first one ends."""
+        """The epochs in order; empty before the first one ends.
+
+        Raises:
+            RunError: If the file is damaged, or lacks an epoch of a run that finished.
+        """
         path = self.path / HISTORY
         if not path.is_file():
             return ()
-        rows = csv.DictReader(io.StringIO(path.read_text("utf-8")))
-        return tuple(
-            EpochRow(
-                epoch=int(row["epoch"]),
-                **{f.name: float(row[f.name]) for f in fields(EpochRow) if f.name != "epoch"},
+        try:
+            rows = csv.DictReader(io.StringIO(path.read_text("utf-8")), strict=True)
+            found = tuple(
+                EpochRow(
+                    epoch=int(row["epoch"]),
+                    **{f.name: float(row[f.name]) for f in fields(EpochRow) if f.name != "epoch"},
+                )
+                for row in rows
             )
-            for row in rows
-        )
+        except (OSError, ValueError, TypeError, KeyError, csv.Error) as error:
+            raise RunError(f"{path} is damaged: {error}; expected the file that training writes") from error
+        epochs = self.card["recipe"].get("epochs", len(found)) if self.done else len(found)
+        if [row.epoch for row in found] != list(range(1, len(found) + 1)) or len(found) != epochs:
+            raise RunError(f"{path} is damaged: expected epochs 1 to {epochs}, got {len(found)} lines")
+        return found
 
     def predictions(self, side: Literal["val", "test"]) -> Predictions:
         """Return the predictions of one side, ordered by path.
@@ -152,6 +165,7 @@ class Run:
 
     @cached_property
     def _sides(self) -> dict[str, Predictions]:
+        import pyarrow as pa
         import pyarrow.parquet as pq
 
         path = self.path / PREDICTIONS
@@ -160,35 +174,63 @@ class Run:
             # ParquetFile and not read_table, which imports a query engine for a second.
             with pq.ParquetFile(path) as file:
                 table = file.read(columns=["split", "path", "target", "pred", *columns])
-        except (OSError, ValueError, KeyError) as error:
+            _refuse_empty_cells(table)
+            names = np.array([from_text(path) for path in table["path"].to_pylist()], dtype=object)
+            split = np.array(table["split"].to_pylist(), dtype=object)
+            probs = np.stack([table[name].to_numpy() for name in columns], axis=1).astype(np.float64)
+            target, pred = (table[name].to_numpy().astype(np.int64) for name in ("target", "pred"))
+        except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
             raise RunError(
                 f"{path} cannot be read: {error}; expected the file that training writes"
             ) from error
-        names = np.array([from_text(path) for path in table["path"].to_pylist()], dtype=object)
-        split = np.array(table["split"].to_pylist(), dtype=object)
-        probs = np.stack([table[name].to_numpy() for name in columns], axis=1).astype(np.float64)
-        target, pred = (table[name].to_numpy().astype(np.int64) for name in ("target", "pred"))
         sides: dict[str, Predictions] = {}
         for side in ("val", "test"):
             rows = np.flatnonzero(split == side)
             rows = rows[np.argsort(names[rows], kind="stable")]
             sides[side] = Predictions(self.classes, tuple(names[rows]), target[rows], probs[rows], pred[rows])
+            if problem := sides[side].problem():
+                raise RunError(f"{path} is damaged: its {side} side {problem}; run it again")
         return sides
 
 
-def find_runs(root: Path, *, done_only: bool = True) -> list[Run]:
+def _refuse_empty_cells(table: pa.Table) -> None:
+    empty = [
+        name for name, column in zip(table.column_names, table.columns, strict=True) if column.null_count
+    ]
+    if empty:
+        raise ValueError(f"it has empty cells in {', '.join(empty)}")
+
+
+def find_runs(
+    root: Path, *, done_only: bool = True, on_damage: Callable[[str, RunError], None] | None = None
+) -> list[Run]:
     """Return the runs below a folder (or the folder itself, if it is one), ordered by name.
 
+    Args:
+        root: The folder.
+        done_only: Leave out runs that did not finish.
+        on_damage: Called with the name of a run that cannot be opened, and why, in place of an error.
+
     Raises:
-        RunError: If there is none.
+        RunError: If there is none, or one cannot be opened.
     """
     candidates = [root] if (root / CARD).is_file() else sorted(p.parent for p in root.glob(f"*/{CARD}"))
-    runs = [Run.open(path) for path in candidates]
+    runs: list[Run] = []
+    damage: list[str] = []
+    for path in candidates:
+        try:
+            runs.append(Run.open(path))
+        except RunError as error:
+            if on_damage is None:
+                raise
+            damage.append(str(error))
+            on_damage(path.name, error)
     found = [run for run in runs if run.done or not done_only]
     if not found:
-        state = f"{len(runs)} unfinished" if runs else "none"
+        states = [*([f"{len(runs)} unfinished"] if runs else []), *damage]
         raise RunError(
-            f"expected finished runs in {root}, found {state}. Train some: hemoscope benchmark --data DIR --out {root}"
+            f"expected finished runs in {root}, found {'; '.join(states) or 'none'}. "
+            f"Train some: hemoscope benchmark --data DIR --out {root}"
         )
     return found
 

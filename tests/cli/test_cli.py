@@ -142,6 +142,14 @@ def test_from_synthetic_cells_to_the_report(tmp_path: Path):
     assert refused.returncode == 1
     assert "there is no run of wide_resnet50_2, vgg19, wide_resnet101_2, resnet34" in refused.stderr
 
+    damaged = Path(both["runs"][3]["run"])
+    (damaged / "run.json").write_text('{"arch":')
+    without = hemoscope("ensemble", runs, "--json")
+    assert f"left out: {damaged.name}: " in without.stderr
+    assert damaged.name in [item["name"] for item in json.loads(without.stdout)["left_out"]]
+    bundle = answer("bundle", runs, "--out", tmp_path / "three.hemoscope")
+    assert len(bundle["members"]) == 3
+
     report = Path(answer("report", runs, "--out", tmp_path / "report", "--data", cells)["report"])
     text = report.read_text("utf-8")
     assert "MobileNet-v2" in text

@@ -100,6 +100,7 @@ class Runs:
         folder = self.root / (name or f"{arch}-paper-s{seed}-{digest[:8]}")
         folder.mkdir(parents=True)
         write_predictions(folder / PREDICTIONS, sides)
+        epochs = card.get("recipe", {}).get("epochs", epochs)
         if history:
             write_text(folder / HISTORY, format_history(_history(rng, epochs)))
         write_json(folder / CARD, run_card(arch, seed, digest, sides, epochs=epochs, name=folder.name) | card)

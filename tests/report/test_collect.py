@@ -47,7 +47,7 @@ def test_unfinished_failed_and_damaged_runs_are_left_out_with_the_reason(runs):
     assert "not finished" in reasons["vgg11"]
     assert "the loss is NaN in epoch 2" in reasons["vgg13"]
     assert "cannot be read" in reasons["vgg16"]
-    assert "lacks digest" in reasons["vgg19"]
+    assert "lacks split.digest" in reasons["vgg19"]
 
 
 def test_no_readable_run_is_refused_with_every_reason(runs):

@@ -32,6 +32,11 @@ def words(node: ET.Element) -> str:
     return " ".join("".join(node.itertext()).split())
 
 
+def save_cell(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (60, 60), (120, 40, 160)).save(path)
+
+
 def table(root: ET.Element, name: str) -> list[list[str]]:
     (figure,) = root.findall(f".//figure[@id='{name}']")
     return [[words(cell) for cell in row] for row in figure.findall(".//tr")]
@@ -188,20 +193,14 @@ def test_odd_file_names_are_shown_as_they_are(runs):
     assert all(re.fullmatch(r"folder/<img src=x onerror=alert\(\d+\)>&amp;\.jpg", name) for name in shown)
 
 
-@pytest.mark.parametrize("where", ["the run card", "the data option"])
-def test_wrong_images_are_shown_where_they_can_be_read(runs, tmp_path, where):
+def test_wrong_images_are_shown_where_they_can_be_read(runs, tmp_path):
     folder = runs.add("resnet18", test=SMALL, error_rate=0.3)
     cells = tmp_path / "cells"
     page = write_report(folder, tmp_path / "without", data=cells)
     names = [row[0] for row in table(parsed(page), "mistakes")[1:]]
     for name in names[1:]:
-        (cells / name).parent.mkdir(parents=True, exist_ok=True)
-        Image.new("RGB", (60, 60), (120, 40, 160)).save(cells / name)
-    if where == "the run card":
-        card = json.loads((folder / CARD).read_text("utf-8"))
-        card["data"]["root"] = str(cells)
-        (folder / CARD).write_text(json.dumps(card), "utf-8")
-    root = parsed(write_report(folder, tmp_path / "with", data=None if where == "the run card" else cells))
+        save_cell(cells / name)
+    root = parsed(write_report(folder, tmp_path / "with", data=cells))
     assert not root.findall(".//figure[@id='mistakes']")
     (montage,) = root.findall(".//ul[@class='cells']")
     assert [words(item.findall("./span[@class='file']")[0]) for item in montage] == names
@@ -209,13 +208,26 @@ def test_wrong_images_are_shown_where_they_can_be_read(runs, tmp_path, where):
     assert "Acevedo et al. 2020, CC BY 4.0" in words(root)
 
 
+def test_a_run_from_a_stranger_puts_no_image_of_this_machine_on_the_page(runs, tmp_path):
+    folder = runs.add("resnet18", test=SMALL, error_rate=0.3)
+    cells = tmp_path / "private"
+    report = collect(folder)
+    for path in (*report.best.val.paths, *report.best.test.paths):
+        save_cell(cells / path)
+    card = json.loads((folder / CARD).read_text("utf-8"))
+    card["data"]["root"] = str(cells)
+    (folder / CARD).write_text(json.dumps(card), "utf-8")
+    page = write_report(folder, tmp_path / "out")
+    assert "image/jpeg" not in page.read_text("utf-8")
+    assert "hemoscope report --data DIR shows them" in words(parsed(page))
+
+
 def test_sample_cells_of_each_class_are_shown_with_their_credit(runs, tmp_path):
     folder = runs.add("resnet18", test=SMALL)
     cells = tmp_path / "cells"
     for path in collect(folder).best.val.paths:
         if not path.startswith("platelet"):
-            (cells / path).parent.mkdir(parents=True, exist_ok=True)
-            Image.new("RGB", (40, 40), (120, 40, 160)).save(cells / path)
+            save_cell(cells / path)
     out = tmp_path / "out"
     root = parsed(write_report(folder, out, data=cells))
     (caption,) = [words(c) for c in root.iter("figcaption") if "Sample cells" in words(c)]

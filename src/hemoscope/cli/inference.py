@@ -62,19 +62,20 @@ def make(
     from hemoscope.report.collect import collect
     from hemoscope.runs import find_runs
 
-    found, chosen = find_runs(runs), ""
-    if len(found) > 1:
-        result = collect(runs, members=members, vote=vote)  # type: ignore[arg-type]
-        if result.ensemble:
-            by_name = {run.name: run for run in found}
-            found = [by_name[entry.name] for entry in result.ensemble.members]
-            chosen = result.ensemble.chosen
-        else:
-            found = [run for run in found if run.name == result.best.name]
+    result = collect(runs, members=members, vote=vote)  # type: ignore[arg-type]
+    for item in result.left_out:
+        note(f"left out: {item.name}: {item.reason}")
+    finished = {run.name: run for run in find_runs(runs, on_damage=lambda *_: None)}
+    if result.ensemble:
+        bundled = [finished[entry.name] for entry in result.ensemble.members]
+        chosen = result.ensemble.chosen
+    else:
+        bundled, chosen = [finished[result.best.name]], ""
+        if len(finished) > 1:
             note(f"no ensemble ({result.no_ensemble}); bundling {result.best.name}")
     with progress() as tell:
         card = pack(
-            found,
+            bundled,
             out,
             how=vote,  # type: ignore[arg-type]
             chosen=chosen,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -81,6 +82,8 @@ def ensemble(
     from hemoscope.report.collect import collect
 
     result = collect(runs, members=members, vote=vote.value)
+    for item in result.left_out:
+        note(f"left out: {item.name}: {item.reason}")
     chosen = result.ensemble
     if chosen is None:
         raise RunError(f"there is no ensemble in {runs}: {result.no_ensemble}")
@@ -93,6 +96,7 @@ def ensemble(
                 "vote": vote.value,
                 "chosen": chosen.chosen,
                 "val_errors": chosen.val_errors,
+                "left_out": [asdict(item) for item in result.left_out],
                 **scores,
             }
         )
@@ -114,7 +118,7 @@ def report(
         Vote, typer.Option(help="majority of predictions, or mean of probabilities.")
     ] = Vote.majority,
     data: Annotated[
-        Path | None, typer.Option(help="Where the images are now, for sample cells and pictures of errors.")
+        Path | None, typer.Option(help="Where the images are: shows sample cells and errors as pictures.")
     ] = None,
     title: Annotated[str | None, typer.Option(help="Title of the report.")] = None,
     as_json: JsonFlag = False,

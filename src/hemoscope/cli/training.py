@@ -7,13 +7,14 @@ import sys
 import time
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from hemoscope.cli.console import JsonFlag, Progress, note, percent, print_json, print_scores, progress
 
 if TYPE_CHECKING:
+    from hemoscope.runs import Run
     from hemoscope.sweep.local import Outcome
     from hemoscope.sweep.plan import PlannedRun
     from hemoscope.training.recipe import Recipe
@@ -74,7 +75,7 @@ def train(
             progress=report,
             command=_command(),
         )
-    scores = run.card["metrics"]["test"]
+    scores = _test_scores(run)
     if as_json:
         print_json({"run": run.path, **scores})
     else:
@@ -147,7 +148,7 @@ def benchmark(
             {
                 "runs": [
                     {"run": o.run.path, "arch": o.planned.arch, "seed": o.planned.seed, "fresh": o.fresh}
-                    | o.run.card["metrics"]["test"]
+                    | _test_scores(o.run)
                     for o in outcomes
                     if o.run
                 ],
@@ -242,9 +243,8 @@ def _tell(outcome: Outcome, done: int, total: int, left_s: float | None) -> None
     if outcome.run is None:
         result = "failed"
     else:
-        card = outcome.run.card
-        rate = card["timings"]["images_per_s"]
-        result = f"test {percent(card['metrics']['test']['accuracy'])}, {rate:.0f} images/s"
+        rate = (outcome.run.card.get("timings") or {}).get("images_per_s") or 0
+        result = f"test {percent(_test_scores(outcome.run)['accuracy'])}, {rate:.0f} images/s"
         result += f", {outcome.elapsed_s:.0f} s" if outcome.fresh else ", was done"
     note(
         f"[{done}/{total}] {item.arch} s{item.seed}: {result}"
@@ -254,6 +254,12 @@ def _tell(outcome: Outcome, done: int, total: int, left_s: float | None) -> None
 
 def _tell_death(item: PlannedRun, reason: str) -> None:
     note(f"{item.arch} s{item.seed}: {reason}; it is tried once more after the others")
+
+
+def _test_scores(run: Run) -> dict[str, Any]:
+    from hemoscope.evaluation.summary import score
+
+    return score(run.predictions("test")).to_json()
 
 
 def _command() -> str:

@@ -51,7 +51,7 @@ def write_report(
         members: Who votes: `auto` (the four best on validation), `paper`, `top`, `greedy`,
             `exhaustive`, or names of runs or architectures with commas between.
         vote: `majority` or `soft`.
-        data: Where the images are now, for thumbnails; where the runs found them if None.
+        data: Where the images are, for sample cells and pictures of errors; none are shown without it.
         title: Headline of the page.
 
     Returns:
@@ -66,13 +66,14 @@ def write_report(
     write_tables(tables, out / "tables")
     page = out / "report.html"
     figures = drawn.Figures(out / "figures")
-    write_text(page, _render(report, tables, figures, data or Path(report.data.root)))
+    write_text(page, _render(report, tables, figures, data))
     return page
 
 
-def _render(report: Report, tables: Tables, figures: drawn.Figures, root: Path) -> str:
+def _render(report: Report, tables: Tables, figures: drawn.Figures, root: Path | None) -> str:
     shown = report.mistakes[:MOST_MISTAKES]
-    pictures = thumbnails(root, [mistake.path for mistake in shown])
+    # Never from the folder a run names: it may come from a stranger, and name anybody's images.
+    pictures = thumbnails(root, [mistake.path for mistake in shown]) if root else {}
     curves = list(drawn.curves(report, figures))
     return render(
         "template.html.j2",
@@ -81,7 +82,7 @@ def _render(report: Report, tables: Tables, figures: drawn.Figures, root: Path) 
         tables=tables,
         commands=provenance.commands(report),
         many_runs=len(report.entries) > _OPEN_RUNS,
-        samples=drawn.samples(report, figures, root),
+        samples=drawn.samples(report, figures, root) if root else None,
         ranking=drawn.ranking(report, figures),
         matrices=list(drawn.matrices(report, figures)),
         curves=curves[:_OPEN_CURVES],

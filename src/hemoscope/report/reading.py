@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hemoscope.ensemble import align
 from hemoscope.errors import HemoscopeError, RunError
 from hemoscope.evaluation.summary import score
 from hemoscope.records import Predictions
@@ -34,7 +33,12 @@ def read_runs(runs_root: Path) -> tuple[list[Entry], tuple[LeftOut, ...]]:
     Raises:
         RunError: If no finished run can be read.
     """
-    read, left_out = _read_all(find_runs(runs_root, done_only=False))
+    damaged: list[LeftOut] = []
+    found = find_runs(
+        runs_root, done_only=False, on_damage=lambda name, error: damaged.append(LeftOut(name, str(error)))
+    )
+    read, left_out = _read_all(found)
+    left_out += damaged
     if not read:
         reasons = "; ".join(f"{item.name}: {item.reason}" for item in left_out)
         raise RunError(
@@ -61,22 +65,7 @@ def _read_all(runs: Sequence[Run]) -> tuple[list[Entry], list[LeftOut]]:
 
 
 def _entry(run: Run) -> Entry:
-    lacking = [
-        key
-        for key, parent in (
-            ("arch", None),
-            ("seed", None),
-            ("recipe", None),
-            ("classes", "data"),
-            ("digest", "split"),
-        )
-        if key not in (run.card.get(parent) or {} if parent else run.card)
-    ]
-    if lacking:
-        raise RunError(f"its run card lacks {', '.join(lacking)}; run it again")
     val, test = run.predictions("val"), run.predictions("test")
-    for side, predictions in (("validation", val), ("test", test)):
-        align([predictions], names=[f"its {side} side"])  # refuses damaged values
     return Entry(
         name=run.name,
         arch=str(run.arch),

@@ -5,7 +5,6 @@ Written once when training starts (status `running`) and once when it ends (`don
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -15,9 +14,11 @@ from typing import Any
 
 from torch import nn
 
+from hemoscope.errors import RunError
 from hemoscope.evaluation.summary import score
 from hemoscope.models.weights import WeightsFile
 from hemoscope.records import Predictions, Problem
+from hemoscope.run_card import read_card
 from hemoscope.runs import CARD, write_json
 from hemoscope.training.device import Device, describe_machine
 from hemoscope.training.job import Job
@@ -143,10 +144,9 @@ class RunCard:
 
     def _earlier(self, key: str) -> Any:
         try:
-            card = json.loads(self._path.read_text("utf-8"))
-        except (FileNotFoundError, json.JSONDecodeError):
+            return read_card(self._path, done=False).get(key)
+        except (FileNotFoundError, RunError):
             return None
-        return card.get(key)
 
 
 def _version(package: str) -> str:
