@@ -99,6 +99,11 @@ class Manifest:
     not_images: int = 0
     converted: Mapping[str, int] = field(default_factory=dict)
 
+    @property
+    def is_npz(self) -> bool:
+        """Whether the images lie in one BloodMNIST file."""
+        return self.root.suffix.lower() == ".npz"
+
     @cached_property
     def digest(self) -> str:
         """SHA-256 over path, class and content of every image: the identity of the data."""

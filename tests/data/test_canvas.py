@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import multiprocessing
 import os
@@ -17,7 +18,8 @@ import torch
 from PIL import Image
 from torchvision.transforms.v2 import functional as tv
 
-from hemoscope.data.canvas import CARD, PIXELS, center_square, open_canvas, verify_canvas
+import hemoscope.data.canvas as canvas_module
+from hemoscope.data.canvas import CARD, PIXELS, center_square, open_canvas
 from hemoscope.data.scan import scan
 from hemoscope.errors import DataError, ShapeError
 from hemoscope.records import Manifest
@@ -82,27 +84,47 @@ def test_a_changed_image_means_another_canvas(manifest: Manifest, store: Path):
     assert not (before.pixels[3] == (1, 2, 3)).all()
 
 
-def test_a_damaged_canvas_is_built_again(manifest: Manifest, store: Path):
+DAMAGE = {
+    "another byte": lambda home: overwrite(home / PIXELS, 5000, b"\x00\x01\x02"),
+    "zeros under the old time stamp": lambda home: overwrite(home / PIXELS, 200, bytes(5000), keep_time=True),
+    "cut": lambda home: os.truncate(home / PIXELS, 6000),
+    "a card that says nothing": lambda home: (home / CARD).write_text("{}"),
+    "half a card": lambda home: (home / CARD).write_text('{"sha256": "'),
+    "a card of another kind": lambda home: (home / CARD).write_text("[1]"),
+}
+
+
+def overwrite(path: Path, at: int, content: bytes, *, keep_time: bool = False) -> None:
+    stat = path.stat()
+    with path.open("rb+") as file:
+        file.seek(at)
+        file.write(content)
+    if keep_time:
+        os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_another_process_builds_a_damaged_canvas_again(damage: str, manifest: Manifest, store: Path):
     good = np.array(open_canvas(manifest, 32, folder=store).pixels)
     (home,) = store.iterdir()
-    assert verify_canvas(home)
-    with (home / PIXELS).open("rb+") as file:
-        file.seek(5000)
-        file.write(b"\x00\x01\x02")
-    assert not verify_canvas(home)
-    np.testing.assert_array_equal(open_canvas(manifest, 32, folder=store).pixels, good)
-    with (home / PIXELS).open("rb+") as file:
-        file.truncate(6000)
+    DAMAGE[damage](home)
+    canvas_module._read_whole.clear()  # as in another process
     np.testing.assert_array_equal(open_canvas(manifest, 32, folder=store).pixels, good)
 
 
-def test_a_copied_canvas_is_trusted_by_its_digest(manifest: Manifest, store: Path):
+def test_a_canvas_is_read_whole_once_a_process(
+    manifest: Manifest, store: Path, monkeypatch: pytest.MonkeyPatch
+):
     open_canvas(manifest, 32, folder=store)
     (home,) = store.iterdir()
-    os.utime(home / PIXELS, (1, 1))
-    calls: list[object] = []
-    open_canvas(manifest, 32, folder=store, progress=lambda *a: calls.append(a))
-    assert calls == []
+    os.utime(home / PIXELS, (1, 1))  # copied or touched
+    read: list[object] = []
+    digest = hashlib.file_digest
+    monkeypatch.setattr(hashlib, "file_digest", lambda *a: read.append(a) or digest(*a))
+    built: list[object] = []
+    for _ in range(3):
+        open_canvas(manifest, 32, folder=store, progress=lambda *a: built.append(a))
+    assert (len(read), built) == (1, [])
 
 
 def _build_a_part(manifest: Manifest, folder: Path, built: Event) -> None:
@@ -128,7 +150,6 @@ def test_a_killed_build_leaves_nothing_that_is_trusted(manifest: Manifest, store
     (home,) = store.iterdir()
     assert not (home / CARD).exists()
     canvas = open_canvas(manifest, 32, folder=store)
-    assert verify_canvas(home)
     assert sorted(p.name for p in home.iterdir() if not p.name.startswith(".")) == [CARD, PIXELS]
     assert all(canvas.pixels[row].any() for row in range(9))
 
@@ -144,14 +165,39 @@ def test_a_disk_that_is_too_small_is_told_before_anything_is_written(
     assert not list(store.glob(f"*/{PIXELS}*"))
 
 
-def test_an_npz_is_laid_out_by_path(tmp_path: Path):
+def test_a_disk_that_fills_while_the_canvas_is_written_is_an_error_and_leaves_nothing(
+    manifest: Manifest, store: Path
+):
+    """A limit on the size of a file fails as a full disk does: in the middle of a write."""
+    resource = pytest.importorskip("resource")
+    before, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, before[1]))
+    try:
+        with pytest.raises(DataError, match=r"cannot be written.*HEMOSCOPE_CACHE"):
+            open_canvas(manifest, 64, folder=store)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert not list(store.glob(f"*/{PIXELS}*"))
+    assert open_canvas(manifest, 64, folder=store).pixels.any()
+
+
+def test_a_cache_that_cannot_be_written_is_told(manifest: Manifest, tmp_path: Path):
+    (tmp_path / "store").write_text("a file where a folder should be")
+    with pytest.raises(DataError, match=r"cannot be written.*HEMOSCOPE_CACHE"):
+        open_canvas(manifest, 32, folder=tmp_path / "store")
+
+
+@pytest.mark.parametrize("name", ["tiny.npz", "TINY.NPZ"])
+def test_an_npz_is_laid_out_by_path(name: str, tmp_path: Path):
     rng = np.random.default_rng(0)
     arrays = {}
     for side, n in {"train": 12, "val": 4, "test": 4}.items():
         arrays[f"{side}_images"] = rng.integers(0, 256, (n, 28, 28, 3), dtype=np.uint8)
         arrays[f"{side}_labels"] = (np.arange(n) % 2).reshape(n, 1).astype(np.uint8)
-    np.savez(tmp_path / "tiny.npz", **arrays)
-    manifest = scan(tmp_path / "tiny.npz")
+    with (tmp_path / name).open("wb") as file:
+        np.savez(file, **arrays)
+    manifest = scan(tmp_path / name)
     canvas = open_canvas(manifest, 28, folder=tmp_path / "store")
     for side in ("train", "val", "test"):
         for number, image in enumerate(arrays[f"{side}_images"]):

@@ -1,7 +1,8 @@
-"""`hemoscope data`: fetch, check, split, synth."""
+"""`hemoscope data`: fetch, check, split, synth, cache."""
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -12,7 +13,10 @@ from hemoscope.cli.console import JsonFlag, note, print_json, print_table, progr
 
 __all__ = ["app"]
 
-app = typer.Typer(help="Data sets: fetch, check, split, draw synthetic cells.", no_args_is_help=True)
+app = typer.Typer(
+    help="Data sets: fetch, check, split, draw synthetic cells, clear what was kept of them.",
+    no_args_is_help=True,
+)
 
 DataDir = Annotated[
     Path, typer.Argument(metavar="DIR", help="A folder of class folders, or a BloodMNIST .npz.")
@@ -158,3 +162,31 @@ def synth(
         )
     else:
         typer.echo(f"{written:,} synthetic cells in {folder}")
+
+
+@app.command()
+def cache(
+    *,
+    clear: Annotated[bool, typer.Option("--clear", help="Delete what is listed; it is made again.")] = False,
+    unused_for: Annotated[
+        float, typer.Option(min=0, metavar="DAYS", help="Only what was not used for so many days.")
+    ] = 0,
+    as_json: JsonFlag = False,
+) -> None:
+    """List what was kept to save time (resized images, scans), or clear it; runs and weights are not touched."""
+    from hemoscope.data import cache as store
+
+    listed = [item for item in store.kept() if item.unused_days >= unused_for]
+    deleted = store.clear(listed) if clear else []
+    if as_json:
+        print_json({"kept": [asdict(item) for item in listed], "deleted": [item.path for item in deleted]})
+        return
+    rows = [["", "of", "MiB", "days unused", "where"]]
+    rows += [
+        [i.what, i.root or "n/a", f"{i.bytes / 2**20:,.1f}", f"{i.unused_days:.0f}", str(i.path)]
+        for i in listed
+    ]
+    print_table(rows, right=(2, 3))
+    if clear:
+        freed = sum(item.bytes for item in deleted) / 2**20
+        note(f"deleted {len(deleted)} of {len(listed)}, {freed:,.1f} MiB")

@@ -2,16 +2,19 @@
 
 Built in parallel once for all runs of a data set; it lives in the cache folder under a name made of
 the manifest's digest and the size, so a changed image means another canvas. The description is
-written last: a killed build leaves nothing that a later one trusts.
+written last: a killed build leaves nothing that a later one trusts. A process reads a canvas whole
+before it uses it, so that no bit of it changes a result in silence.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from math import ceil, floor
 from pathlib import Path
@@ -24,13 +27,15 @@ from hemoscope.places import available_cores, cache_dir
 from hemoscope.records import CellImage, IntArray, Manifest
 from hemoscope.runs import lock_folder, write_json
 
-__all__ = ["Canvas", "center_square", "open_canvas", "verify_canvas"]
+__all__ = ["CARD", "PIXELS", "Canvas", "center_square", "open_canvas"]
 
 # Part of the name: change it whenever decoding or resizing changes a pixel.
 PIXEL_RULES = "2: upright RGB, central square, Pillow bilinear with antialiasing, rows before columns"
 PIXELS, CARD = "pixels.npy", "canvas.json"
 
 Progress = Callable[[int, int], None]
+
+_read_whole: set[tuple[Path, int, int]] = set()  # by this process: home, size and time of the pixels
 
 
 @dataclass(frozen=True)
@@ -73,18 +78,19 @@ def open_canvas(
         raise ShapeError(f"expected a canvas of at least 8 px, got {canvas_px}")
     home = (folder or cache_dir() / "canvas") / _key(manifest, canvas_px)
     if not _is_sound(home):
-        with lock_folder(home, wait=True):
-            if not _is_sound(home):  # another process may have built it while we waited
-                _build(manifest, canvas_px, home, progress)
+        try:
+            with lock_folder(home, wait=True):
+                if not _is_sound(home):  # another process may have built it while we waited
+                    _build(manifest, canvas_px, home, progress)
+        except OSError as error:
+            raise DataError(
+                f"the canvas cannot be written to {home}: {error.strerror or error}; make room or set "
+                "HEMOSCOPE_CACHE to a folder that can be written"
+            ) from error
+    with suppress(OSError):
+        os.utime(home / CARD)  # when it was last used
     pixels = np.load(home / PIXELS, mmap_mode="r")
     return Canvas(pixels, {image.path: row for row, image in enumerate(manifest.images)})
-
-
-def verify_canvas(home: Path) -> bool:
-    """Read a whole canvas and compare its digest with the one taken while it was built."""
-    card = json.loads((home / CARD).read_text("utf-8"))
-    with (home / PIXELS).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest() == card["sha256"]
 
 
 def center_square(pixels: NDArray[np.uint8], side_px: int) -> NDArray[np.uint8]:
@@ -119,15 +125,20 @@ def _key(manifest: Manifest, canvas_px: int) -> str:
 
 
 def _is_sound(home: Path) -> bool:
+    """Whether a canvas holds the bytes that were written, as this process has read for itself."""
     try:
-        card = json.loads((home / CARD).read_text("utf-8"))
-        stat = (home / PIXELS).stat()
-    except (OSError, json.JSONDecodeError):
+        with (home / PIXELS).open("rb") as file:
+            stat = os.fstat(file.fileno())
+            known = (home, stat.st_size, stat.st_mtime_ns)
+            if known in _read_whole:
+                return True
+            wanted = json.loads((home / CARD).read_text("utf-8"))["sha256"]
+            if hashlib.file_digest(file, "sha256").hexdigest() != wanted:
+                return False
+    except (OSError, ValueError, KeyError, TypeError):
         return False
-    if (stat.st_size, stat.st_mtime_ns) == (card["bytes"], card["mtime_ns"]):
-        return True
-    # Copied or touched: the bytes decide.
-    return stat.st_size == card["bytes"] and verify_canvas(home)
+    _read_whole.add(known)
+    return True
 
 
 def _build(manifest: Manifest, canvas_px: int, home: Path, progress: Progress | None) -> None:
@@ -142,42 +153,59 @@ def _build(manifest: Manifest, canvas_px: int, home: Path, progress: Progress | 
             f"the canvas of {shape[0]:,} images needs {needed / 2**30:.1f} GiB in {home}, which has "
             f"{free / 2**30:.1f} GiB free; make room or set HEMOSCOPE_CACHE to a larger disk"
         )
-    pixels = np.lib.format.open_memmap(part, mode="w+", dtype=np.uint8, shape=shape)
-    problems: list[str] = []
-    for done, (row, square) in enumerate(_squares(manifest, canvas_px), 1):
-        if isinstance(square, str):
-            problems.append(square)
-        else:
-            pixels[row] = square
-        if progress:
-            progress(done, shape[0])
-    pixels.flush()
-    del pixels
-    if problems:
-        part.unlink()
-        listing = "\n  ".join(problems[:20])
-        raise DataError(f"{len(problems)} images changed while they were read; run again:\n  {listing}")
-    with part.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    final = part.replace(home / PIXELS)
-    stat = final.stat()
+    try:
+        problems = _write(manifest, shape, part, progress)
+        if problems:
+            listing = "\n  ".join(problems[:20])
+            raise DataError(
+                f"{len(problems)} images changed since they were scanned; run again, and if it goes on, "
+                f"hemoscope data cache --clear:\n  {listing}"
+            )
+        with part.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        part.replace(home / PIXELS)
+    finally:
+        part.unlink(missing_ok=True)
     write_json(
         home / CARD,
         {
             "manifest": manifest.digest,
+            "root": str(manifest.root.resolve()),
             "canvas_px": canvas_px,
             "images": shape[0],
             "rules": PIXEL_RULES,
             "sha256": digest,
-            "bytes": stat.st_size,
-            "mtime_ns": stat.st_mtime_ns,
         },
     )
 
 
+def _write(
+    manifest: Manifest, shape: tuple[int, int, int, int], part: Path, progress: Progress | None
+) -> list[str]:
+    """Write the squares as a NumPy file; return what is wrong with the images that have none.
+
+    Not through a memory map: there a disk that fills ends the process, here it is an error.
+    """
+    problems: list[str] = []
+    with part.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+        first, size = file.tell(), shape[1] * shape[2] * shape[3]
+        for done, (row, square) in enumerate(_squares(manifest, shape[1]), 1):
+            if isinstance(square, str):
+                problems.append(square)
+            else:
+                file.seek(first + row * size)
+                file.write(square.tobytes())
+            if progress:
+                progress(done, shape[0])
+        file.flush()
+        os.fsync(file.fileno())
+    return problems
+
+
 def _squares(manifest: Manifest, canvas_px: int) -> Iterator[tuple[int, NDArray[np.uint8] | str]]:
     """Yield the row and square of every image, or what is wrong with it; a bounded number in memory."""
-    if manifest.root.suffix == ".npz":
+    if manifest.is_npz:
         from hemoscope.data.scan_npz import npz_images
 
         rows = {image.path: row for row, image in enumerate(manifest.images)}

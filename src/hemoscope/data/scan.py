@@ -11,6 +11,7 @@ import stat
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -62,7 +63,8 @@ def scan(root: Path, *, progress: Progress | None = None, cache: Path | None = N
     remembered = ScanCache.load(cache, root)
     images, converted, problems = _read_all(root, found.files, remembered, progress)
     if cache is not None:
-        remembered.save(cache)
+        with suppress(OSError):  # remembering is a help, not the work
+            remembered.save(cache)
     problems += found.problems
     problems += _class_problems(root, found, {image.class_name for image in images})
     return Manifest(

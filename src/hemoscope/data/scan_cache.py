@@ -1,4 +1,4 @@
-"""What a scan remembers between two calls: one JSON file, replaced in one step.
+"""What a scan remembers between two calls: one file, replaced in one step: a line about it, and JSON.
 
 A damaged cache, one of another folder, or one written by another version counts as none. A file
 is taken as unchanged only if its size, its modification time and its change time are the same.
@@ -6,6 +6,7 @@ is taken as unchanged only if its size, its modification time and its change tim
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import astuple, dataclass, field
 from pathlib import Path
@@ -17,7 +18,7 @@ from hemoscope.runs import write_text
 
 __all__ = ["FileStamp", "ScanCache"]
 
-_VERSION = 1
+_VERSION = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +58,10 @@ class ScanCache:
         if path is None:
             return cache
         try:
-            document = json.loads(path.read_bytes())
-            if document["version"] == _VERSION and document["root"] == cache.root:
-                cache.known = {name: _entry(row) for name, row in document["files"].items()}
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            line, _, files = path.read_bytes().partition(b"\n")
+            if json.loads(line) == _heading(cache.root, files):
+                cache.known = {name: _entry(row) for name, row in json.loads(files).items()}
+        except (OSError, ValueError, TypeError, AttributeError, RecursionError):
             cache.known = {}
         return cache
 
@@ -83,7 +84,12 @@ class ScanCache:
         files = {
             name: [*astuple(stamp), *astuple(result)] for name, (stamp, result) in sorted(self.seen.items())
         }
-        write_text(path, json.dumps({"version": _VERSION, "root": self.root, "files": files}))
+        text = json.dumps(files)  # odd names as escapes: plain ASCII
+        write_text(path, f"{json.dumps(_heading(self.root, text.encode('ascii')))}\n{text}")
+
+
+def _heading(root: str, files: bytes) -> dict[str, object]:
+    return {"version": _VERSION, "root": root, "sha256": hashlib.sha256(files).hexdigest()}
 
 
 def _entry(row: list[Any]) -> tuple[FileStamp, Fingerprint]:

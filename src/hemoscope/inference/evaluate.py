@@ -73,7 +73,7 @@ def pixels_of(
     manifest: Manifest, wanted: Collection[str], asked: list[str]
 ) -> Iterator[Path | NDArray[np.uint8]]:
     """Yield every wanted image, a file or its pixels, and note its path in `asked`."""
-    if manifest.root.suffix == ".npz":
+    if manifest.is_npz:
         for path, pixels in npz_images(manifest.root):  # in the order of the file
             if path in wanted:
                 asked.append(path)
