@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -101,9 +101,12 @@ def draw_discs(folder: Path) -> None:
             Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(root / name / f"{index:02d}.png")
 
 
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Keep the user's caches and weights out of the tests, and the tests out of them."""
-    monkeypatch.setenv("HEMOSCOPE_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
-    monkeypatch.setenv("HEMOSCOPE_WEIGHTS", str(tmp_path_factory.getbasetemp() / "no-weights"))
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path_factory.getbasetemp() / "no-hub"))
+    folder = tmp_path_factory.getbasetemp()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HEMOSCOPE_CACHE", str(folder / "cache"))
+        patch.setenv("HEMOSCOPE_WEIGHTS", str(folder / "no-weights"))
+        patch.setenv("TORCH_HOME", str(folder / "no-hub"))
+        yield

@@ -43,15 +43,13 @@ def runs(discs: Path, made_once: MadeOnce) -> list[Run]:
     """
 
     def train(folder: Path) -> None:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("HEMOSCOPE_CACHE", str(folder / "cache"))
-            common = Recipe(weights="none", epochs=8, batch_size=16, precision="fp32")
-            # 36 px: an even border, so that the crop is in the middle of a turned image too.
-            first = {"image_px": 32, "canvas_px": 36, "lr": 0.0003}
-            second = {"image_px": 48, "eval_view": "full_image", "fill": "edge", "lr": 0.0005}
-            for seed, changes in enumerate((first, second)):
-                recipe = common.model_copy(update=changes)
-                run_job("resnet18", recipe, prepare(discs), seed=seed, out=folder / "runs", device_name="cpu")
+        common = Recipe(weights="none", epochs=8, batch_size=16, precision="fp32")
+        # 36 px: an even border, so that the crop is in the middle of a turned image too.
+        first = {"image_px": 32, "canvas_px": 36, "lr": 0.0003}
+        second = {"image_px": 48, "eval_view": "full_image", "fill": "edge", "lr": 0.0005}
+        for seed, changes in enumerate((first, second)):
+            recipe = common.model_copy(update=changes)
+            run_job("resnet18", recipe, prepare(discs), seed=seed, out=folder / "runs", device_name="cpu")
 
     made = sorted(find_runs(made_once("two-networks", train) / "runs"), key=lambda run: run.card["seed"])
     for run in made:
