@@ -40,9 +40,11 @@ __all__ = [
     "atomic_path",
     "find_runs",
     "format_history",
+    "from_cell",
     "from_text",
     "jsonable",
     "lock_folder",
+    "to_cell",
     "to_text",
     "write_json",
     "write_predictions",
@@ -340,6 +342,20 @@ def from_text(text: str) -> str:
     if "\\udc" not in text:
         return text
     return re.sub(r"\\udc([89a-f][0-9a-f])", lambda match: chr(0xDC00 + int(match[1], 16)), text)
+
+
+def to_cell(text: str) -> str:
+    """Return a text that no spreadsheet takes for a formula: an apostrophe comes first where it would.
+
+    >>> to_cell("=1+1.jpg"), to_cell("a=1.jpg")
+    ("'=1+1.jpg", 'a=1.jpg')
+    """
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r", "'")) else text
+
+
+def from_cell(text: str) -> str:
+    """Return the text that `to_cell` was given."""
+    return text.removeprefix("'")
 
 
 def jsonable(value: object) -> object:

@@ -42,11 +42,15 @@ def test_files_arrive_with_their_bytes_and_are_returned_sorted(tmp_path):
     assert [f.read_bytes() for f in files] == [CELLS[n] for n in sorted(CELLS)]
 
 
-@pytest.mark.parametrize(
-    "method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA]
-)
-def test_every_compression_python_knows_is_read(tmp_path, method):
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_what_unpacks_within_bounds_is_read(tmp_path, method):
     assert len(unpack(write(tmp_path, zip_bytes(CELLS, method)), tmp_path / "out")) == 2
+
+
+@pytest.mark.parametrize(("method", "name"), [(zipfile.ZIP_BZIP2, "bzip2"), (zipfile.ZIP_LZMA, "lzma")])
+def test_what_unpacks_without_bound_is_refused_by_name(tmp_path, method, name):
+    with pytest.raises(DataError, match=rf"method {method:d} \({name}\); expected stored or deflate"):
+        unpack(write(tmp_path, zip_bytes(CELLS, method)), tmp_path / "out")
 
 
 def test_a_zip_in_a_zip_is_unpacked_where_it_lies(tmp_path):
@@ -196,9 +200,7 @@ def test_an_entry_that_lies_about_its_size_is_refused(tmp_path, declared):
     assert {p.name for p in tmp_path.iterdir()} == {"cells.zip"}
 
 
-@pytest.mark.parametrize(
-    "method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA]
-)
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
 def test_a_flipped_bit_is_noticed_and_leaves_nothing(tmp_path, method):
     data = bytearray(zip_bytes({"a.jpg": bytes(range(256)) * 4}, method))
     data[60] ^= 0x10
@@ -209,7 +211,7 @@ def test_a_flipped_bit_is_noticed_and_leaves_nothing(tmp_path, method):
 
 @pytest.mark.parametrize("data", [b"", b"<!DOCTYPE html><title>Sign in</title>", zip_bytes(CELLS)[:-30]])
 def test_what_is_no_whole_zip_is_refused(tmp_path, data):
-    with pytest.raises(DataError, match="is damaged or no zip"):
+    with pytest.raises(DataError, match="is damaged, cut short or no archive"):
         unpack(write(tmp_path, data), tmp_path / "out")
 
 

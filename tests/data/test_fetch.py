@@ -351,7 +351,10 @@ def test_an_archive_without_the_class_folders_is_told_by_what_it_holds(tmp_path)
 
 
 def test_a_page_instead_of_an_archive_is_told(tmp_path):
-    with serving(b"<!DOCTYPE html>Sign in") as served, pytest.raises(FetchError, match="damaged or no zip"):
+    with (
+        serving(b"<!DOCTYPE html>Sign in") as served,
+        pytest.raises(FetchError, match="cut short or no archive"),
+    ):
         get(tmp_path, card=folder_card(served.url))
     assert not (tmp_path / "few").exists()
 

@@ -13,7 +13,7 @@ import tarfile
 import tempfile
 import time
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -49,6 +49,17 @@ def archives(discs: Path, tmp_path: Path) -> Path:
 
 def names(*inputs: object, lines: list[str] | None = None) -> list[str]:
     return [name for name, _ in find_images([str(i) for i in inputs], lines=lines)]
+
+
+class StopError(Exception):
+    """What ends a prediction in its middle."""
+
+
+def stopping(images: Iterable[Named], n: int) -> Iterator[Named]:
+    for i, item in enumerate(images):
+        if i == n:
+            raise StopError
+        yield item
 
 
 def test_folders_patterns_lists_and_files_are_found_in_order(discs: Path):
@@ -123,6 +134,68 @@ def test_each_format_holds_the_same_rows_and_bad_images_have_theirs(
         predict_to(out, model, find_images(inputs))
 
 
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
+def test_a_part_of_images_that_changed_or_that_is_damaged_is_told(
+    suffix: str, model: Model, discs: Path, tmp_path: Path
+):
+    cells = shutil.copytree(discs, tmp_path / "cells")
+    out = tmp_path / f"rows{suffix}"
+
+    def begin() -> Path:
+        with pytest.raises(StopError):  # after one batch of 64
+            predict_to(out, model, stopping(find_images([str(cells)]), 67), part_rows=4)
+        return tmp_path / f"rows{suffix}.parts"
+
+    folder = begin()
+    (cells / "blue/02.png").write_bytes((discs / "red/00.png").read_bytes())
+    with pytest.raises(DataError, match=r"blue/02\.png has changed since .*part-00000.*Delete"):
+        predict_to(out, model, find_images([str(cells)]), part_rows=4)
+    shutil.rmtree(folder)
+    part = begin() / f"part-00001{suffix}"
+    part.write_bytes(part.read_bytes()[:40])
+    with pytest.raises(DataError, match=r"part-00001.*damaged.*Delete"):
+        predict_to(out, model, find_images([str(cells)]), part_rows=4)
+    (folder / "plan.json").write_text('{"model"')
+    with pytest.raises(DataError, match=r"plan\.json is damaged.*delete"):
+        predict_to(out, model, find_images([str(cells)]), part_rows=4)
+
+
+def test_only_what_is_its_own_is_deleted(model: Model, discs: Path, tmp_path: Path):
+    theirs = tmp_path / "rows.csv.parts" / "letter.txt"
+    left_by_a_kill = tmp_path / "rows.csv.parts" / ".part-00000.csv.abc.part"
+    for file in (theirs, left_by_a_kill):
+        file.parent.mkdir(exist_ok=True)
+        file.write_text("dear")
+    predict_to(tmp_path / "rows.csv", model, find_images([str(discs / "red/00.png")]))
+    assert [path.name for path in theirs.parent.iterdir()] == ["letter.txt"]
+
+
+def test_no_images_make_no_file(model: Model, tmp_path: Path):
+    assert predict_to(tmp_path / "rows.csv", model, []).n == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_name_that_a_spreadsheet_would_compute_is_a_text_in_csv_and_itself_elsewhere(
+    model: Model, discs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    image = (discs / "red/00.png").read_bytes()
+    images: list[Named] = [('=HYPERLINK("x").png', image), ("'quoted.png", image), ("a=b.png", image)]
+    for suffix in (".csv", ".jsonl"):
+        predict_to(tmp_path / f"rows{suffix}", model, images)
+    with (tmp_path / "rows.csv").open(newline="", encoding="utf-8") as file:
+        assert [row["path"] for row in csv.DictReader(file)] == [
+            '\'=HYPERLINK("x").png',
+            "''quoted.png",
+            "a=b.png",
+        ]
+    rows = [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text("utf-8").splitlines()]
+    assert [row["path"] for row in rows] == [name for name, _ in images]
+    with pytest.raises(StopError):
+        predict_to(tmp_path / "on.csv", model, stopping(images, 2), part_rows=1)
+    assert predict_to(tmp_path / "on.csv", model, images, part_rows=1).n == 3
+
+
 def test_rows_that_are_printed_are_those_of_the_file(model: Model, discs: Path, tmp_path: Path):
     file = io.StringIO()
     write_csv(file, model, predict_rows(model, find_images([str(discs / "blue")])))
@@ -135,18 +208,9 @@ def test_what_was_begun_with_other_images_or_another_model_is_not_mixed(
 ):
     from hemoscope.inference.model import load
 
-    class StopError(Exception):
-        pass
-
-    def stopping(n: int):
-        for i, item in enumerate(find_images([str(discs)])):
-            if i == n:
-                raise StopError
-            yield item
-
     out = tmp_path / "rows.csv"
     with pytest.raises(StopError):
-        predict_to(out, model, stopping(64 + 3), part_rows=8)
+        predict_to(out, model, stopping(find_images([str(discs)]), 64 + 3), part_rows=8)
     assert len(list((tmp_path / "rows.csv.parts").glob("part-*.csv"))) == 8
     assert not out.exists()
     with pytest.raises(DataError, match="was made of other images"):
@@ -164,7 +228,12 @@ def test_what_was_begun_with_other_images_or_another_model_is_not_mixed(
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="sends SIGKILL")
 def test_killed_and_started_again_it_ends_with_the_same_file(single_file: Path, discs: Path, tmp_path: Path):
-    listing = "\n".join(str(p) for p in sorted(discs.rglob("*.png")) * 150)
+    for copy in range(150):  # a file is answered once, however often it is named
+        for path in discs.rglob("*.png"):
+            link = tmp_path / "many" / f"{copy:03d}-{path.parent.name}-{path.name}"
+            link.parent.mkdir(exist_ok=True)
+            link.hardlink_to(path)
+    listing = "\n".join(str(p) for p in sorted((tmp_path / "many").iterdir()))
 
     def start(out: Path) -> subprocess.Popen[str]:
         words = ["predict", str(single_file), "-", "--out", str(out), "--device", "cpu"]
@@ -295,7 +364,8 @@ def test_links_are_followed_and_never_in_a_circle(discs: Path, tmp_path: Path):
 def test_images_are_counted_before_they_are_read_where_that_can_be(discs: Path, archives: Path):
     zipped, streamed = str(archives / "cells.zip"), str(archives / "cells.tar")
     several = [str(discs), zipped, f"{discs}/red/0*.png", str(discs / "blue/00.png")]
-    assert count_images(several) == len(names(*several)) == 72 + 3 + 10 + 1
+    assert count_images(several) == 72 + 3 + 10 + 1
+    assert len(names(*several)) == 72 + 3  # the others are named twice
     assert count_images([*several, streamed]) is None
     assert count_images(["-"]) is None
 

@@ -11,7 +11,14 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from hemoscope.errors import DataError
+from hemoscope.evaluation.differential import Differential, Doubt
+from hemoscope.evaluation.reference import read_reference
 from hemoscope.inference.bundle import read_bundle
+from hemoscope.inference.differential import count_cells
+from hemoscope.inference.inputs import find_images
+from hemoscope.inference.model import Model
+from hemoscope.inference.outputs import clear_parts
 from hemoscope.runs import Run
 
 RANGES = """
@@ -108,6 +115,40 @@ def test_a_smear_becomes_a_page_a_table_and_figures(ensemble_file: Path, smear: 
     again = hemoscope("differential", *words)
     assert again.returncode == 1
     assert "is there already" in again.stderr
+
+
+def test_a_count_that_was_stopped_after_its_cells_goes_on(
+    model: Model, smear: Path, ranges: Path, tmp_path: Path
+):
+    table, reference = tmp_path / "cells.csv", read_reference(ranges)
+
+    def count() -> tuple[Differential, tuple[Doubt, ...]]:
+        return count_cells(table, model, find_images([str(smear)]), reference)
+
+    before, cells = count(), table.read_bytes()
+    assert count() == before
+    assert table.read_bytes() == cells
+    clear_parts(table)  # as when the page is written
+    with pytest.raises(DataError, match="is there already"):
+        count()
+
+
+def test_nothing_is_no_count(single_file: Path, ranges: Path, tmp_path: Path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "notes.txt").write_text("no image")
+    out = tmp_path / "out"
+    result = hemoscope(
+        "differential", single_file, tmp_path / "empty", "--ranges", ranges, "--out", out, "--json"
+    )
+    assert result.returncode == 1
+    assert result.stdout == ""
+    assert "no image to count" in result.stderr
+    assert "1 .txt" in result.stderr
+    assert list(out.iterdir()) == []
+    result = hemoscope("predict", single_file, tmp_path / "empty", "--out", tmp_path / "rows.csv")
+    assert result.returncode == 1
+    assert "there was no image in" in result.stderr
+    assert not (tmp_path / "rows.csv").exists()
 
 
 def test_flips_and_turns_are_counted_by_a_confusion_measured_with_them(

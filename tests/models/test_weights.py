@@ -7,6 +7,7 @@ import hashlib
 import http.server
 import json
 import lzma
+import os
 import pickle
 import threading
 from collections.abc import Iterator
@@ -85,6 +86,27 @@ def test_every_problem_is_told_and_what_is_sound_is_imported(state: dict[str, to
     assert "vgg11-00000000.pth: expected SHA-256 00000000" in text
     assert status("squeezenet1_1") == "imported"
     assert status("vgg11") == status("resnet18") == "absent"
+
+
+def test_weights_that_are_no_numbers_or_want_the_memory_of_the_machine_are_refused(
+    state: dict[str, torch.Tensor], tmp_path: Path
+):
+    broken = {name: value.clone() for name, value in state.items()}
+    broken["features.0.weight"][0, 0, 0, 0] = float("nan")
+    save_file(broken, tmp_path / "squeezenet1_0.safetensors")
+    with pytest.raises(WeightsError, match="squeezenet1_0.safetensors: "):
+        import_weights([tmp_path / "squeezenet1_0.safetensors"])
+    save_file(broken, tmp_path / "squeezenet1_1.safetensors")
+    with pytest.raises(WeightsError, match=r"1 tensors hold NaN or infinity \(features\.0\.weight"):
+        import_weights([tmp_path / "squeezenet1_1.safetensors"])
+    large = [{"id": lzma.FILTER_LZMA2, "preset": 0, "dict_size": 1 << 30}]
+    (tmp_path / "resnet18.safetensors.xz").write_bytes(lzma.compress(b"small", filters=large))
+    with pytest.raises(WeightsError, match="Memory usage limit"):
+        import_weights([tmp_path / "resnet18.safetensors.xz"])
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(tmp_path / "resnet18.pth")
+        with pytest.raises(WeightsError, match="is no plain file"):
+            import_weights([tmp_path / "resnet18.pth"])
 
 
 class Harm:

@@ -3,30 +3,48 @@
 from __future__ import annotations
 
 import sys
+from io import TextIOWrapper
 
 __all__ = ["main"]
 
 INTERRUPTED = 130
+# Done again, these go on where they stopped; `predict` where it writes to a file.
+GO_ON = ("demo", "data", "weights", "train", "benchmark", "differential")
 
 
 def main() -> None:
     """Run the command line: exit 0 done, 1 problems or failure, 2 wrong use, 130 interrupted."""
+    for stream in (sys.stdout, sys.stderr):  # a name that the terminal's encoding lacks is no reason to stop
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     from hemoscope.cli.app import app
     from hemoscope.errors import HemoscopeError
 
     try:
         app()
     except HemoscopeError as error:
-        print(f"hemoscope: {error}", file=sys.stderr)  # noqa: T201
+        _tell(str(error))
         raise SystemExit(1) from None
     except OSError as error:  # a full disk, a folder that may not be written, a share that went away
-        where = f"{error.filename}: " if error.filename else ""
-        why = error.strerror or str(error)
-        print(f"hemoscope: {where}{why}. What was finished is kept.", file=sys.stderr)  # noqa: T201
+        _tell((f"{error.filename}: " if error.filename else "") + (error.strerror or str(error)))
         raise SystemExit(1) from None
     except (SystemExit, KeyboardInterrupt) as end:  # typer turns Ctrl-C into an exit with 130
         if isinstance(end, SystemExit) and end.code != INTERRUPTED:
             raise
-        note = "interrupted; what was finished is kept. The same command goes on from there."
-        print(f"\nhemoscope: {note}", file=sys.stderr)  # noqa: T201
+        goes_on = sys.argv[1:2] and (
+            sys.argv[1] in GO_ON
+            or (sys.argv[1] == "predict" and any(w.startswith("--out") for w in sys.argv))
+        )
+        print(file=sys.stderr)  # noqa: T201
+        _tell(
+            "interrupted; what was finished is kept. The same command goes on from there."
+            if goes_on
+            else "interrupted"
+        )
         raise SystemExit(INTERRUPTED) from None
+
+
+def _tell(text: str) -> None:
+    from hemoscope.cli.console import note
+
+    note(f"hemoscope: {text}")

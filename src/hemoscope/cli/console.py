@@ -20,6 +20,7 @@ __all__ = [
     "print_json",
     "print_scores",
     "print_table",
+    "printable",
     "progress",
 ]
 
@@ -39,7 +40,16 @@ class Progress(Protocol):
 
 def note(text: str) -> None:
     """Tell the person something that is not a result."""
-    typer.echo(text, err=True)
+    typer.echo(printable(text), err=True)
+
+
+def printable(text: str) -> str:
+    """Return a text that moves no cursor and turns no line around, whatever names are in it.
+
+    >>> printable(f"a{chr(27)}[2Jb") == f"a{chr(92)}x1b[2Jb"
+    True
+    """
+    return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
 
 
 def print_json(value: object) -> None:
@@ -61,8 +71,9 @@ def percent(value: float | None, digits: int = 2) -> str:
 
 def print_table(rows: Sequence[Sequence[str]], *, right: Sequence[int] = ()) -> None:
     """Print rows as columns; the first row is the head, columns in `right` are aligned right."""
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    for number, row in enumerate(rows):
+    shown = [[printable(cell) for cell in row] for row in rows]
+    widths = [max(len(row[i]) for row in shown) for i in range(len(shown[0]))]
+    for number, row in enumerate(shown):
         cells = [
             cell.rjust(w) if i in right else cell.ljust(w)
             for i, (cell, w) in enumerate(zip(row, widths, strict=True))

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from hemoscope.cli.console import JsonFlag, note, print_json, print_table, progress
+from hemoscope.cli.console import JsonFlag, note, print_json, print_table, printable, progress
 
 __all__ = ["app"]
 
@@ -91,7 +91,7 @@ def _print_findings(findings: dict[str, object]) -> None:
     levels = Counter(p["level"] for p in problems)
     typer.echo(", ".join(f"{levels[level]} {level}s" for level in ("error", "warning", "note")))
     for problem in problems[:SHOWN]:
-        typer.echo(f"  {problem['level']:7}  {problem['path']}: {problem['what']}")
+        typer.echo(printable(f"  {problem['level']:7}  {problem['path']}: {problem['what']}"))
     if len(problems) > SHOWN:
         typer.echo(f"  and {len(problems) - SHOWN} more; all of them: --json")
 

@@ -46,25 +46,32 @@ def differential(
     from hemoscope.errors import DataError
     from hemoscope.evaluation.reference import read_reference
     from hemoscope.inference.differential import count_cells, pixels_of
-    from hemoscope.inference.inputs import count_images, find_images, stdin_paths
+    from hemoscope.inference.inputs import Passed, count_images, find_images, stdin_paths
     from hemoscope.inference.model import load
+    from hemoscope.inference.outputs import clear_parts, is_begun
     from hemoscope.report.differential import ModelFacts, write_differential
     from hemoscope.report.formats import interval, percent
     from hemoscope.runs import write_json
 
     page, figures = out / "report.html", out / "differential.json"
-    if there := [str(path) for path in (page, figures) if path.exists()]:
+    table = out / "cells.csv"
+    if not is_begun(table) and (there := [str(path) for path in (page, figures) if path.exists()]):
         raise DataError(f"{', '.join(there)} is there already; choose another --out or delete it")
     reference = read_reference(ranges)
     listed = list(stdin_paths()) if "-" in inputs else []
-    images = find_images(inputs, lines=listed)
+    passed = Passed()
+    images = find_images(inputs, lines=listed, passed=passed)
     total = count_images(inputs)
     asked = load(model, device=device)
     trust = asked.trust(tta=tta)
     reference.of(asked.card.classes)
     out.mkdir(parents=True, exist_ok=True)
-    with counted("cells", images, total) as each:
-        found, doubts = count_cells(out / "cells.csv", asked, each, reference, tta=tta, seed=seed)
+    try:
+        with counted("cells", images, total) as each:
+            found, doubts = count_cells(table, asked, each, reference, tta=tta, seed=seed)
+    finally:
+        if passed.counts:
+            note(passed.in_words())
     facts = ModelFacts(
         asked.card.name,
         asked.digest,
@@ -83,6 +90,7 @@ def differential(
     day = datetime.now().astimezone().date().isoformat()
     write_differential(page, found, reference, facts, title=named, date=day, doubts=doubts, pixels=pixels)
     write_json(figures, values)
+    clear_parts(table)
     if as_json:
         print_json({"out": out, **values})
     else:

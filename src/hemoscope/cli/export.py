@@ -104,11 +104,14 @@ def explain(
     from dataclasses import asdict
 
     from hemoscope.inference.explained import explain_to
-    from hemoscope.inference.inputs import find_images
+    from hemoscope.inference.inputs import Passed, find_images
     from hemoscope.inference.model import load
     from hemoscope.inference.nulls import NULLS, claims
 
-    named = list(find_images(images))
+    passed = Passed()
+    named = list(find_images(images, passed=passed))
+    if passed.counts:
+        note(passed.in_words())
     asked = load(model, device=device, precision="fp32")
     with progress() as tell:
         rows, trials = explain_to(out, asked, named, seed=seed, progress=tell)

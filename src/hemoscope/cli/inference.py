@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import nullcontext
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -141,11 +142,13 @@ def predict(
     as_json: JsonFlag = False,
 ) -> None:
     """Ask a model about images; a bad one is a row with its error. The same command goes on if stopped."""
-    from hemoscope.inference.inputs import count_images, find_images
+    from hemoscope.errors import DataError
+    from hemoscope.inference.inputs import Passed, count_images, find_images
     from hemoscope.inference.model import load
-    from hemoscope.inference.outputs import predict_rows, predict_to, write_csv
+    from hemoscope.inference.outputs import Tally, predict_rows, predict_to, write_csv
 
-    found = find_images(inputs)
+    passed = Passed()
+    found = find_images(inputs, passed=passed)
     asked = load(model, device=device)
     asked.trust(tta=tta)
     rows: list[dict[str, Any]] = []
@@ -160,14 +163,17 @@ def predict(
             tally = write_csv(sys.stdout, asked, predict_rows(asked, images, tta=tta, batch_size=batch_size))
     if tally is None:
         print_json(rows)
-        raise typer.Exit(1 if any(row["status"] == "error" for row in rows) else 0)
-    counts = {name: getattr(tally, name) for name in ("accepted", "review", "unknown", "error")}
-    if as_json:
-        print_json({"out": out, "n": tally.n, **counts})
-    elif tally.n:
-        shares = ", ".join(f"{n:,} {name} ({percent(n / tally.n, 1)})" for name, n in counts.items() if n)
-        note(f"{tally.n:,} images: {shares}")
+        tally = Tally().plus(row["status"] for row in rows)
+    elif as_json:
+        print_json({"out": out, "n": tally.n, **asdict(tally), "passed_over": passed.counts})
     else:
-        note("there was no image")
+        shares = ", ".join(
+            f"{n:,} {name} ({percent(n / tally.n, 1)})" for name, n in asdict(tally).items() if n
+        )
+        note(f"{tally.n:,} images{': ' if shares else ''}{shares}")
+    if passed.counts:
+        note(passed.in_words())
+    if not tally.n:
+        raise DataError(f"there was no image in {', '.join(inputs)}")
     if tally.error:
         raise typer.Exit(1)

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from hemoscope.cli.console import JsonFlag, note, print_json, print_scores, progress
+from hemoscope.cli.console import JsonFlag, note, print_json, print_scores, printable, progress
 
 __all__ = ["ensemble", "evaluate", "report"]
 
@@ -102,7 +102,7 @@ def ensemble(
         )
         return
     for name in names:
-        typer.echo(name)
+        typer.echo(printable(name))
     note(chosen.chosen)
     print_scores(scores)
 

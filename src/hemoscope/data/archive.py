@@ -8,26 +8,20 @@ for a password, and knows nothing of images.
 from __future__ import annotations
 
 import errno
-import lzma
 import re
 import shutil
-import stat
-import struct
 import tempfile
 import unicodedata
 import zipfile
-import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
+from hemoscope.archives import MAX_LEVELS, damage_told, why_not
 from hemoscope.errors import DataError
 
 __all__ = ["UnpackLimits", "unpack"]
 
 _CHUNK = 1 << 20
-_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
 _DEVICE = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.IGNORECASE)
 _NAMED_AT_MOST = 50
 
@@ -102,7 +96,7 @@ def _unpack_one(path: Path, below: PurePosixPath, work: _Work, *, chain: str) ->
             "Unpack it by hand and look at what it is"
         )
     work.depth += 1
-    with _damage_named(chain), zipfile.ZipFile(path) as source:
+    with damage_told(chain), zipfile.ZipFile(path) as source:
         infos = source.infolist()
         _check_size(infos, path.stat().st_size, work, chain)
         plan = _plan(infos, below, work, chain)
@@ -171,24 +165,17 @@ def _plan(
 
 def _why_unsafe(info: zipfile.ZipInfo, parts: list[str]) -> str | None:
     name = info.filename
-    kind = stat.S_IFMT(info.external_attr >> 16)  # zero where no Unix system made the archive
     checks = (
         (name.startswith(("/", "\\")), "is an absolute path"),
         (any(":" in part for part in parts), "names a drive or a stream"),
         (".." in parts, "climbs out of its folder"),
         (any(ord(c) < 32 for c in info.orig_filename), "has a control character in its name"),
         (any(_DEVICE.fullmatch(part) for part in parts), "is a device's name on Windows"),
-        (kind == stat.S_IFLNK, "is a symbolic link"),
-        (kind not in {0, stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK}, "is a device or a pipe"),
-        (bool(info.flag_bits & 0x1), "is encrypted"),
-        (
-            info.compress_type not in _METHODS,
-            f"is compressed by method {info.compress_type}, which is unknown",
-        ),
+        (len(parts) > MAX_LEVELS, f"lies more than {MAX_LEVELS} folders deep"),
         (any(len(part.encode()) > 255 for part in parts), "has a name of more than 255 bytes"),
         (not parts and not name.endswith(("/", "\\")), "has no name"),
     )
-    return next((why for bad, why in checks if bad), None)
+    return next((why for bad, why in checks if bad), why_not(info) or None)
 
 
 def _skipped(parts: list[str]) -> bool:
@@ -227,21 +214,3 @@ def _copy(source: zipfile.ZipFile, info: zipfile.ZipInfo, target: Path, work: _W
             writer.write(chunk)
     if written != info.file_size:
         raise zipfile.BadZipFile(f"{info.filename!r} ends after {written:,} of {info.file_size:,} bytes")
-
-
-@contextmanager
-def _damage_named(chain: str) -> Iterator[None]:
-    """Turn what the decoders raise into a DataError; a disk's own errors (they have a number) pass."""
-    damage = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError)
-    try:
-        yield
-    except (*damage, struct.error, lzma.LZMAError) as error:
-        raise _damaged(chain, error) from error
-    except OSError as error:
-        if error.errno is not None:
-            raise
-        raise _damaged(chain, error) from error  # bz2 says so when its stream is invalid
-
-
-def _damaged(chain: str, error: Exception) -> DataError:
-    return DataError(f"{chain} is damaged or no zip: {error}. Expected a whole zip file; fetch it again")

@@ -12,13 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hemoscope.data.decode import decode
-from hemoscope.errors import ImageError
+from hemoscope.errors import DataError, ImageError
 from hemoscope.evaluation.differential import Differential, Doubt, differential
 from hemoscope.evaluation.reference import ReferenceTable
 from hemoscope.inference.inputs import Named
 from hemoscope.inference.model import Model
 from hemoscope.inference.outputs import predict_to
-from hemoscope.runs import to_text
+from hemoscope.runs import from_cell, to_text
 
 __all__ = ["MOST_SHOWN", "count_cells", "pixels_of"]
 
@@ -37,7 +37,8 @@ def count_cells(
     """Predict a smear's images into a CSV file and count them.
 
     Args:
-        out: The CSV file to write, a row an image; done again after it was killed, it goes on.
+        out: The CSV file to write, a row an image; done again after it was killed, it goes on. What lets it do
+            so stays until `clear_parts`.
         model: What to ask.
         images: Names and sources.
         reference: Roles and ranges of the model's classes.
@@ -50,16 +51,19 @@ def count_cells(
     Raises:
         ConfigError: Before anything is read, if the table does not know one of the classes, or the bundle was
             not calibrated for `tta`.
-        DataError: If `out` is there already.
+        DataError: If `out` is there already, or there is no image to count.
     """
     reference.of(model.card.classes)
     trust = model.trust(tta=tta)
-    tally = predict_to(out, model, images, tta=tta)
+    tally = predict_to(out, model, images, tta=tta, keep_parts=True)
+    if not tally.n:
+        raise DataError("there is no image to count; expected the images of one smear")
     counts: Counter[str] = Counter()
     to_review: Counter[str] = Counter()
     doubts: dict[str, list[tuple[float, int, Doubt]]] = {"review": [], "unknown": []}
     with out.open(encoding="utf-8", newline="") as file:
-        for i, row in enumerate(csv.DictReader(file)):
+        for i, cells in enumerate(csv.DictReader(file)):
+            row = {column: from_cell(cell) for column, cell in cells.items()}
             if row["status"] in ("accepted", "review"):
                 counts[row["pred"]] += 1
             if row["status"] in doubts:

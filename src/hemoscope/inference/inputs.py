@@ -1,57 +1,69 @@
 """What a person names on the command line becomes images with names, one at a time.
 
 Files, folders, patterns, zip and tar archives, and `-` for a list of paths on standard input. Nothing
-is unpacked to disk, and nothing is left out in silence: what cannot be read has its name and reason.
+is unpacked to disk, and nothing is left out in silence: what cannot be read has its name and reason,
+what is passed over is counted.
 """
 
 from __future__ import annotations
 
 import glob
-import gzip
-import io
-import lzma
 import os
+import stat
 import sys
-import tarfile
 import zipfile
-import zlib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
+from hemoscope.archives import Member, is_archive, members
 from hemoscope.data.decode import IMAGE_SUFFIXES
 from hemoscope.data.scan_walk import is_folder, is_hidden
 from hemoscope.errors import DataError, ImageError
 
-__all__ = ["Named", "count_images", "find_images", "stdin_paths"]
+__all__ = ["Named", "Passed", "count_images", "find_images", "stdin_paths"]
 
 Named = tuple[str, Path | bytes | ImageError]
 
-_TAR = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
-_MAX_BYTES = 512 * 1024 * 1024  # of one image in an archive
-_DAMAGE = (
-    zipfile.BadZipFile,
-    tarfile.TarError,
-    gzip.BadGzipFile,
-    lzma.LZMAError,
-    zlib.error,
-    EOFError,
-    OSError,
-    ValueError,
-    RuntimeError,
-    NotImplementedError,
-)
+# Named like images that are not read here: they get a row that says so, as a person expects an answer for them.
+_FOREIGN = frozenset({".avif", ".czi", ".dcm", ".dicom", ".heic", ".heif", ".jxl", ".mrxs", ".ndpi", ".svs"})
+_HEAD = 132  # bytes that tell an image whatever its name; DICOM says so at byte 128
+_MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"\0\0\0\x0cjP  ")
 
 
-def find_images(inputs: Sequence[str], *, lines: Iterable[str] | None = None) -> Iterator[Named]:
+@dataclass
+class Passed:
+    """What `find_images` passed over, by what it is."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+
+    def in_words(self) -> str:
+        """Return a sentence; empty if nothing was passed over.
+
+        >>> Passed(Counter({".txt": 2, "hidden": 1})).in_words()
+        'passed over: 2 .txt, 1 hidden'
+        """
+        listed = [
+            f"{n:,} {what}" for what, n in sorted(self.counts.items(), key=lambda item: (-item[1], item))
+        ]
+        return f"passed over: {', '.join(listed)}" if listed else ""
+
+
+def find_images(
+    inputs: Sequence[str], *, lines: Iterable[str] | None = None, passed: Passed | None = None
+) -> Iterator[Named]:
     """Yield the name and the source of every image, in a fixed order.
 
-    A folder gives the files below it that are named like images, by name; hidden ones are passed over. A
-    folder that cannot be read is given with the reason, like a damaged archive.
-    A file named directly is taken whatever it is called.
+    A folder gives the files below it that are named like images or begin like one, by name. A folder that
+    cannot be read is given with the reason, like a damaged archive, or an archive inside a folder or another
+    archive. A file named directly is taken whatever it is called. A file is given once, however often it is
+    named.
 
     Args:
         inputs: What was named.
         lines: Where `-` reads its paths, one a line; by default standard input.
+        passed: Counts what is passed over.
 
     Raises:
         DataError: At once, if there is nothing of a name or pattern; all of them are listed.
@@ -61,13 +73,13 @@ def find_images(inputs: Sequence[str], *, lines: Iterable[str] | None = None) ->
     for item in inputs:
         if item == "-" or os.path.lexists(item):
             resolved.append(item)
-        elif found := sorted(glob.glob(item, recursive=True)):  # noqa: PTH207  Path.glob takes no absolute pattern
+        elif found := _matches(item):
             resolved.append(found)
         else:
             missing.append(item)
     if missing:
         raise DataError(f"there is no file, folder or match for: {', '.join(missing)}")
-    return _all(resolved, lines)
+    return _all(resolved, lines, passed or Passed())
 
 
 def count_images(inputs: Sequence[str]) -> int | None:
@@ -79,51 +91,73 @@ def count_images(inputs: Sequence[str]) -> int | None:
         return None
     n = 0
     for item in inputs:
-        for name in [item] if os.path.lexists(item) else glob.glob(item, recursive=True):  # noqa: PTH207
+        for name in [item] if os.path.lexists(item) else _matches(item):
             path = Path(name)
-            if path.name.lower().endswith(_TAR):
-                return None
-            if path.suffix.lower() == ".zip":
+            if path.is_dir():
+                n += sum(1 for _ in _folder(path, Passed()))
+            elif path.suffix.lower() == ".zip":
                 try:
                     with zipfile.ZipFile(path) as archive:
-                        n += sum(_is_image(info.filename) for info in archive.infolist())
-                except _DAMAGE:
+                        names = [info.filename for info in archive.infolist()]
+                        n += sum(_named_like_one(name) and not _in_hidden(name) for name in names)
+                except (zipfile.BadZipFile, OSError, ValueError):
                     n += 1
+            elif is_archive(name):
+                return None
             else:
-                n += sum(1 for _ in _folder(path)) if path.is_dir() else 1
+                n += 1
     return n
 
 
 def stdin_paths() -> Iterator[str]:
-    """Yield the lines of standard input, of whatever bytes they are."""
+    """Yield the lines of standard input: UTF-16 where it says so, else of whatever bytes they are."""
+    first = sys.stdin.buffer.readline()
+    if first.startswith((b"\xff\xfe", b"\xfe\xff")):
+        yield from (first + sys.stdin.buffer.read()).decode("utf-16", "replace").splitlines()
+        return
+    yield os.fsdecode(first.removeprefix(b"\xef\xbb\xbf"))
     for line in sys.stdin.buffer:
         yield os.fsdecode(line)
 
 
-def _all(resolved: Sequence[str | list[str]], lines: Iterable[str] | None) -> Iterator[Named]:
+def _matches(pattern: str) -> list[str]:
+    """Return what a pattern matches; brackets in the names of its folders may be brackets."""
+    if found := sorted(glob.glob(pattern, recursive=True)):  # noqa: PTH207  Path.glob takes no absolute pattern
+        return found
+    return sorted(glob.glob(pattern.replace("[", "[[]"), recursive=True))  # noqa: PTH207
+
+
+def _all(resolved: Sequence[str | list[str]], lines: Iterable[str] | None, passed: Passed) -> Iterator[Named]:
+    given: set[str] = set()
     for item in resolved:
         if item == "-":
-            for line in stdin_paths() if lines is None else lines:
-                if name := line.rstrip("\r\n"):
-                    yield name, Path(name)
-            continue
-        for name in [item] if isinstance(item, str) else item:
-            yield from _one(Path(name))
+            names = (line.rstrip("\r\n") for line in (stdin_paths() if lines is None else lines))
+            found = ((name, Path(name)) for name in names if name)
+        else:
+            found = (
+                named for name in ([item] if isinstance(item, str) else item) for named in _one(name, passed)
+            )
+        for name, source in found:
+            key = os.path.realpath(source) if isinstance(source, Path) and "\0" not in name else None
+            if key in given:
+                passed.counts["named twice"] += 1
+                continue
+            if key is not None:
+                given.add(key)
+            yield name, source
 
 
-def _one(path: Path) -> Iterator[Named]:
-    name = path.as_posix()
+def _one(item: str, passed: Passed) -> Iterator[Named]:
+    path = Path(item)
     if path.is_dir():
-        yield from _folder(path)
-    elif path.suffix.lower() == ".zip":
-        yield from _whole(name, _zip(path))
-    elif path.name.lower().endswith(_TAR):
-        yield from _whole(name, _tar(path))
+        yield from _folder(path, passed)
+    elif is_archive(item) and path.is_file():
+        yield from _archive(path, passed)
     else:
-        yield name, path
+        yield path.as_posix(), path
 
 
-def _folder(root: Path, above: frozenset[tuple[int, int]] = frozenset()) -> Iterator[Named]:
+def _folder(root: Path, passed: Passed, above: frozenset[tuple[int, int]] = frozenset()) -> Iterator[Named]:
     """Yield a folder's own images, then those of the folders in it; links are followed, but in no circle."""
     try:
         info = root.stat()
@@ -132,11 +166,9 @@ def _folder(root: Path, above: frozenset[tuple[int, int]] = frozenset()) -> Iter
         with os.scandir(root) as entries:
             for entry in entries:
                 if is_hidden(entry.name):
-                    continue
-                if is_folder(entry):
-                    folders.append(entry.name)
-                elif Path(entry.name).suffix.lower() in IMAGE_SUFFIXES:
-                    files.append(entry.name)
+                    passed.counts["hidden"] += 1
+                else:
+                    (folders if is_folder(entry) else files).append(entry.name)
     except OSError as error:
         yield root.as_posix(), ImageError(f"the folder cannot be read: {error.strerror or error}")
         return
@@ -145,50 +177,74 @@ def _folder(root: Path, above: frozenset[tuple[int, int]] = frozenset()) -> Iter
         yield root.as_posix(), ImageError("a link back to a folder above; not followed")
         return
     for name in sorted(files):
-        yield (root / name).as_posix(), root / name
+        path = root / name
+        if is_archive(name):
+            yield path.as_posix(), ImageError("an archive in a folder; name it itself and it is read")
+        elif _named_like_one(name) or _begins_like_one(_head(path)):
+            yield path.as_posix(), path
+        else:
+            passed.counts[_kind(name)] += 1
     for name in sorted(folders):
-        yield from _folder(root / name, above | {identity})
+        yield from _folder(root / name, passed, above | {identity})
 
 
-def _whole(archive: str, members: Iterator[Named]) -> Iterator[Named]:
+def _archive(path: Path, passed: Passed) -> Iterator[Named]:
     """Yield an archive's images; damage to the archive itself is the last, with the archive's name."""
     try:
-        for name, source in members:
-            yield f"{archive}/{name}", source
-    except _DAMAGE as error:
-        yield archive, ImageError(f"the archive is damaged or cut short: {error or type(error).__name__}")
+        for member in members(path):
+            if _in_hidden(member.name):
+                passed.counts["hidden"] += 1
+            elif (source := _of_archive(member, passed)) is not None:
+                yield f"{path.as_posix()}/{member.name}", source
+    except (DataError, OSError) as error:
+        yield path.as_posix(), ImageError(str(error))
 
 
-def _zip(path: Path) -> Iterator[Named]:
-    with zipfile.ZipFile(path) as archive:
-        for info in sorted(archive.infolist(), key=lambda info: info.filename):
-            if info.is_dir() or not _is_image(info.filename):
-                continue
-            try:
-                with archive.open(info) as file:
-                    yield info.filename, _limited(file)
-            except _DAMAGE as error:
-                yield info.filename, ImageError(f"damaged in its archive: {error or type(error).__name__}")
+def _of_archive(member: Member, passed: Passed) -> bytes | ImageError | None:
+    """Return the bytes of an image, why it cannot be had, or None for what is passed over."""
+    if is_archive(member.name):
+        return ImageError("an archive in an archive; unpack the outer one first")
+    if member.problem:
+        if _named_like_one(member.name):
+            return ImageError(f"it {member.problem}")
+        passed.counts[_kind(member.name)] += 1
+        return None
+    try:
+        content = member.read()
+    except DataError as error:
+        return ImageError(str(error)) if _named_like_one(member.name) else None
+    if _named_like_one(member.name) or _begins_like_one(content[:_HEAD]):
+        return content
+    passed.counts[_kind(member.name)] += 1
+    return None
 
 
-def _tar(path: Path) -> Iterator[Named]:
-    with tarfile.open(path, "r|*") as archive:  # a stream: one pass, whatever its size
-        for info in archive:
-            if info.isfile() and _is_image(info.name):
-                file = archive.extractfile(info)
-                if file is not None:
-                    yield info.name, _limited(file)
+def _in_hidden(name: str) -> bool:
+    return any(is_hidden(part) for part in PurePosixPath(name).parts)
 
 
-def _is_image(name: str) -> bool:
-    parts = PurePosixPath(name).parts
-    return not any(is_hidden(part) for part in parts) and Path(name).suffix.lower() in IMAGE_SUFFIXES
+def _named_like_one(name: str) -> bool:
+    return PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES | _FOREIGN
 
 
-def _limited(file: io.BufferedIOBase | io.RawIOBase | object) -> bytes | ImageError:
-    content = file.read(_MAX_BYTES + 1)  # type: ignore[attr-defined]
+def _head(path: Path) -> bytes:
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            return b""
+        with path.open("rb") as file:
+            return file.read(_HEAD)
+    except OSError:
+        return b""
+
+
+def _begins_like_one(head: bytes) -> bool:
     return (
-        content
-        if len(content) <= _MAX_BYTES
-        else ImageError(f"more than {_MAX_BYTES:,} bytes; expected an image")
+        head.startswith(_MAGIC)
+        or head[8:12] == b"WEBP"
+        or head[4:12] in (b"ftypheic", b"ftypavif", b"ftypmif1")
+        or head[128:132] == b"DICM"
     )
+
+
+def _kind(name: str) -> str:
+    return PurePosixPath(name).suffix.lower() or "without an ending"

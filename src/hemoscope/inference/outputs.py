@@ -2,32 +2,39 @@
 
 cells.csv.parts/       while it lasts
   plan.json            which model, with what options
-  part-00000.csv ...   whole parts only
+  part-00000.stamps    what each image of a part was: its size and time, or a digest
+  part-00000.csv ...   whole parts only, each after its stamps
 cells.csv              appears when all is done
+
+In CSV a cell that a spreadsheet would take for a formula gets an apostrophe in front; JSON lines and
+Parquet hold every name as it is.
 """
 
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 import shutil
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
-from hemoscope.errors import ConfigError, DataError
+from hemoscope.errors import ConfigError, DataError, ImageError
 from hemoscope.inference.inputs import Named
 from hemoscope.inference.model import Model, Verdict
-from hemoscope.runs import atomic_path, lock_folder, to_text, write_json
+from hemoscope.runs import atomic_path, from_cell, lock_folder, to_cell, to_text, write_json, write_text
 
-__all__ = ["Tally", "predict_rows", "predict_to", "write_csv"]
+__all__ = ["Tally", "clear_parts", "is_begun", "predict_rows", "predict_to", "write_csv"]
 
 Format = Literal[".csv", ".jsonl", ".parquet"]
 PART_ROWS = 4096
-PLAN = "plan.json"
+PLAN, STAMPS = "plan.json", ".stamps"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +82,9 @@ def predict_to(
     tta: bool = False,
     batch_size: int | None = None,
     part_rows: int = PART_ROWS,
+    keep_parts: bool = False,
 ) -> Tally:
-    """Write the rows of all images to a file; done again after it was killed, it goes on.
+    """Write the rows of all images to a file, none for no images; done again after it was killed, it goes on.
 
     Args:
         out: Where to: .csv, .jsonl or .parquet.
@@ -85,19 +93,23 @@ def predict_to(
         tta: Average over flips and quarter turns.
         batch_size: Images at once; by default what the device takes.
         part_rows: Rows to be lost at most by a kill.
+        keep_parts: Keep what lets the same call go on even when the file is whole, until `clear_parts`.
 
     Raises:
         ConfigError: If the file name says no format, or the bundle was not calibrated for `tta`.
-        DataError: If `out` is there already, or what was begun belongs to another model or other images.
+        DataError: If `out` is there already, or what was begun is damaged or belongs to another model or images.
     """
     form = _format(out)
     model.trust(tta=tta)
-    if out.exists():
+    folder = _parts_of(out)
+    if out.exists() and not (keep_parts and is_begun(out)):
         raise DataError(f"{out} is there already; choose another --out or delete it")
-    folder = out.with_name(f"{out.name}.parts")
     with lock_folder(folder):
+        _remove(
+            file for own in ("part-", "plan.", "whole.") for file in folder.glob(f".{own}*.part")
+        )  # of a kill
         _check_plan(folder, {"model": model.digest, "tta": tta, "rows": part_rows})
-        source = iter(images)
+        source = _Stamped(images)
         tally = Tally()
         done = 0
         while (part := _part(folder, done, form)).is_file():
@@ -105,14 +117,37 @@ def predict_to(
             done += 1
         rows = predict_rows(model, source, tta=tta, batch_size=batch_size)
         while chunk := list(islice(rows, part_rows)):
-            with atomic_path(_part(folder, done, form)) as path:
+            part = _part(folder, done, form)
+            write_text(part.with_suffix(STAMPS), "\n".join(source.stamps.popleft() for _ in chunk))
+            with atomic_path(part) as path:
                 _WRITE[form](path, chunk)
             tally = tally.plus(row["status"] for row in chunk)
             done += 1
-        with atomic_path(out) as whole:
-            _JOIN[form](whole, [_part(folder, i, form) for i in range(done)], _columns(model))
-    shutil.rmtree(folder, ignore_errors=True)
+        if done:
+            whole = folder / f"whole{form}"
+            with atomic_path(whole) as path:
+                _JOIN[form](path, [_part(folder, i, form) for i in range(done)], _columns(model))
+            whole.replace(out)
+    if not (keep_parts and done):
+        clear_parts(out)
     return tally
+
+
+def is_begun(out: Path) -> bool:
+    """Whether the same call can go on with a file."""
+    return (_parts_of(out) / PLAN).is_file()
+
+
+def clear_parts(out: Path) -> None:
+    """Delete what `predict_to` kept beside a file, and nothing that is not its own."""
+    folder = _parts_of(out)
+    _remove(
+        file
+        for pattern in (f"part-{'[0-9]' * 5}.*", "whole.*", PLAN, ".lock")
+        for file in folder.glob(pattern)
+    )
+    with suppress(OSError):  # somebody else's file is in it
+        folder.rmdir()
 
 
 def write_csv(file: Any, model: Model, rows: Iterable[Mapping[str, Any]]) -> Tally:
@@ -121,7 +156,7 @@ def write_csv(file: Any, model: Model, rows: Iterable[Mapping[str, Any]]) -> Tal
     writer.writeheader()
     tally = Tally()
     for row in rows:
-        writer.writerow({k: _short(v) for k, v in row.items()})
+        writer.writerow({k: _cell(v) for k, v in row.items()})
         tally = tally.plus([row["status"]])
     return tally
 
@@ -165,35 +200,87 @@ def _part(folder: Path, i: int, form: Format) -> Path:
     return folder / f"part-{i:05d}{form}"
 
 
+def _parts_of(out: Path) -> Path:
+    return out.with_name(f"{out.name}.parts")
+
+
+def _remove(files: Iterable[Path]) -> None:
+    for file in list(files):
+        file.unlink(missing_ok=True)
+
+
 def _check_plan(folder: Path, plan: dict[str, Any]) -> None:
     file = folder / PLAN
     if not file.is_file():
         write_json(file, plan)
-    elif json.loads(file.read_text("utf-8")) != plan:
+        return
+    try:
+        begun = json.loads(file.read_text("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{file} is damaged: {error}; delete {folder} to begin anew") from error
+    if begun != plan:
         raise DataError(f"{folder} was begun with another model or other options; delete it to begin anew")
 
 
-def _pass_over(part: Path, form: Format, source: Iterator[Named], tally: Tally, out: Path) -> Tally:
+class _Stamped:
+    """Images as they pass, and a stamp of each: what makes a later one the same."""
+
+    def __init__(self, images: Iterable[Named]) -> None:
+        self._images = iter(images)
+        self.stamps: deque[str] = deque()
+
+    def __iter__(self) -> Iterator[Named]:
+        return self
+
+    def __next__(self) -> Named:
+        name, source = next(self._images)
+        self.stamps.append(_stamp(source))
+        return name, source
+
+
+def _stamp(source: Path | bytes | ImageError) -> str:
+    try:
+        if isinstance(source, Path):
+            info = source.stat()
+            return f"{info.st_size} {info.st_mtime_ns}"
+    except (OSError, ValueError):
+        return "cannot be read"
+    content = source if isinstance(source, bytes) else str(source).encode("utf-8", "backslashreplace")
+    return hashlib.sha256(content).hexdigest()
+
+
+def _pass_over(part: Path, form: Format, source: _Stamped, tally: Tally, out: Path) -> Tally:
     """Check that a finished part is of the images that come next, and count it."""
-    for path, status in _READ[form](part):
+    anew = f"Delete {part.parent} to begin {out} anew"
+    try:
+        rows = list(_READ[form](part))
+        stamps = part.with_suffix(STAMPS).read_text("utf-8").split("\n")
+        if len(stamps) != len(rows):
+            raise ValueError(f"{len(rows)} rows, {len(stamps)} stamps")  # noqa: TRY301  told with its siblings
+        tally = tally.plus([status for _, status in rows])
+    except Exception as error:  # what the readers of three formats raise on damage
+        raise DataError(f"{part} is damaged: {error}. {anew}") from error
+    for (path, _), stamp in zip(rows, stamps, strict=True):
         name = to_text(next(source, ("", b""))[0])
         if name != path:
             raise DataError(
-                f"{part} was made of other images: it has {path!r} where {name or 'nothing'!r} comes now. "
-                f"Delete {part.parent} to begin {out} anew"
+                f"{part} was made of other images: it has {path!r} where {name or 'nothing'!r} comes now. {anew}"
             )
-        tally = tally.plus([status])
+        if source.stamps.popleft() != stamp:
+            raise DataError(f"{path} has changed since {part} was made. {anew}")
     return tally
 
 
-def _short(value: Any) -> Any:
-    return f"{value:.6g}" if isinstance(value, float) else value
+def _cell(value: Any) -> Any:
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return to_cell(value) if isinstance(value, str) else value
 
 
 def _write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-        writer.writerows({k: _short(v) for k, v in row.items()} for row in rows)
+        writer.writerows({k: _cell(v) for k, v in row.items()} for row in rows)
 
 
 def _write_jsonl(path: Path, rows: list[dict[str, Any]]) -> None:
@@ -247,7 +334,7 @@ def _join_parquet(whole: Path, parts: list[Path], columns: list[str]) -> None:
 def _read_csv(path: Path) -> Iterator[tuple[str, str]]:
     with path.open(encoding="utf-8", newline="") as file:
         for row in csv.reader(file):
-            yield row[0], row[-6]
+            yield from_cell(row[0]), row[-6]
 
 
 def _read_jsonl(path: Path) -> Iterator[tuple[str, str]]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import lzma
 import os
 import re
 import tempfile
@@ -19,13 +18,16 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from hemoscope.errors import WeightsError
+from hemoscope.archives import damage_told, open_xz
+from hemoscope.errors import DataError, WeightsError
 from hemoscope.models.registry import ARCHITECTURES, Architecture, get_arch
 from hemoscope.places import cache_dir
 from hemoscope.runs import atomic_path, write_json
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+MOST_BYTES = 4 << 30  # VGG-19's file has 0.6 GB
 
 __all__ = ["WeightsFile", "fetch", "find", "import_weights", "load_imagenet", "status", "store_dir", "verify"]
 
@@ -169,7 +171,7 @@ def import_weights(sources: Iterable[Path]) -> list[WeightsFile]:
     for path in files:
         try:
             done.append(_import_one(path))
-        except (WeightsError, OSError, lzma.LZMAError) as error:
+        except (WeightsError, DataError, OSError) as error:
             problems.append(f"{path.name}: {error}")
     if problems:
         listing = "\n  ".join(problems)
@@ -181,8 +183,9 @@ def _expand(sources: Iterable[Path]) -> Iterable[Path]:
     for source in sources:
         if source.is_dir():
             yield from (p for p in sorted(source.iterdir()) if _arch_of(p) and p.is_file())
-        elif not source.exists():
-            raise WeightsError(f"{source} does not exist; expected a checkpoint or a folder of them")
+        elif not source.is_file():  # a pipe would be waited for
+            found = "is no plain file" if source.exists() else "does not exist"
+            raise WeightsError(f"{source} {found}; expected a checkpoint or a folder of them")
         else:
             if _arch_of(source) is None:
                 raise WeightsError(
@@ -210,19 +213,19 @@ def _import_one(path: Path) -> WeightsFile:
     row = _arch_of(path)
     assert row is not None  # noqa: S101  (callers keep only named files)
     card = _listed_card(path, row.name)
-    raw = path.read_bytes()
-    if path.suffix == ".xz":
-        raw = lzma.decompress(raw)
-    digest = hashlib.sha256(raw).hexdigest()
     named = re.search(r"-([0-9a-f]{8})\.pth", path.name)
     expected = card.get("sha256") or (named.group(1) if named else "")
-    if not digest.startswith(expected):
-        raise WeightsError(f"expected SHA-256 {expected[:16]}, got {digest[:16]}")
     with tempfile.TemporaryDirectory() as folder:
-        plain = Path(folder) / path.name.removesuffix(".xz")
-        plain.write_bytes(raw)
+        plain = _unpacked(path, Path(folder)) if path.suffix == ".xz" else path
+        digest = _sha256(plain)
+        if not digest.startswith(expected):
+            raise WeightsError(f"expected SHA-256 {expected[:16]}, got {digest[:16]}")
         state = _read_state(plain)
     imagenet_network(row, state)  # raises if the tensors do not fit
+    if odd := [
+        name for name, value in state.items() if value.is_floating_point() and not value.isfinite().all()
+    ]:
+        raise WeightsError(f"{len(odd)} tensors hold NaN or infinity ({odd[0]}, ...); expected numbers")
     origin = card.get("origin") or ("torchvision IMAGENET1K_V1" if named else path.name)
     target = store_dir() / f"{row.name}.safetensors"
     with atomic_path(target) as part:
@@ -233,6 +236,16 @@ def _import_one(path: Path) -> WeightsFile:
         target.with_suffix(".json"), stored | {"licence": card.get("licence", ""), "source_sha256": digest}
     )
     return WeightsFile(row.name, "imported", target, stored["sha256"], origin, note)
+
+
+def _unpacked(path: Path, folder: Path) -> Path:
+    plain = folder / path.name.removesuffix(".xz")
+    with damage_told(path.name), open_xz(path) as packed, plain.open("wb") as file:
+        while piece := packed.read(1 << 20):
+            file.write(piece)
+            if file.tell() > MOST_BYTES:
+                raise WeightsError(f"it unpacks to more than {MOST_BYTES >> 30} GiB; expected weights")
+    return plain
 
 
 def _listed_card(path: Path, arch: str) -> Mapping[str, str]:
