@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
 from pathlib import Path
 
 import numpy as np
@@ -106,6 +107,17 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path):
         fail()
     assert target.read_text() == "old"
     assert list(tmp_path.iterdir()) == [target]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions of another kind")
+def test_who_may_read_a_file_is_for_the_user_to_say(tmp_path: Path):
+    for mask, mode in ((0o077, 0o600), (0o027, 0o640), (0o022, 0o644)):
+        before = os.umask(mask)
+        try:
+            write_text(tmp_path / "file.txt", "private")
+        finally:
+            os.umask(before)
+        assert (tmp_path / "file.txt").stat().st_mode & 0o777 == mode
 
 
 def test_json_has_no_nan(tmp_path: Path):

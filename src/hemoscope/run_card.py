@@ -77,6 +77,7 @@ class _Card(_Checked):
     machine: dict[str, Scalar] | None = None
     timings: dict[str, Number | None] | None = None
     utilisation: dict[str, Number] | None = None
+    files: dict[str, str] | None = None
     parameters: Count | None = None
     image_px: Annotated[int, Field(ge=1, le=2**14)] | None = None
     peak_memory_mib: Number | None = None

@@ -14,11 +14,12 @@ imports torch.
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 import os
 import re
-import tempfile
+import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
@@ -44,6 +45,7 @@ __all__ = [
     "from_text",
     "jsonable",
     "lock_folder",
+    "sha256_of",
     "to_cell",
     "to_text",
     "write_json",
@@ -131,6 +133,23 @@ class Run:
         """Class names in target order."""
         return tuple(self.card["data"]["classes"])
 
+    def verified(self, name: str) -> Path:
+        """Return the path of one of the run's files, read whole and compared with the card's digest of it.
+
+        Raises:
+            RunError: If it is missing or holds other bytes. Runs from before digests are taken as they are.
+        """
+        path, wanted = self.path / name, (self.card.get("files") or {}).get(name)
+        try:
+            found = sha256_of(path)
+        except OSError as error:
+            raise RunError(f"{path} cannot be read: {error.strerror or error}; run it again") from error
+        if wanted not in (None, found):
+            raise RunError(
+                f"{path} is damaged: expected SHA-256 {wanted[:16]}, got {found[:16]}; delete the folder and run again"
+            )
+        return path
+
     @cached_property
     def history(self) -> tuple[EpochRow, ...]:
         """The epochs in order; empty before the first one ends.
@@ -170,7 +189,7 @@ class Run:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        path = self.path / PREDICTIONS
+        path = self.verified(PREDICTIONS)
         columns = [f"prob_{name}" for name in self.classes]
         try:
             # ParquetFile and not read_table, which imports a query engine for a second.
@@ -244,17 +263,22 @@ def atomic_path(path: Path) -> Iterator[Path]:
     A crash leaves the old file or none, never half of one.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-    os.close(handle)
-    part = Path(name)
+    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
+        # Not by tempfile, whose files are for one person: who may read the result, the user's umask says.
+        os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
         yield part
         with part.open("rb+") as file:
             os.fsync(file.fileno())
-        part.chmod(0o644)
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_text(path: Path, text: str) -> None:

@@ -63,6 +63,10 @@ def test_a_saved_network_reloads_to_identical_logits(network: tuple[Architecture
     x = images(row)
     with torch.inference_mode():
         assert torch.equal(model.eval()(x), again.eval()(x))
+    about = {f"key {i}": "value" for i in range(9)}
+    for name, pairs in (("one", about.items()), ("two", reversed(about.items()))):
+        save_model(tmp_path / name, model, dict(pairs))
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()  # in each process, too: one key
 
 
 def test_the_grad_cam_layer_gives_a_map_and_its_gradient(network: tuple[Architecture, nn.Module]):

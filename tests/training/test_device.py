@@ -11,8 +11,8 @@ import torch
 from hemoscope.errors import ConfigError
 from hemoscope.sweep.local import side_by_side
 from hemoscope.training.checkpoint import Pace
-from hemoscope.training.device import choose_device, tune
-from hemoscope.training.memory import forget_peaks, peak_memory_mib
+from hemoscope.training.device import Device, choose_device, describe_machine, tune
+from hemoscope.training.memory import forget_peaks, peak_device_memory_mib, peak_memory_mib
 
 
 def test_a_gpu_that_is_not_there_is_refused_by_its_number(monkeypatch: pytest.MonkeyPatch):
@@ -75,6 +75,21 @@ def test_the_peak_of_memory_is_that_of_the_work_and_not_of_the_process():
         pytest.skip("this system does not let a process forget its peak")
     assert peak_with(0) < first - 0.5 * size_mib
     assert peak_with(size_mib) > peak_with(0) + 0.5 * size_mib
+
+
+@pytest.mark.skipif(not Path("/proc/meminfo").is_file(), reason="only Linux says so in this place")
+def test_the_machine_is_described_in_the_units_that_are_named():
+    told = describe_machine(Device(torch.device("cpu"), "fp32"))
+    kib = int(Path("/proc/meminfo").read_text().split()[1])
+    assert told["memory_gib"] == pytest.approx(kib / 2**20, rel=0.05)
+    assert told["device_name"] == told["processor"] != ""
+    assert "driver" not in told
+    peak = peak_memory_mib()
+    assert peak is not None
+    resource = pytest.importorskip("resource")
+    largest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 2**10  # kibibytes on Linux
+    assert 0.5 * largest < peak < 2 * largest
+    assert peak_device_memory_mib(torch.device("cpu")) is None
 
 
 def test_saves_take_at_most_a_twentieth_of_the_time_where_they_take_seconds():

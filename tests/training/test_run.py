@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from hemoscope.evaluation.summary import score
 from hemoscope.inference.evaluate import predict_folder
 from hemoscope.inference.network import load_network, load_run
 from hemoscope.records import Split, SplitRow
-from hemoscope.runs import Run, find_runs, lock_folder
+from hemoscope.runs import EpochRow, Run, find_runs, lock_folder
 from hemoscope.training.device import Device, choose_device, resolve_precision, tune
 from hemoscope.training.job import Job
 from hemoscope.training.loop import Watcher
@@ -56,6 +57,8 @@ def test_it_learns_and_the_run_folder_says_everything(prepared: Prepared, traine
     assert card["split"] == {"digest": prepared.split.digest, "policy": "paper", "seed": 0}
     assert card["data"]["counts"] == prepared.split.counts
     assert card["machine"]["device"] == "cpu"
+    assert card["utilisation"]["share"] > 0
+    assert card["timings"]["elapsed_s"] > 0
     assert card["timings"]["images_per_s"] > 0
     assert card["versions"]["torch"] == torch.__version__.partition("+")[0] or card["versions"]["torch"]
     assert [row.epoch for row in run.history] == list(range(1, 17))
@@ -92,12 +95,22 @@ def test_a_folder_with_a_class_the_run_does_not_know_is_refused(
         predict_folder(learn(prepared, trained), other)
 
 
-def test_a_damaged_model_is_refused(prepared: Prepared, tmp_path: Path):
-    run = learn(prepared, tmp_path, recipe=QUICK.model_copy(update={"epochs": 1}))
-    model = run.path / "model.safetensors"
-    model.write_bytes(model.read_bytes()[:-100])
-    with pytest.raises(RunError, match="model.safetensors cannot be read"):
-        load_network(run)
+def test_a_finished_run_that_rotted_is_refused(prepared: Prepared, tmp_path: Path):
+    path = learn(prepared, tmp_path, recipe=QUICK.model_copy(update={"epochs": 1})).path
+    for name in ("model.safetensors", "predictions.parquet"):
+        whole = (path / name).read_bytes()
+        middle = len(whole) // 2
+        bit, zeros = bytearray(whole), bytearray(whole)
+        bit[middle] ^= 1
+        zeros[middle : middle + 99] = bytes(99)
+        for damaged in (bit, zeros, whole[:-100]):
+            (path / name).write_bytes(damaged)
+            run = Run.open(path)
+            with pytest.raises(RunError, match=rf"{name} is damaged: expected SHA-256"):
+                load_network(run) if name.startswith("model") else run.predictions("test")
+        (path / name).unlink()
+        with pytest.raises(RunError, match=rf"{name} cannot be read: No such file"):
+            load_network(run) if name.startswith("model") else run.predictions("test")
 
 
 @pytest.mark.parametrize(
@@ -160,6 +173,29 @@ def test_a_run_in_use_is_not_touched(prepared: Prepared, tmp_path: Path):
         learn(prepared, tmp_path)
 
 
+def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(prepared: Prepared, tmp_path: Path):
+    class Stop(Watcher):
+        def on_epoch(self, row: EpochRow, epochs: int) -> None:
+            assert epochs == 3
+            if row.epoch == 2:
+                raise KeyboardInterrupt
+
+    recipe = QUICK.model_copy(update={"epochs": 3})
+    whole = learn(prepared, tmp_path / "whole", recipe=recipe)
+    with pytest.raises(KeyboardInterrupt):
+        run_job("resnet18", recipe, prepared, seed=0, out=tmp_path / "two", device_name="cpu", watcher=Stop())
+    run = learn(prepared, tmp_path / "two", recipe=recipe)
+    assert (run.card["timings"]["resumed"], whole.card["timings"]["resumed"]) == (1, 0)
+    assert (run.path / "model.safetensors").read_bytes() == (whole.path / "model.safetensors").read_bytes()
+    (tmp_path / "three" / run.name).mkdir(parents=True)
+    with pytest.raises(KeyboardInterrupt):
+        run_job("resnet18", recipe, prepared, seed=1, out=tmp_path / "two", device_name="cpu", watcher=Stop())
+    (other,) = (tmp_path / "two").glob("*-s1-*/checkpoint.safetensors")
+    shutil.copy(other, tmp_path / "three" / run.name)
+    with pytest.raises(RunError, match="belongs to another job; expected digest"):
+        learn(prepared, tmp_path / "three", recipe=recipe)
+
+
 def test_a_damaged_checkpoint_says_what_to_do(prepared: Prepared, tmp_path: Path):
     class Stop(Watcher):
         def on_epoch(self, row: object, epochs: int) -> None:
@@ -168,9 +204,13 @@ def test_a_damaged_checkpoint_says_what_to_do(prepared: Prepared, tmp_path: Path
     with pytest.raises(KeyboardInterrupt):
         run_job("resnet18", QUICK, prepared, seed=0, out=tmp_path, device_name="cpu", watcher=Stop())
     (checkpoint,) = tmp_path.glob("*/checkpoint.safetensors")
-    checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
-    with pytest.raises(RunError, match="checkpoint.safetensors is damaged.*delete it to begin"):
-        learn(prepared, tmp_path)
+    whole = checkpoint.read_bytes()
+    flipped = bytearray(whole)
+    flipped[-1000] ^= 4  # in a tensor
+    for content in (whole[:1000], flipped):
+        checkpoint.write_bytes(content)
+        with pytest.raises(RunError, match="checkpoint.safetensors is damaged.*delete it to begin"):
+            learn(prepared, tmp_path)
 
 
 def test_the_name_is_the_content(prepared: Prepared):

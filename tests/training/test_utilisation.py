@@ -30,5 +30,8 @@ def test_fewer_classes_and_a_single_layer_cost_less():
     assert forward_flops("vgg16", 8, 224, head="single_layer") < forward_flops("vgg16", 8, 224)
 
 
-def test_a_matrix_product_has_a_rate():
-    assert 1e6 < matmul_flops_per_s(Device(torch.device("cpu"), "fp32")) < 1e15
+def test_the_rate_of_a_matrix_product_is_its_operations_by_the_clock(monkeypatch: pytest.MonkeyPatch):
+    clock = iter([0.0, 4.0, 10.0, 10.5, 20.0, 23.0, 30.0, 33.0, 40.0, 43.0])
+    monkeypatch.setattr("time.perf_counter", lambda: next(clock))
+    # 1,024 to the third multiply-adds in the half second of the fastest
+    assert matmul_flops_per_s(Device(torch.device("cpu"), "fp32")) == pytest.approx(2 * 1024**3 / 0.5)

@@ -114,7 +114,7 @@ def load_network(run: Run) -> nn.Module:
     Raises:
         RunError: If its weights are missing or damaged.
     """
-    path = run.path / MODEL
+    path = run.verified(MODEL)
     try:
         state = load_file(path)
     except (OSError, SafetensorError) as error:

@@ -141,7 +141,7 @@ def pack(
     parts = {
         CARD: (card.model_dump_json(indent=2, exclude=None if tta else {"tta"}) + "\n").encode(),
         README: model_card(card).encode(),
-        **{f"member-{i}.safetensors": (run.path / MODEL).read_bytes() for i, run in enumerate(runs)},
+        **{f"member-{i}.safetensors": run.verified(MODEL).read_bytes() for i, run in enumerate(runs)},
     }
     if calibration.unknown_above is not None:
         parts[KNOWN] = save({f"member-{i}": cells for i, cells in enumerate(known)})

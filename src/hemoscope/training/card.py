@@ -19,7 +19,7 @@ from hemoscope.evaluation.summary import score
 from hemoscope.models.weights import WeightsFile
 from hemoscope.records import Predictions, Problem
 from hemoscope.run_card import read_card
-from hemoscope.runs import CARD, write_json
+from hemoscope.runs import CARD, MODEL, PREDICTIONS, sha256_of, write_json
 from hemoscope.training.device import Device, describe_machine
 from hemoscope.training.job import Job
 from hemoscope.training.memory import forget_peaks, peak_device_memory_mib, peak_memory_mib
@@ -96,7 +96,7 @@ class RunCard:
         images: int,
         device: Device,
     ) -> None:
-        """Write the card of a finished run.
+        """Write the card of a finished run, whose model and predictions are written.
 
         Args:
             val: Predictions on the validation images.
@@ -120,6 +120,7 @@ class RunCard:
             "utilisation": self._utilisation(images / train_s, device),
             "peak_memory_mib": peak_memory_mib(),
             "peak_device_memory_mib": peak_device_memory_mib(device.torch_device),
+            "files": {name: sha256_of(self._path.with_name(name)) for name in (MODEL, PREDICTIONS)},
             "finished_at": _now(),
         }
         write_json(self._path, self._card)

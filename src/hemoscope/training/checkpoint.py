@@ -6,7 +6,9 @@ needed: every epoch's randomness is drawn from (seed, epoch).
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from math import inf
 from pathlib import Path
@@ -21,7 +23,7 @@ from hemoscope.runs import EpochRow, atomic_path
 
 __all__ = ["Pace", "load_checkpoint", "save_checkpoint", "save_model"]
 
-FILE = "checkpoint.safetensors"
+FILE, ABOUT = "checkpoint.safetensors", "hemoscope"
 # A save that takes longer than this waits until saving is at most this share of the work.
 DEAR_S, SHARE = 1.0, 0.05
 
@@ -69,8 +71,9 @@ def save_checkpoint(
         momentum = optimizer.state.get(parameter, {}).get("momentum_buffer")
         if momentum is not None:
             tensors[f"momentum.{name}"] = momentum
+    plain = _plain(tensors)
     state = {"history": [asdict(row) for row in history], "digest": digest, "train_s": train_s}
-    _save(tensors, folder / FILE, {"state": json.dumps(state)})
+    _save(plain, folder / FILE, state | {"sha256": _sha256(plain)})
 
 
 def load_checkpoint(
@@ -89,9 +92,11 @@ def load_checkpoint(
         return [], 0.0
     try:
         with safe_open(path, "pt") as file:
-            state = json.loads((file.metadata() or {})["state"])
+            state = json.loads((file.metadata() or {})[ABOUT])
         tensors = load_file(path)
-    except (SafetensorError, KeyError, json.JSONDecodeError, OSError) as error:
+        _compare(state["sha256"], _sha256(tensors))
+        history = [EpochRow(**row) for row in state["history"]]
+    except (SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
         raise RunError(f"{path} is damaged: {error}; delete it to begin this run again") from error
     if state["digest"] != digest:
         raise RunError(
@@ -103,15 +108,32 @@ def load_checkpoint(
         if momentum is not None:
             buffer = torch.empty_like(parameter, requires_grad=False)  # keeps channels-last
             optimizer.state[parameter]["momentum_buffer"] = buffer.copy_(momentum)
-    return [EpochRow(**row) for row in state["history"]], state["train_s"]
+    return history, state["train_s"]
 
 
-def save_model(path: Path, model: nn.Module, metadata: dict[str, str]) -> None:
-    """Save a network's weights as safetensors, atomically."""
-    _save(dict(model.state_dict()), path, metadata)
+def save_model(path: Path, model: nn.Module, about: dict[str, str]) -> None:
+    """Save a network's weights as safetensors, atomically; equal networks give equal files."""
+    _save(_plain(model.state_dict()), path, about)
 
 
-def _save(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
-    plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+def _plain(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+
+
+def _save(tensors: dict[str, Tensor], path: Path, about: Mapping[str, object]) -> None:
     with atomic_path(path) as part:
-        save_file(plain, part, metadata)
+        # One key: the format's own writer puts several into a random order.
+        save_file(tensors, part, {ABOUT: json.dumps(about, sort_keys=True)})
+
+
+def _sha256(tensors: Mapping[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        digest.update(name.encode())
+        digest.update(tensors[name].contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _compare(wanted: str, found: str) -> None:
+    if wanted != found:
+        raise ValueError(f"expected tensors of SHA-256 {wanted[:16]}, got {found[:16]}")
