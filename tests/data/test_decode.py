@@ -193,7 +193,7 @@ def test_what_is_no_image_is_refused(data):
 
 
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
-@pytest.mark.parametrize("side", [8001, 9000, 10_000, 60_000])
+@pytest.mark.parametrize("side", [5001, 9000, 10_000, 60_000])
 def test_a_header_that_claims_too_many_pixels_is_refused_before_loading(side):
     assert side * side > MAX_PIXELS
     with pytest.raises(ImageError, match=r"claims .* pixels"):
@@ -201,18 +201,18 @@ def test_a_header_that_claims_too_many_pixels_is_refused_before_loading(side):
 
 
 def test_a_bomb_is_refused_also_where_warnings_are_errors():
-    with pytest.raises(ImageError, match=r"claims more than 64,000,000 pixels"):
+    with pytest.raises(ImageError, match=r"claims more than 25,000,000 pixels"):
         decode(png_claiming(10_000, 10_000))
 
 
 def test_the_largest_allowed_claim_is_read_on_and_found_truncated():
     with pytest.raises(ImageError, match="truncated"):
-        decode(png_claiming(8000, 8000))
+        decode(png_claiming(5000, 5000))
 
 
 @pytest.mark.parametrize("values", [np.full((4, 4), 0.5, np.float32), np.full((4, 4), 70_000, np.int32)])
 def test_pixel_formats_without_a_meaning_in_8_bits_are_refused(values):
-    with pytest.raises(ImageError, match=r"has no agreed meaning|expected 8 or 16 bits"):
+    with pytest.raises(ImageError, match=r"no agreed meaning in 8-bit RGB|expected 8 or 16 bits"):
         decode(encoded(Image.fromarray(values), "TIFF"))
 
 
