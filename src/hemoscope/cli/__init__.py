@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 
 __all__ = ["main"]
 
@@ -14,6 +15,9 @@ def main() -> None:
     from hemoscope.cli.app import app
     from hemoscope.errors import HemoscopeError
 
+    warnings.filterwarnings(
+        "ignore", module=r"PIL\."
+    )  # what is wrong with an image is told by our own errors
     try:
         app()
     except HemoscopeError as error:

@@ -14,13 +14,15 @@ from types import MappingProxyType
 
 from hemoscope.errors import ImageError
 
-__all__ = ["check_jpeg", "check_jpeg2000", "clean_png", "name_of_kind"]
+__all__ = ["check_jpeg", "check_jpeg2000", "check_ppm", "clean_png", "name_of_kind"]
 
 MAX_SCANS = 100
 """Scans of one JPEG. Encoders write 1 or about 10; one of 394 kB with 300 of them took 21 s."""
 
 _MAX_MARKERS = 10_000
 _MAX_CHUNKS = 200_000
+_MAX_PPM_HEADER = 8192
+_MAX_PLAIN = 4 << 20  # of numbers written in digits; Pillow reads 2 MB of them a second
 _MAX_TEXT = 1 << 20  # as Pillow's MAX_TEXT_CHUNK
 _PNG = b"\x89PNG\r\n\x1a\n"
 _FOR_PIXELS = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"})
@@ -178,4 +180,19 @@ def check_jpeg2000(data: bytes) -> None:
     if n > 1 and max(depths, default=0) > 8:
         raise ImageError(
             f"a JPEG 2000 image of {max(depths)} bits a colour, which is not read; save it as 16-bit PNG or TIFF"
+        )
+
+
+def check_ppm(data: bytes) -> None:
+    """Refuse a PPM that Pillow would read for minutes, number by number.
+
+    Raises:
+        ImageError: If its header has no end, or its pixels are many and written in digits.
+    """
+    words = re.sub(rb"#[^\r\n]*", b"", data[:_MAX_PPM_HEADER]).split(maxsplit=4)
+    if len(words) < 4:
+        raise ImageError("damaged: a PPM without the end of its header")
+    if words[0] in (b"P1", b"P2", b"P3") and len(data) > _MAX_PLAIN:
+        raise ImageError(
+            f"a PPM of {len(data):,} bytes in digits; expected at most {_MAX_PLAIN:,}. Save it in binary"
         )

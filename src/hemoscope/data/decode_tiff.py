@@ -18,10 +18,12 @@ from PIL import Image, TiffImagePlugin
 
 from hemoscope.errors import ImageError
 
-__all__ = ["Page", "gray_range", "hush_libtiff", "is_tiff", "main_page", "mend", "tiff_pages"]
+__all__ = ["Page", "gray_range", "is_tiff", "main_page", "mend", "tiff_pages"]
 
 _MOST_PAGES = 8
 _MOST_TAGS = 1000
+_MOST_SAMPLES = 8  # a pixel
+_MOST_PIECES = 200_000  # strips or tiles; Pillow takes 10 s for a million
 _MAX_TEXT = 1 << 20
 _UNIT = MappingProxyType(  # bytes of one value, by type
     dict.fromkeys((1, 2, 6, 7), 1)
@@ -32,7 +34,15 @@ _UNIT = MappingProxyType(  # bytes of one value, by type
 _WHOLE = MappingProxyType({1: "B", 3: "H", 4: "I", 13: "I", 16: "Q"})
 _CODECS = MappingProxyType(
     {
+        1: "no",
+        5: "LZW",
         6: "old JPEG",
+        7: "JPEG",
+        8: "deflate",
+        32773: "PackBits",
+        32946: "deflate",
+        34925: "LZMA",
+        50000: "Zstandard",
         22610: "JPEG XR",
         33003: "JPEG 2000",
         33005: "JPEG 2000",
@@ -87,29 +97,13 @@ class Page:
         sample = _SAMPLES.get(self.number(339, 1), "complex")
         return (
             f"{self.number(277, 1)} {sample} samples of {'/'.join(map(str, sorted(set(bits))))} bits, "
-            f"photometric {self.number(262)}, {_CODECS.get(code, f'codec {code}')}"
+            f"photometric {self.number(262)}, {_CODECS.get(code, f'codec {code}')} compression"
         )
 
     @property
     def size(self) -> tuple[int, int]:
         """Width and height as stored."""
         return self.number(256), self.number(257)
-
-
-@cache
-def hush_libtiff() -> None:
-    """Keep libtiff from writing to the terminal; what it says becomes an error of Pillow's anyway.
-
-    Pillow silences its warnings and leaves its errors. Where libtiff is not to be found in Pillow's own
-    library, as on Windows, nothing changes.
-    """
-    try:
-        library = ctypes.CDLL(Image.core.__file__)
-        library.TIFFSetErrorHandler.argtypes = [ctypes.c_void_p]
-        library.TIFFSetErrorHandler.restype = ctypes.c_void_p
-        library.TIFFSetErrorHandler(None)
-    except (OSError, AttributeError, TypeError):
-        return
 
 
 def is_tiff(data: bytes) -> bool:
@@ -138,6 +132,9 @@ def tiff_pages(data: bytes) -> tuple[Page, ...]:
             raise ImageError("truncated: the TIFF's directory lies behind the end of the file") from None
     if not pages:
         raise ImageError("damaged: a TIFF without a page")
+    samples = max(page.number(277, 1) for page in pages)
+    if samples > _MOST_SAMPLES:
+        raise ImageError(f"a TIFF of {samples} samples a pixel; expected 3, or at most {_MOST_SAMPLES}")
     return tuple(pages)
 
 
@@ -217,6 +214,8 @@ def _check_pieces(page: Page) -> None:
         wanted, found = -(-width // across) * -(-height // down), page.counts[324]
     else:
         wanted, found = -(-height // max(1, page.number(278, height))), page.counts.get(273, 0)
+    if found > _MOST_PIECES:
+        raise ImageError(f"a TIFF of {found:,} strips or tiles; expected at most {_MOST_PIECES:,}")
     if found < wanted * planes:
         raise ImageError(f"truncated: a TIFF of {found} strips or tiles; expected {wanted * planes}")
 
@@ -232,6 +231,7 @@ def mend(image: Image.Image) -> None:
     """
     if not isinstance(image, TiffImagePlugin.TiffImageFile):
         return
+    _hush_libtiff()
     tags = image.tag_v2
     if tags.get(284, 1) == 2 and max(tags.get(258, (1,))) == 16 and image.tile:
         order = "L" if tags.prefix == b"II" else "B"
@@ -239,6 +239,22 @@ def mend(image: Image.Image) -> None:
     table = tags.get(320)
     if image.mode in ("P", "PA") and table and image.palette and max(table) <= 0xFF:
         image.palette.palette = bytes(table)
+
+
+@cache
+def _hush_libtiff() -> None:
+    """Keep libtiff from writing to the terminal; what it says becomes an error of Pillow's anyway.
+
+    Pillow silences its warnings and leaves its errors. Where libtiff is not to be found in Pillow's own
+    library, as on Windows, nothing changes.
+    """
+    try:
+        library = ctypes.CDLL(Image.core.__file__)
+        library.TIFFSetErrorHandler.argtypes = [ctypes.c_void_p]
+        library.TIFFSetErrorHandler.restype = ctypes.c_void_p
+        library.TIFFSetErrorHandler(None)
+    except (OSError, AttributeError, TypeError):
+        return
 
 
 def _sixteen_bits(tile: TiffImagePlugin.ImageFile._Tile, order: str) -> TiffImagePlugin.ImageFile._Tile:

@@ -28,6 +28,7 @@ __all__ = ["Tally", "predict_rows", "predict_to", "write_csv"]
 Format = Literal[".csv", ".jsonl", ".parquet"]
 PART_ROWS = 4096
 PLAN = "plan.json"
+_LAST = ("status", "error", "reason", "candidates", "distance", "share", "converted")  # columns of every row
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,11 @@ class Tally:
 def predict_rows(
     model: Model, images: Iterable[Named], *, tta: bool = False, batch_size: int | None = None
 ) -> Iterator[dict[str, Any]]:
-    """Yield a row an image: path, pred, prob_<class>, margin, status, error, reason, candidates, distance, share."""
+    """Yield a row an image.
+
+    Its columns are path, pred, prob_<class>, margin, status, error, reason, candidates, distance, share and
+    converted.
+    """
     names: list[str] = []
 
     def sources() -> Iterator[Any]:
@@ -96,7 +101,9 @@ def predict_to(
         raise DataError(f"{out} is there already; choose another --out or delete it")
     folder = out.with_name(f"{out.name}.parts")
     with lock_folder(folder):
-        _check_plan(folder, {"model": model.digest, "tta": tta, "rows": part_rows})
+        _check_plan(
+            folder, {"model": model.digest, "tta": tta, "rows": part_rows, "columns": _columns(model)}
+        )
         source = iter(images)
         tally = Tally()
         done = 0
@@ -140,6 +147,7 @@ def _row(name: str, verdict: Verdict, model: Model) -> dict[str, Any]:
         "candidates": "|".join(verdict.candidates),
         "distance": verdict.distance if read else None,
         "share": _share(verdict, model),
+        "converted": "|".join(verdict.converted),
     }
 
 
@@ -247,7 +255,7 @@ def _join_parquet(whole: Path, parts: list[Path], columns: list[str]) -> None:
 def _read_csv(path: Path) -> Iterator[tuple[str, str]]:
     with path.open(encoding="utf-8", newline="") as file:
         for row in csv.reader(file):
-            yield row[0], row[-6]
+            yield row[0], row[-len(_LAST)]
 
 
 def _read_jsonl(path: Path) -> Iterator[tuple[str, str]]:
