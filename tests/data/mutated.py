@@ -86,4 +86,6 @@ def _damage(data: bytearray, at: int, rng: np.random.Generator) -> None:
         del data[at:]
     else:
         order = "little" if rng.integers(2) else "big"
-        data[at : at + 4] = int(rng.choice([0, 1, 0xFFFF, 0x10000, 0x7FFFFFFF, 0xFFFFFFFF])).to_bytes(4, order)
+        data[at : at + 4] = int(rng.choice([0, 1, 0xFFFF, 0x10000, 0x7FFFFFFF, 0xFFFFFFFF])).to_bytes(
+            4, order
+        )

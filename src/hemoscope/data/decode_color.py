@@ -16,7 +16,7 @@ from hemoscope.errors import ImageError
 
 __all__ = ["color_of", "is_narrow", "is_sixteen_bit", "is_srgb", "on_white"]
 
-_NARROW = 64  # of 256 levels
+_NARROW = 64  # of 256 levels; 16,383 / 257 is 63.7
 _MAX_PROFILE = 1 << 20
 _REASONS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
@@ -64,7 +64,7 @@ def on_white(color: Image.Image) -> tuple[Image.Image, tuple[str, ...]]:
 def is_narrow(color: Image.Image) -> bool:
     """Whether all colours lie within a quarter of the range, as where 14 bits or fewer are kept in 16."""
     extrema: Any = color.getextrema()  # (low, high) of every band
-    return max(high for _, high in extrema[:3]) - min(low for low, _ in extrema[:3]) < _NARROW
+    return max(high for _, high in extrema[:3]) - min(low for low, _ in extrema[:3]) <= _NARROW
 
 
 def _sixteen_bit_gray(image: Image.Image) -> Image.Image:
