@@ -149,6 +149,8 @@ def check_jpeg(data: bytes) -> None:
         if at + 3 > len(data):
             return  # Pillow tells that it is cut
         if kind == 0xDA:
+            if scans == 0 and data.count(b"\xff\xda", at) < MAX_SCANS:
+                return  # no more can follow; the usual case, in no time
             scans += 1
             if scans > MAX_SCANS:
                 raise ImageError(f"a JPEG of more than {MAX_SCANS} scans; expected about ten")
