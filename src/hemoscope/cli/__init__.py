@@ -15,9 +15,7 @@ def main() -> None:
     from hemoscope.cli.app import app
     from hemoscope.errors import HemoscopeError
 
-    warnings.filterwarnings(
-        "ignore", module=r"PIL\."
-    )  # what is wrong with an image is told by our own errors
+    warnings.filterwarnings("ignore", module=r"PIL\.")  # our own errors say what is wrong with an image
     try:
         app()
     except HemoscopeError as error:

@@ -25,6 +25,7 @@ _MOST_TAGS = 1000
 _MOST_SAMPLES = 8  # a pixel
 _MOST_PIECES = 200_000  # strips or tiles; Pillow takes 10 s for a million
 _MAX_TEXT = 1 << 20
+_ASKED = frozenset({254, 255, 256, 257, 258, 259, 262, 270, 277, 278, 284, 322, 323, 339, 530, 50838, 50839})
 _UNIT = MappingProxyType(  # bytes of one value, by type
     dict.fromkeys((1, 2, 6, 7), 1)
     | dict.fromkeys((3, 8), 2)
@@ -54,7 +55,7 @@ _CODECS = MappingProxyType(
         52546: "JPEG XL",
     }
 )
-_READ_CODECS = frozenset({1, 2, 3, 4, 5, 7, 8, 32771, 32773, 32809, 32946, 34925, 50000})
+_READ_CODECS = frozenset({1, 2, 3, 4, 5, 6, 7, 8, 32771, 32773, 32809, 32946, 34925, 50000})
 _SAMPLES = MappingProxyType({1: "unsigned", 2: "signed", 3: "floating-point", 4: "unsigned"})
 
 
@@ -63,7 +64,7 @@ class Page:
     """One directory of a TIFF.
 
     Attributes:
-        values: Whole numbers or bytes by tag; of the tags that are asked for here.
+        values: Whole numbers or bytes by tag, of the tags in `_ASKED`.
         counts: How many values a tag has.
     """
 
@@ -155,10 +156,10 @@ def _directory(data: bytes, at: int, order: str, *, big: bool) -> tuple[Page, in
             claimed += size
             (where,) = struct.unpack_from(offset, data, where)
         counts.setdefault(tag, count)
-        if kind in _WHOLE and where < len(data):
+        if tag in _ASKED and kind in _WHOLE and where < len(data):
             take = min(count, 16, (len(data) - where) // _UNIT[kind])
             values.setdefault(tag, struct.unpack_from(f"{order}{take}{_WHOLE[kind]}", data, where))
-        elif kind in (2, 7):
+        elif tag in _ASKED and kind in (2, 7):
             values.setdefault(tag, data[where : where + min(size, _MAX_TEXT)])
         at += struct.calcsize(head) + inline
     if claimed > len(data):
@@ -188,7 +189,7 @@ def main_page(pages: Sequence[Page]) -> tuple[int, tuple[str, ...]]:
 def _refuse(page: Page) -> None:
     """Raise what is wrong with a page that Pillow would not read, or read wrongly."""
     codec, photometric = page.number(259, 1), page.number(262)
-    if codec not in _READ_CODECS and codec != 6:
+    if codec not in _READ_CODECS:
         name = _CODECS.get(codec, f"codec {codec}")
         raise ImageError(f"a TIFF in {name} compression, which is not read; save it in LZW or without")
     bits, sample = page.numbers(258) or (1,), page.number(339, 1)
