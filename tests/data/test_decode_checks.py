@@ -119,6 +119,8 @@ def test_a_jpeg_of_endless_segments_another_depth_or_lossless_is_named():
     data = encoded(PIXELS, "JPEG")
     with pytest.raises(ImageError, match="more than 10,000 segments"):
         decode(data[:2] + b"\xff\xfe\0\2" * 10_001 + data[2:])
+    with pytest.raises(ImageError, match="between two segments"):
+        decode(data[:2] + b"\xff" * 70_000 + data[2:])
     frame = data.index(b"\xff\xc0")
     with pytest.raises(ImageError, match="JPEG of 12 bits a sample"):
         decode(data[: frame + 4] + b"\x0c" + data[frame + 5 :])
@@ -172,6 +174,17 @@ def test_a_ppm_read_digit_by_digit_is_bounded():
 def test_a_file_of_another_kind_is_named(data, name):
     with pytest.raises(ImageError, match=rf"^{name}.*; expected one of BMP"):
         decode(data)
+
+
+@pytest.mark.parametrize("kind", ["GIF", "JPEG", "WEBP", "PNG"])
+def test_a_file_larger_than_any_image_of_its_format_is_refused(kind: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(module, "_MAX_PACKED", 20_000)
+    monkeypatch.setattr(module, "_MAX_BYTES", 40_000)
+    data = encoded(PIXELS, kind)
+    most = 40_000 if kind == "PNG" else 20_000
+    assert decode(data.ljust(most, b"\0")).pixels.shape == PIXELS.shape
+    with pytest.raises(ImageError, match=f"{most + 1:,} bytes; expected at most {most:,}"):
+        decode(data.ljust(most + 1, b"\0"))
 
 
 def test_only_images_of_more_than_four_million_pixels_wait_for_each_other(monkeypatch: pytest.MonkeyPatch):

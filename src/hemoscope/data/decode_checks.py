@@ -20,6 +20,7 @@ MAX_SCANS = 100
 """Scans of one JPEG. Encoders write 1 or about 10; one of 394 kB with 300 of them took 21 s."""
 
 _MAX_MARKERS = 10_000
+_MAX_GAP = 65_536  # bytes between two segments of a JPEG; Pillow takes 1 s for a million
 _MAX_CHUNKS = 200_000
 _MAX_PPM_HEADER = 8192
 _MAX_PLAIN = 4 << 20  # of numbers written in digits; Pillow reads 2 MB of them a second
@@ -143,6 +144,8 @@ def check_jpeg(data: bytes) -> None:
         found = marker.search(data, at)
         if found is None or found[0] == b"\xff\xd9":
             return
+        if scans == 0 and found.end() - at > _MAX_GAP:
+            raise ImageError("damaged: a JPEG with more than 65,536 bytes between two segments")
         kind, at = found[0][1], found.end()
         if kind in (0x01, 0xD8):
             continue
