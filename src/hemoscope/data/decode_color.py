@@ -97,7 +97,7 @@ def is_srgb(profile: bytes | None) -> bool:
     """Whether a profile's colours are those of sRGB, which is what is taken where there is none."""
     if not profile:
         return True
-    if len(profile) > _MAX_PROFILE:
+    if not isinstance(profile, bytes) or len(profile) > _MAX_PROFILE:
         return False
     colors = np.array(np.meshgrid(*[[0, 60, 128, 200, 255]] * 3), dtype=np.uint8).T.reshape(25, 5, 3)
     try:
