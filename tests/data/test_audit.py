@@ -164,6 +164,16 @@ def test_sizes_are_counted_and_all_but_the_most_frequent_are_odd():
     got = audit(manifest_of(images))
     assert got.sizes == {(360, 363): 5, (366, 369): 2, (363, 360): 1}
     assert got.odd_sizes == {(366, 369): 2, (363, 360): 1}
+    assert not got.problems
+
+
+def test_images_longer_than_2_to_1_are_a_note():
+    images = [cell("a/1.png", width_px=800, height_px=399), cell("b/1.png", width_px=800, height_px=400)]
+    (problem,) = audit(manifest_of([*images, cell("b/2.png", width_px=10, height_px=21)])).problems
+    assert problem.level == "note"
+    assert problem.what.startswith(
+        "2 image(s) are longer than 2 to 1: a/1.png, b/2.png; only the central square"
+    )
 
 
 def test_json_has_the_promised_keys_and_everything_a_scan_found(image_folder):
@@ -190,6 +200,16 @@ def test_json_has_the_promised_keys_and_everything_a_scan_found(image_folder):
 def test_conversions_are_noted():
     got = audit(manifest_of([cell("a/1.png"), cell("b/1.png")], converted={"grayscale": 2}))
     assert [p.what for p in got.problems] == ["2 image(s) converted to upright 8-bit RGB: grayscale"]
+
+
+def test_sixteen_bits_hardly_used_are_a_warning_and_a_colour_profile_is_a_note():
+    got = audit(manifest_of([cell("a/1.png"), cell("b/1.png")], converted={"icc": 1, "16-bit-narrow": 2}))
+    assert [(p.level, p.what.partition(" image(s) ")[0]) for p in got.problems] == [
+        ("warning", "2"),
+        ("note", "1"),
+    ]
+    assert "come out dark or flat" in got.problems[0].what
+    assert "colour profile that is not sRGB" in got.problems[1].what
 
 
 @pytest.mark.real

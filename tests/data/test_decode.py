@@ -78,6 +78,20 @@ def test_alpha_is_laid_on_white(gray):
     assert got.conversions == (("grayscale", "alpha") if gray else ("alpha",))
 
 
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "WEBP"])
+def test_alpha_that_is_zero_everywhere_is_no_alpha(kind):
+    clear = np.dstack([RGB, np.zeros(RGB.shape[:2], np.uint8)])
+    got = decode(
+        encoded(Image.fromarray(clear), kind, **({"lossless": True, "exact": True} if kind == "WEBP" else {}))
+    )
+    np.testing.assert_array_equal(got.pixels, RGB)
+    assert got.conversions == ("alpha-zero",)
+    clear[3, 4, 3] = 1  # one pixel that is not: an alpha channel
+    got = decode(encoded(Image.fromarray(clear), "PNG"))
+    assert (got.pixels[0] == 255).all()
+    assert got.conversions == ("alpha",)
+
+
 def test_a_palette_gives_its_colours_and_its_transparent_entry_is_white():
     indices = RNG.integers(0, 4, (6, 5), dtype=np.uint8)
     palette = np.array([[200, 10, 30], [0, 0, 0], [9, 99, 199], [255, 229, 203]], dtype=np.uint8)
@@ -117,6 +131,23 @@ def test_sixteen_bit_colour_keeps_its_upper_byte_and_is_counted():
     got = decode(data.tobytes())
     np.testing.assert_array_equal(got.pixels, values >> 8)
     assert got.conversions == ("16-bit",)
+
+
+@pytest.mark.parametrize("gray", [False, True])
+@pytest.mark.parametrize(
+    ("low", "high", "narrow"),
+    [(0, 4095, True), (0, 16383, True), (32768, 36863, True), (0, 17000, False), (40000, 57000, False)],
+)
+def test_sixteen_bits_that_are_hardly_used_are_counted_and_not_stretched(gray, low, high, narrow):
+    shape = RGB.shape[:2] if gray else RGB.shape
+    values = RNG.integers(low, high + 1, shape, dtype=np.uint16)
+    values.flat[:2] = low, high
+    ok, data = cv2.imencode(".png", values)
+    assert ok
+    got = decode(data.tobytes())
+    assert ("16-bit-narrow" in got.conversions) == narrow
+    want = values[..., None] if gray else values[:, :, ::-1]
+    assert np.abs(got.pixels - want / 257).max() <= 1
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -159,22 +190,6 @@ def test_an_animation_gives_its_first_frame_and_is_counted():
     assert "first-frame" in got.conversions
 
 
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "BMP", "TIFF", "WEBP"])
-def test_a_cut_file_is_whole_or_an_error_and_never_a_part(kind):
-    smooth = cv2.GaussianBlur(cv2.resize(RGB, (80, 60)), (0, 0), 2)
-    data = encoded(Image.fromarray(smooth), kind)
-    whole = decode(data).pixels
-    refused = 0
-    for keep in {*range(0, len(data), max(1, len(data) // 60)), len(data) - 3}:
-        try:
-            got = decode(data[:keep])
-        except ImageError:
-            refused += 1
-        else:  # only what is behind the last pixel may be missing
-            np.testing.assert_array_equal(got.pixels, whole, err_msg=f"{keep} of {len(data)} bytes")
-    assert refused > 50
-
-
 def test_a_cut_jpeg_is_called_truncated():
     data = encoded(Image.fromarray(cv2.resize(RGB, (80, 60))), "JPEG")
     with pytest.raises(ImageError, match="truncated"):
@@ -193,7 +208,7 @@ def test_what_is_no_image_is_refused(data):
 
 
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
-@pytest.mark.parametrize("side", [8001, 9000, 10_000, 60_000])
+@pytest.mark.parametrize("side", [5001, 9000, 10_000, 60_000])
 def test_a_header_that_claims_too_many_pixels_is_refused_before_loading(side):
     assert side * side > MAX_PIXELS
     with pytest.raises(ImageError, match=r"claims .* pixels"):
@@ -201,18 +216,18 @@ def test_a_header_that_claims_too_many_pixels_is_refused_before_loading(side):
 
 
 def test_a_bomb_is_refused_also_where_warnings_are_errors():
-    with pytest.raises(ImageError, match=r"claims more than 64,000,000 pixels"):
+    with pytest.raises(ImageError, match=r"claims more than 25,000,000 pixels"):
         decode(png_claiming(10_000, 10_000))
 
 
 def test_the_largest_allowed_claim_is_read_on_and_found_truncated():
     with pytest.raises(ImageError, match="truncated"):
-        decode(png_claiming(8000, 8000))
+        decode(png_claiming(5000, 5000))
 
 
 @pytest.mark.parametrize("values", [np.full((4, 4), 0.5, np.float32), np.full((4, 4), 70_000, np.int32)])
 def test_pixel_formats_without_a_meaning_in_8_bits_are_refused(values):
-    with pytest.raises(ImageError, match=r"has no agreed meaning|expected 8 or 16 bits"):
+    with pytest.raises(ImageError, match=r"no agreed meaning in 8-bit RGB|expected 8 or 16 bits"):
         decode(encoded(Image.fromarray(values), "TIFF"))
 
 

@@ -178,7 +178,7 @@ def test_conversions_are_counted_over_all_images(image_folder):
     root = image_folder(TWO)
     gray = np.arange(64, dtype=np.uint8).reshape(8, 8)
     Image.fromarray(gray).save(root / "a" / "gray.png")
-    Image.fromarray(gray.astype(np.uint16) * 257).save(root / "a" / "deep.png")
+    Image.fromarray(gray.astype(np.uint16) * 1028).save(root / "a" / "deep.png")
     Image.fromarray(np.dstack([gray] * 4)).save(root / "b" / "clear.png")
     exif = Image.Exif()
     exif[0x0112] = 6

@@ -191,6 +191,16 @@ def awkward_images(folder: Path) -> dict[str, bool]:
     return {p.name: p.name not in bad and not p.name.startswith("cut-") for p in folder.iterdir()}
 
 
+def test_a_verdict_says_what_was_converted_from_a_file_and_from_an_opened_image(model: Model, tmp_path: Path):
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    Image.new("L", (30, 20), 90).save(tmp_path / "gray.jpg", exif=turned)
+    array = np.zeros((20, 30, 3), np.uint8)
+    images = [tmp_path / "gray.jpg", Image.open(tmp_path / "gray.jpg"), array, array[:9], ImageError("gone")]
+    got = [verdict.converted for verdict in model.judge(images)]
+    assert got == [("grayscale", "exif-rotated"), ("grayscale", "exif-rotated"), (), ("cropped",), ()]
+
+
 def test_awkward_images_are_read_or_have_a_reason(model: Model, tmp_path: Path):
     wanted = awkward_images(tmp_path)
     names = sorted(wanted)

@@ -17,8 +17,10 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from hemoscope.errors import ConfigError, DataError, ImageError
 from hemoscope.inference.inputs import Named, count_images, find_images
@@ -108,6 +110,9 @@ def test_each_format_holds_the_same_rows_and_bad_images_have_theirs(
 ):
     (tmp_path / "bad.jpg").write_text("no image")
     (tmp_path / 'naïve, "quoted".png').write_bytes((discs / "red/00.png").read_bytes())
+    long = np.zeros((20, 41), np.uint16)
+    long[3] = 65535
+    Image.fromarray(long).save(tmp_path / "zlong.png")
     inputs = [str(tmp_path), str(discs / "blue")]
     out = tmp_path / f"rows{suffix}"
     tally = predict_to(out, model, find_images(inputs), part_rows=5)
@@ -119,7 +124,10 @@ def test_each_format_holds_the_same_rows_and_bad_images_have_theirs(
         rows = [json.loads(line) for line in out.read_text("utf-8").splitlines()]
     else:
         rows = pq.read_table(out).to_pylist()
-    assert tally.n == len(rows) == len(want) == 26
+    assert tally.n == len(rows) == len(want) == 27
+    assert {row["path"].rpartition("/")[2]: row["converted"] for row in rows if row["converted"]} == {
+        "zlong.png": "grayscale|16-bit|cropped"
+    }
     assert tally.error == 1
     assert list(rows[0])[:2] == ["path", "pred"]
     for row, expected in zip(rows, want, strict=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from io import TextIOWrapper
 
 __all__ = ["main"]
@@ -20,6 +21,7 @@ def main() -> None:
     from hemoscope.cli.app import app
     from hemoscope.errors import HemoscopeError
 
+    warnings.filterwarnings("ignore", module=r"PIL\.")  # our own errors say what is wrong with an image
     try:
         app()
     except HemoscopeError as error:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from hemoscope.data.canvas import is_long
 from hemoscope.data.split import content_groups
 from hemoscope.records import CellImage, Manifest, Problem
 
@@ -109,6 +110,7 @@ def audit(manifest: Manifest) -> Audit:
         *_second_problem(manifest, by_class),
         *_imbalance_problem(manifest, imbalance),
         *_converted_problem(manifest),
+        *_long_problem(manifest),
     ]
     problems = sorted((*manifest.problems, *found), key=lambda p: (_LEVELS.index(p.level), p.path, p.what))
     return Audit(
@@ -245,4 +247,24 @@ def _imbalance_problem(manifest: Manifest, imbalance: float) -> Iterable[Problem
 
 def _converted_problem(manifest: Manifest) -> Iterable[Problem]:
     for reason, count in manifest.converted.items():
-        yield Problem("note", ".", f"{count} image(s) converted to upright 8-bit RGB: {reason}")
+        if reason == "16-bit-narrow":
+            what = (
+                f"{count} image(s) use a quarter of their 16 bits or less, as 12 bits kept in 16, and come out "
+                "dark or flat; scale them to the full range first"
+            )
+            yield Problem("warning", ".", what)
+        elif reason == "icc":
+            what = f"{count} image(s) have a colour profile that is not sRGB; it is left aside (icc)"
+            yield Problem("note", ".", what)
+        else:
+            yield Problem("note", ".", f"{count} image(s) converted to upright 8-bit RGB: {reason}")
+
+
+def _long_problem(manifest: Manifest) -> Iterable[Problem]:
+    paths = [image.path for image in manifest.images if is_long(image.width_px, image.height_px)]
+    if paths:
+        what = (
+            f"{len(paths)} image(s) are longer than 2 to 1: {_listed(paths)}; only the central square is used, "
+            "and a cell may lie outside of it"
+        )
+        yield Problem("note", ".", what)

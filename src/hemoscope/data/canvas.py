@@ -27,10 +27,10 @@ from hemoscope.places import available_cores, cache_dir
 from hemoscope.records import CellImage, IntArray, Manifest
 from hemoscope.runs import lock_folder, write_json
 
-__all__ = ["CARD", "PIXELS", "Canvas", "center_square", "open_canvas"]
+__all__ = ["CARD", "PIXELS", "Canvas", "center_square", "is_long", "open_canvas"]
 
 # Part of the name: change it whenever decoding or resizing changes a pixel.
-PIXEL_RULES = "2: upright RGB, central square, Pillow bilinear with antialiasing, rows before columns"
+PIXEL_RULES = "3: upright RGB, central square, Pillow bilinear with antialiasing, rows before columns"
 PIXELS, CARD = "pixels.npy", "canvas.json"
 
 Progress = Callable[[int, int], None]
@@ -117,6 +117,15 @@ def center_square(pixels: NDArray[np.uint8], side_px: int) -> NDArray[np.uint8]:
     wide = image.resize((side_px, last - first), bilinear, box=(left, 0, left + side, last - first))
     square = wide.resize((side_px, side_px), bilinear, box=(0, top - first, side_px, top - first + side))
     return np.asarray(square)
+
+
+def is_long(width_px: int, height_px: int) -> bool:
+    """Whether the central square leaves more than half of an image out, and perhaps the cell.
+
+    >>> is_long(800, 400), is_long(801, 400), is_long(300, 700)
+    (False, True, True)
+    """
+    return max(width_px, height_px) > 2 * min(width_px, height_px)
 
 
 def _key(manifest: Manifest, canvas_px: int) -> str:

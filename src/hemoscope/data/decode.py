@@ -10,26 +10,40 @@ from __future__ import annotations
 import io
 import os
 import stat
+import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageFile, UnidentifiedImageError
 
+from hemoscope.data import decode_tiff as tiff
+from hemoscope.data.decode_channels import are_channels
+from hemoscope.data.decode_checks import check_jpeg, check_jpeg2000, check_ppm, clean_png, name_of_kind
+from hemoscope.data.decode_color import color_of, is_narrow, is_sixteen_bit, is_srgb, on_white
 from hemoscope.errors import ImageError
 
-__all__ = ["IMAGE_SUFFIXES", "MAX_PIXELS", "Decoded", "decode", "decode_opened"]
+__all__ = ["IMAGE_SUFFIXES", "MAX_PIXELS", "Decoded", "decode", "decode_opened", "read_image_file"]
 
 IMAGE_SUFFIXES = frozenset(
     {".bmp", ".dib", ".gif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg"}
     | {".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"}
 )
-MAX_PIXELS = 64_000_000
-_MAX_BYTES = 512 * 1024 * 1024
+MAX_PIXELS = 25_000_000
+"""Of one image: a whole camera field of 20 million fits, and a cell is a thousandth of it.
+
+Measured at this size, decoding takes 360 to 740 MiB (WebP with alpha is the most), however small the file.
+"""
+
+_LARGE = 4_000_000  # pixels
+_one_large_at_a_time = threading.Lock()  # so that the peak does not grow with the number of threads
+_MAX_BYTES = 256 << 20  # MAX_PIXELS of four 16-bit values
+_MAX_PACKED = 64 << 20  # of what Pillow walks block by block, at 5 MB a second
+_STORED = (b"\x89PNG", b"II", b"MM", b"BM", b"P")
 _FORMATS = ("BMP", "DIB", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
 _ORIENTATION_TAG = 0x0112
 _UPRIGHT: Mapping[int, Image.Transpose] = MappingProxyType(
@@ -43,22 +57,6 @@ _UPRIGHT: Mapping[int, Image.Transpose] = MappingProxyType(
         8: Image.Transpose.ROTATE_90,
     }
 )
-_REASONS: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {
-        "RGB": (),
-        "1": ("grayscale",),
-        "L": ("grayscale",),
-        "LA": ("grayscale", "alpha"),
-        "La": ("grayscale", "alpha"),
-        "RGBA": ("alpha",),
-        "RGBa": ("alpha",),
-        "RGBX": (),
-        "P": ("palette",),
-        "PA": ("palette", "alpha"),
-        "CMYK": ("cmyk",),
-        "YCbCr": ("ycbcr",),
-    }
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +65,13 @@ class Decoded:
 
     Attributes:
         pixels: Shape (H, W, 3), uint8.
-        conversions: What had to be done to get there, in this order where it applies: `grayscale`,
-            `palette`, `cmyk`, `ycbcr`, `alpha` (laid on white), `16-bit`, `first-frame` (of an
-            animation or a stack), `exif-rotated`, `exif-damaged` (taken as upright).
+        conversions: What had to be done to get there, or to be known of it, in this order where it applies:
+            `grayscale`, `palette`, `cmyk`, `ycbcr`, `alpha` (laid on white), `alpha-zero` (everywhere, so no
+            alpha: the colours), `16-bit`, `16-bit-narrow` (its values use a quarter of 16 bits or less, as of
+            a camera of 12 bits: dark or flat), `channel-pages` (three pages are red, green and blue),
+            `thumbnail-skipped` (a reduced page before the image), `first-frame` (of an animation or a stack),
+            `icc` (a colour profile that is not sRGB, left aside), `exif-rotated`, `exif-damaged` (taken as
+            upright).
     """
 
     pixels: NDArray[np.uint8]
@@ -80,43 +82,55 @@ def decode(source: bytes | Path) -> Decoded:
     """Decode one image file.
 
     Sixteen-bit grey is scaled by value / 257, rounded, so that 65,535 becomes 255; Pillow itself
-    keeps the upper byte of sixteen-bit colour.
+    keeps the upper byte of sixteen-bit colour. Nothing is stretched to the values that are there.
 
     Args:
         source: The file's bytes, or its path.
 
     Raises:
-        ImageError: If it cannot be read, is empty, truncated, no image, of a pixel format without
-            an agreed meaning in 8-bit RGB, or larger than `MAX_PIXELS`.
+        ImageError: If it cannot be read, is empty, truncated, damaged by its own checksums, no image, of a
+            pixel format without an agreed meaning in 8-bit RGB, or larger than `MAX_PIXELS`.
     """
     data = source if isinstance(source, bytes) else read_image_file(source)
     if not data:
         raise ImageError("the file is empty; expected an image")
-    with _reasons_named(), Image.open(io.BytesIO(data), formats=_FORMATS) as image:
-        _check_size(image.size)
-        return _upright_rgb(image)
+    most = _MAX_BYTES if data.startswith(_STORED) else _MAX_PACKED
+    if len(data) > most:
+        raise ImageError(f"{len(data):,} bytes; expected at most {most:,}, a cell's image")
+    with _reasons_named(data):
+        if tiff.is_tiff(data):
+            return _decode_tiff(data)
+        flags: tuple[str, ...] = ()
+        if data.startswith(b"\x89PNG\r\n\x1a\n"):
+            data, flags = clean_png(data)
+        elif data.startswith(b"\xff\xd8"):
+            check_jpeg(data)
+        elif data[:1] == b"P":
+            check_ppm(data)
+        with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
+            return _upright_rgb(image, flags)
 
 
 def decode_opened(image: Image.Image) -> Decoded:
-    """Decode an image that Pillow has opened or made, as `decode` does.
+    """Decode an image that Pillow has opened or made, as `decode` does; of a file, the page it stands at.
 
     Raises:
-        ImageError: For the reasons of `decode`.
+        ImageError: For the reasons of `decode`, as far as they show in an opened file.
     """
     with _reasons_named():
-        _check_size(image.size)
         return _upright_rgb(image)
 
 
 @contextmanager
-def _reasons_named() -> Iterator[None]:
+def _reasons_named(data: bytes = b"") -> Iterator[None]:
     """Turn the many kinds of errors that Pillow's decoders raise into one."""
     try:
         yield
     except ImageError:
         raise
     except UnidentifiedImageError:
-        raise ImageError(f"not an image; expected one of {', '.join(_FORMATS)}") from None
+        kind = name_of_kind(data) or "not an image"
+        raise ImageError(f"{kind}; expected one of {', '.join(_FORMATS)}") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise ImageError(f"claims more than {MAX_PIXELS:,} pixels; expected a cell's image") from None
     except Exception as error:  # Pillow's decoders raise many kinds on damaged files
@@ -153,58 +167,58 @@ def _check_size(size: tuple[int, int]) -> None:
         )
 
 
-def _upright_rgb(image: Image.Image) -> Decoded:
-    sixteen_bit = _is_sixteen_bit(image)  # known until the pixels are loaded
-    first_frame = image.format != "MPO" and getattr(image, "n_frames", 1) > 1
+def _decode_tiff(data: bytes) -> Decoded:
+    pages = tiff.tiff_pages(data)
+    first, flags = tiff.main_page(pages)
+    channels = are_channels(pages, first)
+    try:
+        image = Image.open(io.BytesIO(data), formats=("TIFF",))
+    except UnidentifiedImageError:
+        raise ImageError(f"a TIFF of {pages[first].kind}, which is not read; save it as 8-bit RGB") from None
+    with image:
+        image.seek(first)
+        if not channels:
+            return _upright_rgb(image, flags)
+        planes: list[Decoded] = []
+        for page in range(first, first + 3):
+            image.seek(page)
+            planes.append(_upright_rgb(image, ("channel-pages",)))
+    pixels = np.stack([plane.pixels[:, :, 0] for plane in planes], axis=-1)  # (H, W, 3)
+    return Decoded(pixels, planes[0].conversions[1:])  # all but "grayscale"
+
+
+def _upright_rgb(image: Image.Image, flags: tuple[str, ...] = ()) -> Decoded:
+    _check_size(image.size)
+    with _one_large_at_a_time if image.width * image.height > _LARGE else nullcontext():
+        return _load(image, flags)
+
+
+def _load(image: Image.Image, flags: tuple[str, ...]) -> Decoded:
+    """Load an opened image; `flags` are conversions that were found before."""
+    if isinstance(image, ImageFile.ImageFile) and image.format == "JPEG2000" and image.tile and image.fp:
+        image.fp.seek(0)
+        check_jpeg2000(image.fp.read())
+    tiff.mend(image)
+    sixteen_bit = is_sixteen_bit(image)  # known until the pixels are loaded
+    several = image.format not in ("MPO", "TIFF") and getattr(image, "is_animated", False)
     before, _ = _orientation(image) if image.format == "TIFF" else (1, False)
     image.load()
     after, damaged = _orientation(image)  # 1 for a TIFF, which Pillow turns upright while loading
-    rgb, reasons = _as_rgb(image)
-    if after in _UPRIGHT:
-        rgb = rgb.transpose(_UPRIGHT[after])
-    flags = {
-        "16-bit": sixteen_bit and "16-bit" not in reasons,
-        "first-frame": first_frame,
+    color, reasons = color_of(image)
+    found = {
+        "16-bit": sixteen_bit,
+        "16-bit-narrow": sixteen_bit and is_narrow(color),
+        **dict.fromkeys(flags, True),
+        "first-frame": several or "first-frame" in flags,
+        "icc": "icc" in flags or not is_srgb(image.info.get("icc_profile")),
         "exif-rotated": before in _UPRIGHT or after in _UPRIGHT,
         "exif-damaged": damaged,
     }
+    rgb, alpha = on_white(color)
+    if after in _UPRIGHT:
+        rgb = rgb.transpose(_UPRIGHT[after])
     pixels = np.array(rgb, dtype=np.uint8)  # (H, W, 3), our own copy
-    return Decoded(pixels, (*reasons, *(name for name, holds in flags.items() if holds)))
-
-
-def _as_rgb(image: Image.Image) -> tuple[Image.Image, tuple[str, ...]]:
-    """Return an RGB image and the reasons of the conversion."""
-    if image.mode == "RGB" and "transparency" not in image.info:
-        return image, ()
-    if image.mode.startswith("I"):
-        return _sixteen_bit_gray(image), ("grayscale", "16-bit")
-    if image.mode not in _REASONS:
-        raise ImageError(f"pixel format {image.mode!r} has no agreed meaning in 8-bit RGB; convert it first")
-    reasons = _REASONS[image.mode]
-    if "transparency" in image.info and "alpha" not in reasons:
-        reasons = (*reasons, "alpha")
-    if "alpha" not in reasons:
-        return image.convert("RGB"), reasons
-    layer = image.convert("RGBA")
-    white = Image.new("RGBA", layer.size, "white")
-    return Image.alpha_composite(white, layer).convert("RGB"), reasons
-
-
-def _sixteen_bit_gray(image: Image.Image) -> Image.Image:
-    values = np.asarray(image).astype(np.int64)
-    if values.min() < 0 or values.max() > 0xFFFF:
-        raise ImageError(
-            f"grey values {values.min()} to {values.max()}; expected 8 or 16 bits a pixel. Convert it first"
-        )
-    return Image.fromarray(((values + 128) // 257).astype(np.uint8)).convert("RGB")
-
-
-def _is_sixteen_bit(image: Image.Image) -> bool:
-    """Tell sixteen-bit colour, which Pillow opens as 8-bit RGB, by the decoder's raw mode."""
-    args = [tile[3] for tile in getattr(image, "tile", ()) if len(tile) > 3]
-    first = args[0] if args else None
-    raw = first[0] if isinstance(first, tuple) and first else first
-    return isinstance(raw, str) and ";16" in raw
+    return Decoded(pixels, (*reasons, *alpha, *(name for name, holds in found.items() if holds)))
 
 
 def _orientation(image: Image.Image) -> tuple[int, bool]:

@@ -18,7 +18,7 @@ from hemoscope.runs import write_text
 
 __all__ = ["FileStamp", "ScanCache"]
 
-_VERSION = 2
+_VERSION = 3  # change it whenever decoding changes a pixel or the name of a conversion
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,6 +54,8 @@ class Verdict:
         margin: Probability of `pred` less the largest other one; NaN on error.
         distance: From the nearest known cell, 0 to 2; NaN on error, and where the bundle knows none.
         candidates: The conformal set: the true class is among them at the stated coverage.
+        converted: What had to be done to make the file upright 8-bit RGB, by the names of `hemoscope data
+            check`; `cropped` where the central square leaves more than half of it out.
     """
 
     status: Status
@@ -64,6 +66,7 @@ class Verdict:
     margin: float = float("nan")
     distance: float = float("nan")
     candidates: tuple[str, ...] = ()
+    converted: tuple[str, ...] = ()
 
 
 class Model:
@@ -172,6 +175,7 @@ class Model:
             margin=float(found.margin[0]),
             distance=float(distance[0]),
             candidates=tuple(name for name, inside in zip(names, found.candidates[0], strict=True) if inside),
+            converted=answer.converted,
         )
 
 
@@ -235,7 +239,7 @@ def _source(image: Any, i: int) -> Source:
         return image
     if isinstance(image, Image.Image):
         try:
-            return decode_opened(image).pixels
+            return decode_opened(image)
         except ImageError as error:
             raise ShapeError(f"image {i}: {error}") from error
     if isinstance(image, torch.Tensor):

@@ -35,6 +35,7 @@ __all__ = ["Tally", "clear_parts", "is_begun", "predict_rows", "predict_to", "wr
 Format = Literal[".csv", ".jsonl", ".parquet"]
 PART_ROWS = 4096
 PLAN, STAMPS = "plan.json", ".stamps"
+_LAST = ("status", "error", "reason", "candidates", "distance", "share", "converted")  # columns of every row
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +63,11 @@ class Tally:
 def predict_rows(
     model: Model, images: Iterable[Named], *, tta: bool = False, batch_size: int | None = None
 ) -> Iterator[dict[str, Any]]:
-    """Yield a row an image: path, pred, prob_<class>, margin, status, error, reason, candidates, distance, share."""
+    """Yield a row an image.
+
+    Its columns are path, pred, prob_<class>, margin, status, error, reason, candidates, distance, share and
+    converted.
+    """
     names: list[str] = []
 
     def sources() -> Iterator[Any]:
@@ -108,7 +113,9 @@ def predict_to(
         _remove(
             file for own in ("part-", "plan.", "whole.") for file in folder.glob(f".{own}*.part")
         )  # of a kill
-        _check_plan(folder, {"model": model.digest, "tta": tta, "rows": part_rows})
+        _check_plan(
+            folder, {"model": model.digest, "tta": tta, "rows": part_rows, "columns": _columns(model)}
+        )
         source = _Stamped(images)
         tally = Tally()
         done = 0
@@ -175,6 +182,7 @@ def _row(name: str, verdict: Verdict, model: Model) -> dict[str, Any]:
         "candidates": "|".join(verdict.candidates),
         "distance": verdict.distance if read else None,
         "share": _share(verdict, model),
+        "converted": "|".join(verdict.converted),
     }
 
 
@@ -334,7 +342,7 @@ def _join_parquet(whole: Path, parts: list[Path], columns: list[str]) -> None:
 def _read_csv(path: Path) -> Iterator[tuple[str, str]]:
     with path.open(encoding="utf-8", newline="") as file:
         for row in csv.reader(file):
-            yield from_cell(row[0]), row[-6]
+            yield from_cell(row[0]), row[-len(_LAST)]
 
 
 def _read_jsonl(path: Path) -> Iterator[tuple[str, str]]:

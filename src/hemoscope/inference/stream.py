@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hemoscope.data.augment import view_affine, warp
-from hemoscope.data.canvas import center_square
-from hemoscope.data.decode import decode
+from hemoscope.data.canvas import center_square, is_long
+from hemoscope.data.decode import Decoded, decode
 from hemoscope.errors import ConfigError, ImageError
 from hemoscope.inference.known import distances
 from hemoscope.inference.network import Network
@@ -33,8 +33,8 @@ __all__ = ["Answer", "Source", "eight", "predict_images", "predict_pixels", "str
 BATCH_SIZE = {"cpu": 64, "mps": 64, "cuda": 512}
 AHEAD = {"cpu": 0, "mps": 2, "cuda": 2}  # batches decoded ahead; a CPU's cores would only fight for it
 
-Source = Path | bytes | NDArray[np.uint8] | ImageError
-"""A file, its content, decoded RGB of shape (H, W, 3), or why there is none of these."""
+Source = Path | bytes | Decoded | NDArray[np.uint8] | ImageError
+"""A file, its content, a decoded image, RGB of shape (H, W, 3), or why there is none of these."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +46,14 @@ class Answer:
         distance: One minus the cosine of its features with the nearest known cell's, shape (K,); NaN
             where a network has no known cells.
         error: Why it could not be read; empty where it could.
+        converted: What had to be done to make it upright 8-bit RGB, as `Decoded.conversions`; and `cropped`
+            where it is so long that the central square leaves more than half of it out.
     """
 
     probs: FloatArray | None
     distance: FloatArray | None = None
     error: str = ""
+    converted: tuple[str, ...] = ()
 
 
 def predict_images(
@@ -90,26 +93,27 @@ def stream(
     if size < 1:
         raise ConfigError(f"expected a batch size of at least 1, got {size}")
     source = iter(images)
-    waiting: deque[list[Future[list[NDArray[np.uint8]] | str]]] = deque()
+    waiting: deque[list[Future[_Input | str]]] = deque()
     with ThreadPoolExecutor(workers or available_cores()) as pool:
         while True:
             while len(waiting) <= AHEAD[kind] and (chunk := list(islice(source, size))):
-                waiting.append([pool.submit(_views, networks, image) for image in chunk])
+                waiting.append([pool.submit(_input, networks, image) for image in chunk])
             if not waiting:
                 return
-            views = [future.result() for future in waiting.popleft()]
-            good = [view for view in views if not isinstance(view, str)]
+            inputs = [future.result() for future in waiting.popleft()]
+            good = [found for found in inputs if not isinstance(found, str)]
             said = [
-                predict_pixels(network, np.stack([view[k] for view in good]), tta=tta)
+                predict_pixels(network, np.stack([found.views[k] for found in good]), tta=tta)
                 for k, network in enumerate(networks)
                 if good
             ]
             row = 0
-            for view in views:
-                if isinstance(view, str):
-                    yield Answer(None, error=view)
+            for found in inputs:
+                if isinstance(found, str):
+                    yield Answer(None, error=found)
                     continue
-                yield Answer(np.stack([p[row] for p, _ in said]), np.array([e[row] for _, e in said]))
+                probs, distance = np.stack([p[row] for p, _ in said]), np.array([e[row] for _, e in said])
+                yield Answer(probs, distance, converted=found.converted)
                 row += 1
 
 
@@ -151,15 +155,28 @@ def eight(batch: Tensor) -> Iterator[Tensor]:
             yield torch.rot90(mirrored, turns, (1, 2))
 
 
-def _views(networks: Sequence[Network], image: Source) -> list[NDArray[np.uint8]] | str:
+@dataclass(frozen=True, slots=True)
+class _Input:
+    """One image as each network is given it, and what was converted."""
+
+    views: list[NDArray[np.uint8]]
+    converted: tuple[str, ...]
+
+
+def _input(networks: Sequence[Network], image: Source) -> _Input | str:
     """Return each network's input, or what is wrong with the file."""
     try:
         if isinstance(image, ImageError):
             raise image
-        pixels = image if isinstance(image, np.ndarray) else decode(image).pixels
+        if isinstance(image, np.ndarray):
+            found = Decoded(image)
+        else:
+            found = image if isinstance(image, Decoded) else decode(image)
     except ImageError as error:
         return str(error)
-    return views_of(networks, pixels)
+    height, width = found.pixels.shape[:2]
+    cropped = ("cropped",) if is_long(width, height) else ()
+    return _Input(views_of(networks, found.pixels), (*found.conversions, *cropped))
 
 
 def views_of(networks: Sequence[Network], pixels: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
