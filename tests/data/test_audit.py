@@ -72,8 +72,8 @@ def test_a_published_split_with_one_image_on_two_sides_is_a_warning():
         [
             cell("a/1.png", content="x", given_side="train"),
             cell("a/2.png", content="x", given_side="test"),
-            cell("b/1.png", content="y", given_side="val"),
-            cell("b/2.png", content="y", given_side="val"),
+            cell("b/1.png", content="y", given_side="train"),
+            cell("b/2.png", content="y", given_side="train"),
         ]
     )
     warnings = [p for p in audit(manifest).problems if p.level == "warning"]

@@ -340,7 +340,7 @@ class TestFile:
             "path,class,subtype,hash,split",
             f"a/00000.jpg,a,,{sha('a/00000.jpg')},train",
             f"a/twin.png,a,,{sha('a/00000.jpg')},test",
-            "a/00001.jpg,a,,,training",
+            "a/00001.jpg,a,,,held out",
             "a/gone.jpg,a,,,train",
             f"a/00002.jpg,a,,{sha('else')},train",
             "a/00003.jpg,b,,,train",
@@ -353,7 +353,7 @@ class TestFile:
         text = str(caught.value)
         for part in (
             "split.csv has 7 problem(s)",
-            "line 4: 'a/00001.jpg' is on side 'training'; expected train, val or test",
+            "line 4: 'a/00001.jpg' is on side 'held out'; expected train, val or test",
             "line 5: 'a/gone.jpg' is not among the readable images",
             f"line 6: 'a/00002.jpg' has another content: {sha('a/00002.jpg')[:12]}",
             "line 7: 'a/00003.jpg' is of class 'b', but lies in 'a'",
