@@ -9,10 +9,10 @@ import codecs
 import csv
 import io
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-__all__ = ["CsvRows", "Names", "plain", "read_rows"]
+__all__ = ["CsvRows", "Names", "csv_text", "plain", "read_rows"]
 
 CsvRows = list[tuple[int, list[str]]]
 """(line number, values) of every row that is not empty, the header first."""
@@ -28,6 +28,12 @@ def read_rows(path: Path) -> CsvRows:
     text = _decoded(path.read_bytes())
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text), strict=True)
     return [(reader.line_num, row) for row in reader if row]
+
+
+def csv_text(rows: Iterable[Sequence[str]]) -> bytes:
+    """Return rows as a CSV file: UTF-8, commas, LF line ends, file names of any characters."""
+    lines = [",".join(map(_quoted, row)) for row in rows]
+    return ("\n".join(lines) + "\n").encode("utf-8", "surrogateescape")
 
 
 def plain(name: str) -> str:
@@ -51,6 +57,12 @@ class Names:
     def find(self, name: str) -> str | None:
         """Return the known name that is meant, the very same one if there is it."""
         return name if name in self._known else self._by_plain.get(plain(name))
+
+
+def _quoted(value: str) -> str:
+    if any(character in value for character in ',"\r\n') or value != value.strip():
+        return '"' + value.replace('"', '""') + '"'
+    return value
 
 
 def _decoded(data: bytes) -> str:

@@ -51,7 +51,7 @@ def listed(path: Path) -> Arranged:
         if len(row) != len(rows[0][1]):
             problems.append(f"line {line}: {len(row)} values; expected {len(rows[0][1])}")
             continue
-        placed, wrong = _placed(path.parent, {name: row[i].strip() for name, i in columns.items()})
+        placed, wrong = _placed(path.parent, {name: row[i] for name, i in columns.items()})
         if placed.path in files:
             wrong.append(f"is listed before, on line {lines[placed.path]}")
         problems += [f"line {line}: {placed.path!r} {what}" for what in wrong]
@@ -86,20 +86,22 @@ def _placed(root: Path, cells: Mapping[str, str]) -> tuple[Placed, list[str]]:
     """Return what a line says, and what is wrong with it."""
     wrong: list[str] = []
     name = cells["path"]
-    if not (root / name).is_file():  # a name may hold a backslash where that is no separator
-        name = name.replace("\\", "/")
+    if not (
+        root / name
+    ).is_file():  # a name may begin with a blank, or hold a backslash that separates nothing
+        name = name.strip().replace("\\", "/")
     if Path(name).is_absolute() and Path(name).is_relative_to(root.absolute()):
         name = Path(name).relative_to(root.absolute()).as_posix()
     name = posixpath.normpath(name) if name else name
     if not name or Path(name).is_absolute() or name[1:2] == ":" or name.split("/")[0] == "..":
         wrong.append("is no path below the folder of the CSV")
-    class_name = unicodedata.normalize("NFC", cells["class"])
+    class_name = unicodedata.normalize("NFC", cells["class"].strip())
     if not class_name:
         wrong.append("has no class")
-    side = SIDE_NAMES.get(cells.get("split", "").casefold())
+    side = SIDE_NAMES.get(cells.get("split", "").strip().casefold())
     if "split" in cells and side is None:
         wrong.append(f"is on side {cells['split']!r}; expected train, val or test")
-    return Placed(name, class_name, side, cells.get("group", "")), wrong
+    return Placed(name, class_name, side, cells.get("group", "").strip()), wrong
 
 
 def _found(root: Path, files: Sequence[Placed]) -> tuple[list[Placed], list[str]]:

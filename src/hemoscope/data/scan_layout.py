@@ -181,9 +181,9 @@ def _refuse_patients(root: Path, tops: Mapping[str, _Top]) -> None:
     where = show(root)
     raise DataError(
         f"{_listed(tops)} in {where} hold folders of the same names ({_listed(again)}); either may be the "
-        f"classes, and the others patients or slides. Write a list that says so: hemoscope data list {where} "
-        f"--class-level 2 --group-level 1 if {show(next(iter(again)))} is a class, --class-level 1 "
-        f"--group-level 2 if {show(next(iter(tops)))} is one; then give that list in place of the folder"
+        f"classes, and the others patients or slides. Write a list that says so and give it in place of the folder: "
+        f"hemoscope data list {where} --out {show(root / 'labels.csv')} --class-level 2 --group-level 1 if "
+        f"{show(again[0])} is a class, --class-level 1 --group-level 2 if {show(next(iter(tops)))} is one"
     )
 
 

@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 
-from hemoscope.data.csv_rows import Names, plain, read_rows
+from hemoscope.data.csv_rows import Names, csv_text, plain, read_rows
 from hemoscope.errors import SplitError
 from hemoscope.records import SIDE_NAMES, CellImage, Manifest, Side, Split, SplitRow
 from hemoscope.runs import atomic_path
@@ -28,9 +28,8 @@ def write_split(split: Split, path: Path) -> None:
     """Write a split atomically: UTF-8, LF line ends, file names of any characters."""
     rows = sorted(split.rows, key=lambda row: row.path)
     cells = (COLUMNS, *((r.path, r.class_name, r.subtype, r.hash, r.side) for r in rows))
-    lines = [",".join(map(_quoted, line)) for line in cells]
     with atomic_path(path) as part:
-        part.write_bytes(("\n".join(lines) + "\n").encode("utf-8", "surrogateescape"))
+        part.write_bytes(csv_text(cells))
 
 
 def read_split(path: Path, manifest: Manifest) -> Split:
@@ -66,12 +65,6 @@ def read_split(path: Path, manifest: Manifest) -> Split:
     if problems:
         raise _refused(path, problems)
     return Split(rows=tuple(rows[key] for key in sorted(rows)), policy="given", seed=None)
-
-
-def _quoted(value: str) -> str:
-    if any(character in value for character in ',"\r\n') or value != value.strip():
-        return '"' + value.replace('"', '""') + '"'
-    return value
 
 
 def _refused(path: Path, problems: list[str]) -> SplitError:
