@@ -105,6 +105,17 @@ def test_near_duplicates_are_found_across_blocks_and_exact_ones_count_once():
     assert near_duplicates(images) == [("a/00003.png", "a/02400.png")]
 
 
+def test_images_that_look_alike_on_two_sides_of_a_given_split_are_a_warning():
+    images = [
+        cell("a/1.png", phash=0b0111, given_side="train"),
+        cell("a/2.png", phash=0b0011, given_side="test"),
+        cell("a/3.png", phash=2**63 + 2**62 + 2**61, given_side="train"),
+        cell("a/4.png", phash=2**63 + 2**62, given_side="train"),
+    ]
+    found = [(p.level, p.path) for p in audit(manifest_of(images)).problems if "looks like" in p.what]
+    assert found == [("warning", "a/1.png"), ("note", "a/3.png")]
+
+
 def test_two_tones_are_told_apart_whichever_is_rarer():
     for rare, common in ((CREAM, GREY_BLUE), (GREY_BLUE, CREAM)):
         images = [cell(f"a/{i}.png", background=common) for i in range(40)]

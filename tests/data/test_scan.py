@@ -368,6 +368,15 @@ class TestCache:
         assert scan(root, cache=cache) == first
         assert cache.read_bytes() == good
 
+    def test_a_cache_that_cannot_be_written_is_a_note_and_no_end(self, image_folder, tmp_path):
+        root = image_folder(TWO)
+        (tmp_path / "file").touch()
+        manifest = scan(root, cache=tmp_path / "file" / "scan.json")
+        assert manifest.images == scan(root).images
+        (said,) = manifest.problems
+        assert said.level == "note"
+        assert "cannot be remembered" in said.what
+
     def test_the_cache_of_another_folder_is_not_used(self, image_folder, tmp_path):
         cache = tmp_path / "scan.json"
         scan(image_folder(TWO, name="one"), cache=cache)

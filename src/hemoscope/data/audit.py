@@ -100,7 +100,7 @@ def audit(manifest: Manifest) -> Audit:
         *(_duplicate_problem(group) for group in groups),
         *_published_leaks(groups),
         *_given_problems(manifest),
-        *(_near_problem(group) for group in near),
+        *_near_problems(manifest, near),
         *_second_problem(manifest, by_class),
         *_imbalance_problem(manifest, imbalance),
         *_converted_problem(manifest),
@@ -201,8 +201,17 @@ def _given_problems(manifest: Manifest) -> Iterable[Problem]:
         yield Problem("warning", ".", what)
 
 
-def _near_problem(group: Paths) -> Problem:
-    return Problem("note", group[0], f"looks like {_listed(group[1:])}; perhaps one cell taken twice")
+def _near_problems(manifest: Manifest, near: Iterable[Paths]) -> Iterable[Problem]:
+    given = {image.path: image.given_side for image in manifest.images}
+    for group in near:
+        looks = f"looks like {_listed(group[1:])}"
+        sides = sorted({side for path in group if (side := given[path]) is not None})
+        if len(sides) > 1:
+            what = f"{looks}, and the given split has them on {' and '.join(sides)}"
+            yield Problem("warning", group[0], what)
+        else:
+            what = f"{looks}; perhaps one cell taken twice (--policy clean keeps them on one side)"
+            yield Problem("note", group[0], what)
 
 
 def _second_problem(manifest: Manifest, by_class: Counter[str]) -> Iterable[Problem]:

@@ -11,7 +11,6 @@ import stat
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,6 +31,7 @@ SUBTYPES = frozenset(
 )
 _LEVELS = ("error", "warning", "note")
 _SHOWN = 20
+_TOO_FEW = "expected at least 2 class folders"
 
 Progress = Callable[[int, int], None]
 
@@ -73,8 +73,11 @@ def scan(root: Path, *, progress: Progress | None = None, cache: Path | None = N
     remembered = ScanCache.load(cache, root)
     images, converted, problems = _read_all(root, arranged.files, remembered, progress)
     if cache is not None:
-        with suppress(OSError):  # remembering is a help, not the work
+        try:
             remembered.save(cache)
+        except OSError as error:  # remembering is a help, not the work
+            what = f"what was read cannot be remembered in {show(cache)}: {error.strerror or error}"
+            problems.append(Problem("note", ".", f"{what}; the next scan reads all of it again"))
     masks = masks_among(root, images)
     images = [image for image in images if image.path not in masks]
     problems += [*found.problems, *arranged.problems, *_mask_problem(masks), *look_alikes(arranged.classes)]
@@ -89,31 +92,35 @@ def scan(root: Path, *, progress: Progress | None = None, cache: Path | None = N
     )
 
 
-def usable(manifest: Manifest, *, skip_bad: bool) -> Manifest:
+def usable(manifest: Manifest, *, skip_bad: bool | None, at_least: int = 2) -> Manifest:
     """Return what training may use, or say everything that stands against it.
 
     Args:
         manifest: The result of a scan.
         skip_bad: Leave bad files and empty classes out instead of refusing. What was left out is
-            in the `errors` of the manifest that came in.
+            in the `errors` of the manifest that came in. None refuses like False, where there is no
+            option to advise.
+        at_least: How many classes must remain: two to train on, one to score.
 
     Raises:
-        DataError: If there are errors and `skip_bad` is off, or fewer than two classes remain.
+        DataError: If there are errors and `skip_bad` is off, or too few classes remain.
     """
     where = show(manifest.root)
-    if manifest.errors and not skip_bad:
-        lines = [f"  {show(p.path)}: {p.what}" for p in manifest.errors[:_SHOWN]]
-        if len(manifest.errors) > _SHOWN:
-            lines.append(f"  and {len(manifest.errors) - _SHOWN} more")
+    errors = [p for p in manifest.errors if at_least > 1 or not p.what.startswith(_TOO_FEW)]
+    if errors and not skip_bad:
+        lines = [f"  {show(p.path)}: {p.what}" for p in errors[:_SHOWN]]
+        if len(errors) > _SHOWN:
+            lines.append(f"  and {len(errors) - _SHOWN} more")
         raise DataError(
-            f"{where} has {len(manifest.errors)} problem(s) that stop training:\n"
+            f"{where} has {len(errors)} problem(s) that stop {'the work' if skip_bad is None else 'training'}:\n"
             + "\n".join(lines)
-            + f"\nLook at all of them: hemoscope data check {where}. Leave them out: --skip-bad"
+            + f"\nLook at all of them: hemoscope data check {where}. "
+            + ("Move them out of it" if skip_bad is None else "Leave them out: --skip-bad")
         )
     classes = tuple(name for name, count in manifest.counts.items() if count)
-    if len(classes) < 2:
+    if len(classes) < at_least:
         raise DataError(
-            f"expected images of at least 2 classes in {where}, found {len(classes)}. "
+            f"expected images of at least {at_least} {'classes' if at_least > 1 else 'class'} in {where}, found {len(classes)}. "
             f"See: hemoscope data check {where}"
         )
     kept = tuple(problem for problem in manifest.problems if problem.level != "error")
@@ -203,7 +210,7 @@ def _class_problems(root: Path, classes: Sequence[str], with_images: set[str]) -
         if name not in with_images
     ]
     if len(classes) < 2:
-        what = f"expected at least 2 class folders, found {len(classes)}"
+        what = f"{_TOO_FEW}, found {len(classes)}"
         problems.append(Problem("error", ".", what + _hint(root, classes)))
     return problems
 

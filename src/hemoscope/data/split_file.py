@@ -16,7 +16,7 @@ from hemoscope.errors import SplitError
 from hemoscope.records import SIDE_NAMES, CellImage, Manifest, Side, Split, SplitRow
 from hemoscope.runs import atomic_path
 
-__all__ = ["COLUMNS", "read_split", "write_split"]
+__all__ = ["COLUMNS", "read_split", "recorded_split", "write_split"]
 
 COLUMNS = ("path", "class", "subtype", "hash", "split")
 _REQUIRED = ("path", "class", "split")
@@ -65,6 +65,21 @@ def read_split(path: Path, manifest: Manifest) -> Split:
     if problems:
         raise _refused(path, problems)
     return Split(rows=tuple(rows[key] for key in sorted(rows)), policy="given", seed=None)
+
+
+def recorded_split(path: Path, digest: str) -> Split | None:
+    """Return a split as a run recorded it, without its images; None unless it is whole and has this digest."""
+    try:
+        records = [record for _, record in _records(path)]
+    except SplitError:
+        return None
+    rows = tuple(
+        SplitRow(r["path"], r["class"], r.get("subtype", ""), r.get("hash", ""), SIDE_NAMES[r["split"]])
+        for r in records
+        if r["split"] in _SIDES
+    )
+    split = Split(rows=rows, policy="given", seed=None)
+    return split if split.digest == digest else None
 
 
 def _refused(path: Path, problems: list[str]) -> SplitError:
