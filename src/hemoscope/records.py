@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from hemoscope.errors import ShapeError
 
 __all__ = [
+    "SIDE_NAMES",
     "CellImage",
     "FloatArray",
     "IntArray",
@@ -36,6 +37,17 @@ IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float64]
 Side = Literal["train", "val", "test"]
 Level = Literal["error", "warning", "note"]
+
+SIDE_NAMES: Mapping[str, Side] = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "test": "test",
+    "testing": "test",
+}
+"""Names of sides, in small letters, as people write them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +77,7 @@ class CellImage:
         phash: Perceptual hash, 64 bits.
         background: Median RGB of the image's brightest quarter, which is the slide's background.
         given_side: The side a published split puts it on, where there is one.
+        group: What it belongs to, as a patient or a slide; empty where nobody says. Not part of the digest.
     """
 
     path: str
@@ -77,6 +90,7 @@ class CellImage:
     phash: int = 0
     background: tuple[int, int, int] = (0, 0, 0)
     given_side: Side | None = None
+    group: str = ""
 
 
 @dataclass(frozen=True)
@@ -84,7 +98,7 @@ class Manifest:
     """Everything known about a data set before training.
 
     Attributes:
-        root: The folder of class folders, or the `.npz` file.
+        root: The folder of class folders, the folder of a CSV of labels, or the `.npz` file.
         classes: Class names in alphabetical order; a target is an index into them.
         images: Readable images, ordered by path.
         problems: Everything found while scanning, errors first.

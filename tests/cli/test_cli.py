@@ -121,6 +121,9 @@ def test_from_synthetic_cells_to_the_report(tmp_path: Path):
     assert again["errors"] == train["errors"]
     elsewhere = answer("evaluate", train["run"], "--data", cells)
     assert elsewhere["n"] == 72
+    assert elsewhere["seen_before"] == {side: sum(n.values()) for side, n in split["counts"].items()}
+    told = hemoscope("evaluate", train["run"], "--data", cells)
+    assert "was trained on 40 of these 72 images and validated on 16" in " ".join(told.stderr.split())
 
     sweep = ("benchmark", "--data", cells, "--split", tmp_path / "split.csv", "--out", runs, *QUICK)
     both = answer(*sweep, "--arch", "mobilenet_v2,resnet18", "--seeds", "0,1")

@@ -72,8 +72,8 @@ def test_a_published_split_with_one_image_on_two_sides_is_a_warning():
         [
             cell("a/1.png", content="x", given_side="train"),
             cell("a/2.png", content="x", given_side="test"),
-            cell("b/1.png", content="y", given_side="val"),
-            cell("b/2.png", content="y", given_side="val"),
+            cell("b/1.png", content="y", given_side="train"),
+            cell("b/2.png", content="y", given_side="train"),
         ]
     )
     warnings = [p for p in audit(manifest).problems if p.level == "warning"]
@@ -103,6 +103,17 @@ def test_near_duplicates_are_found_across_blocks_and_exact_ones_count_once():
     images[2400] = cell("a/02400.png", phash=images[3].phash ^ 0b101)
     images.append(cell("b/copy.png", content="a/00007.png", phash=images[7].phash))
     assert near_duplicates(images) == [("a/00003.png", "a/02400.png")]
+
+
+def test_images_that_look_alike_on_two_sides_of_a_given_split_are_a_warning():
+    images = [
+        cell("a/1.png", phash=0b0111, given_side="train"),
+        cell("a/2.png", phash=0b0011, given_side="test"),
+        cell("a/3.png", phash=2**63 + 2**62 + 2**61, given_side="train"),
+        cell("a/4.png", phash=2**63 + 2**62, given_side="train"),
+    ]
+    found = [(p.level, p.path) for p in audit(manifest_of(images)).problems if "looks like" in p.what]
+    assert found == [("warning", "a/1.png"), ("note", "a/3.png")]
 
 
 def test_two_tones_are_told_apart_whichever_is_rarer():

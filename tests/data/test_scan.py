@@ -9,6 +9,7 @@ import shutil
 import sys
 import zipfile
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ import pytest
 from PIL import Image
 from scipy.fft import dctn
 
+from hemoscope.data.catalog import data_card
 from hemoscope.data.decode import decode
 from hemoscope.data.fingerprint import perceptual_hash
 from hemoscope.data.scan import scan, subtype_of, usable
@@ -165,13 +167,13 @@ def test_one_class_alone_and_none_are_errors(image_folder, tmp_path):
 
 @posix
 def test_what_is_no_data_folder_is_refused(tmp_path):
-    (tmp_path / "data.csv").write_text("path")
+    (tmp_path / "data.txt").write_text("path")
     with pytest.raises(DataError, match="found a file"):
-        scan(tmp_path / "data.csv")
+        scan(tmp_path / "data.txt")
     with pytest.raises(DataError, match=r"found nothing.*hemoscope data fetch"):
         scan(tmp_path / "absent")
     with pytest.raises(DataError, match="found what cannot be read: Not a directory"):
-        scan(tmp_path / "data.csv" / "cells")
+        scan(tmp_path / "data.txt" / "cells")
 
 
 def test_conversions_are_counted_over_all_images(image_folder):
@@ -366,6 +368,15 @@ class TestCache:
         assert scan(root, cache=cache) == first
         assert cache.read_bytes() == good
 
+    def test_a_cache_that_cannot_be_written_is_a_note_and_no_end(self, image_folder, tmp_path):
+        root = image_folder(TWO)
+        (tmp_path / "file").touch()
+        manifest = scan(root, cache=tmp_path / "file" / "scan.json")
+        assert manifest.images == scan(root).images
+        (said,) = manifest.problems
+        assert said.level == "note"
+        assert "cannot be remembered" in said.what
+
     def test_the_cache_of_another_folder_is_not_used(self, image_folder, tmp_path):
         cache = tmp_path / "scan.json"
         scan(image_folder(TWO, name="one"), cache=cache)
@@ -392,8 +403,8 @@ def arrays(n: int = 8, size: int = 6, *, color: bool = True, labels: int = 8) ->
 
 class TestNpz:
     def save(self, tmp_path: Path, made: dict[str, np.ndarray]) -> Path:
-        np.savez_compressed(tmp_path / "cells.npz", **made)
-        return tmp_path / "cells.npz"
+        np.savez_compressed(tmp_path / "bloodmnist.npz", **made)
+        return tmp_path / "bloodmnist.npz"
 
     def test_bloodmnist_gives_its_classes_sides_and_pixels(self, tmp_path):
         made = arrays()
@@ -403,7 +414,7 @@ class TestNpz:
         by_path = {image.path: image for image in manifest.images}
         assert by_path["val/00003"].class_name == "ig"
         assert [image.path for image in manifest.images] == sorted(by_path)
-        pixels = dict(npz_images(tmp_path / "cells.npz"))
+        pixels = dict(npz_images(tmp_path / "bloodmnist.npz"))
         np.testing.assert_array_equal(pixels["test/00005"], made["test_images"][5])
         assert pixels.keys() == by_path.keys()
         assert by_path["test/00005"].hash == by_path["test/00005"].pixel_hash
@@ -422,8 +433,18 @@ class TestNpz:
         manifest = scan(self.save(tmp_path, made))
         assert manifest.classes == tuple(f"class_{i}" for i in range(8))
         assert manifest.converted == {"grayscale": 24}
-        pixels = dict(npz_images(tmp_path / "cells.npz"))["train/00001"]
+        pixels = dict(npz_images(tmp_path / "bloodmnist.npz"))["train/00001"]
         np.testing.assert_array_equal(pixels, np.repeat(made["train_images"][1][:, :, None], 3, axis=2))
+
+    def test_eight_colours_under_another_name_are_blood_only_by_the_published_digest(
+        self, tmp_path, monkeypatch
+    ):
+        file = self.save(tmp_path, arrays()).rename(tmp_path / "skin.npz")
+        assert scan(file).classes == tuple(f"class_{i}" for i in range(8))
+        digest = f"md5:{hashlib.md5(file.read_bytes()).hexdigest()}"
+        card = replace(data_card("bloodmnist"), digest=digest)
+        monkeypatch.setattr("hemoscope.data.scan_npz.CARDS", (card,))
+        assert scan(file).classes == BLOOD_CLASSES
 
     def test_alphabetical_order_is_label_order_with_many_labels(self, tmp_path):
         manifest = scan(self.save(tmp_path, arrays(n=12, labels=12)))
@@ -476,8 +497,8 @@ class TestNpz:
                 scan(path)
 
     def test_a_flipped_byte_anywhere_in_the_images_is_refused(self, tmp_path):
-        np.savez(tmp_path / "cells.npz", **arrays())
-        path = tmp_path / "cells.npz"
+        np.savez(tmp_path / "bloodmnist.npz", **arrays())
+        path = tmp_path / "bloodmnist.npz"
         data = bytearray(path.read_bytes())
         with zipfile.ZipFile(path) as archive:
             info = archive.getinfo("test_images.npy")

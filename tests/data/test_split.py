@@ -272,6 +272,60 @@ def test_a_published_split_is_taken_as_it_is(tmp_path):
     assert read_split(tmp_path / "split.csv", manifest) == split
 
 
+@pytest.mark.parametrize(("missing", "want"), [("val", 24 / 88), ("test", 12 / 76)])
+def test_the_side_that_a_given_split_lacks_is_drawn_from_its_training_images(missing, want):
+    there = "test" if missing == "val" else "val"
+    images = [cell(f"{name}/{i:03}.png", given_side="train") for name in "ab" for i in range(100)]
+    images += [cell(f"{name}/x{i}.png", given_side=there) for name in "ab" for i in range(7)]
+    first = make_split(manifest_of(images), policy="paper", seed=1)
+    assert (first.policy, first.seed) == ("given", 1)
+    assert first.counts[there] == {"a": 7, "b": 7}
+    assert first.counts[missing] == {"a": int(100 * want), "b": int(100 * want)}
+    assert sizes(first)["train"] == 200 - 2 * int(100 * want)
+    assert make_split(manifest_of(images), policy="clean", seed=1).digest == first.digest
+    assert make_split(manifest_of(images), policy="paper", seed=2).digest != first.digest
+
+
+@given(manifests(), st.integers(0, 2**63), st.integers(4, 12))
+@settings(max_examples=40, deadline=None)
+def test_groups_stay_on_one_side_under_both_policies(manifest, seed, n_groups):
+    rng = random.Random(seed)
+    images = [replace(image, group=f"P{rng.randrange(n_groups)}") for image in manifest.images]
+    for policy in ("paper", "clean"):
+        try:
+            split = make_split(manifest_of(images), policy=policy, seed=seed)
+        except SplitError:  # too few groups of a class
+            continue
+        group = {image.path: image.group for image in images}
+        sides: dict[str, set[str]] = defaultdict(set)
+        for row in split.rows:
+            sides[group[row.path]].add(row.side)
+        assert all(len(found) == 1 for found in sides.values())
+
+
+def test_too_few_groups_of_a_class_are_told_as_groups():
+    images = [cell(f"{name}/{i}.png", group=f"P{i % 2}") for name in "ab" for i in range(9)]
+    with pytest.raises(SplitError, match=r"3 different groups of every class.*'a' has 2, 'b' has 2"):
+        make_split(manifest_of(images), policy="paper", seed=0)
+
+
+def test_clean_keeps_images_that_look_alike_on_one_side_and_paper_does_not():
+    rng = random.Random(4)
+    images = []
+    for i in range(40):
+        look = rng.getrandbits(64) | 1
+        images += [cell(f"a/{i:02} {k}.png", phash=look ^ (k << 7)) for k in range(3)]
+        images += [cell(f"b/{i:02}.png", phash=rng.getrandbits(64) | 1)]
+    for seed in range(3):
+        torn = Counter()
+        for policy in ("paper", "clean"):
+            split = make_split(manifest_of(images), policy=policy, seed=seed)
+            assert len(split.rows) == 160
+            side = {row.path: row.side for row in split.rows}
+            torn[policy] = sum(len({side[f"a/{i:02} {k}.png"] for k in range(3)}) > 1 for i in range(40))
+        assert torn["clean"] == 0 < torn["paper"]
+
+
 NAMES = st.text(
     st.characters(exclude_characters="/\0", exclude_categories=()), min_size=1, max_size=8
 ).filter(lambda name: name not in {".", ".."})
@@ -320,6 +374,25 @@ class TestFile:
         path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n") + b"\r\n")
         assert read_split(path, manifest).rows == split.rows
 
+    @pytest.mark.parametrize("kind", ["utf-16", "semicolon", "backslash", "nfc", "names of sides"])
+    def test_what_windows_excel_and_macos_make_of_a_split_is_read(self, tmp_path, kind):
+        images = [cell(f"e\u0301o/{i} Bo\u0308hm.jpg") for i in range(9)]
+        images += [cell(f"ly/{i}.jpg") for i in range(9)]
+        manifest = manifest_of(images)
+        split = make_split(manifest, policy="paper", seed=2)
+        write_split(split, tmp_path / "split.csv")
+        text = (tmp_path / "split.csv").read_text("utf-8")
+        for old, new in {
+            "semicolon": [(",", ";")],
+            "backslash": [("/", "\\")],
+            "nfc": [("e\u0301", "\u00e9"), ("o\u0308", "\u00f6")],
+            "names of sides": [(",train\n", ",Train\n"), (",val\n", ",valid\n")],
+        }.get(kind, []):
+            assert old in text
+            text = text.replace(old, new)
+        (tmp_path / "split.csv").write_text(text, "utf-16" if kind == "utf-16" else "utf-8-sig")
+        assert read_split(tmp_path / "split.csv", manifest).digest == split.digest
+
     def test_a_foreign_split_needs_path_class_and_split_only(self, tmp_path):
         manifest = plain({"a": 5, "b": 5})
         _, split = self.written(tmp_path, manifest)
@@ -340,7 +413,7 @@ class TestFile:
             "path,class,subtype,hash,split",
             f"a/00000.jpg,a,,{sha('a/00000.jpg')},train",
             f"a/twin.png,a,,{sha('a/00000.jpg')},test",
-            "a/00001.jpg,a,,,training",
+            "a/00001.jpg,a,,,held out",
             "a/gone.jpg,a,,,train",
             f"a/00002.jpg,a,,{sha('else')},train",
             "a/00003.jpg,b,,,train",
@@ -353,7 +426,7 @@ class TestFile:
         text = str(caught.value)
         for part in (
             "split.csv has 7 problem(s)",
-            "line 4: 'a/00001.jpg' is on side 'training'; expected train, val or test",
+            "line 4: 'a/00001.jpg' is on side 'held out'; expected train, val or test",
             "line 5: 'a/gone.jpg' is not among the readable images",
             f"line 6: 'a/00002.jpg' has another content: {sha('a/00002.jpg')[:12]}",
             "line 7: 'a/00003.jpg' is of class 'b', but lies in 'a'",

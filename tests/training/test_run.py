@@ -78,13 +78,47 @@ def test_doing_it_again_is_a_no_op(prepared: Prepared, trained: Path):
 def test_the_saved_network_gives_the_saved_predictions(prepared: Prepared, trained: Path, tmp_path: Path):
     run = learn(prepared, trained)
     write_split(prepared.split, tmp_path / "split.csv")
-    again = predict_folder(run, prepared.manifest.root, split_file=tmp_path / "split.csv", device_name="cpu")
+    found = predict_folder(run, prepared.manifest.root, split_file=tmp_path / "split.csv", device_name="cpu")
+    again = found.predictions
     saved = run.predictions("test")
     assert again.paths == saved.paths
     np.testing.assert_array_equal(again.target, saved.target)
     np.testing.assert_allclose(again.probs, saved.probs, atol=2e-2)  # bf16 where the processor has it
     everything = predict_folder(run, prepared.manifest.root, device_name="cpu")
-    assert len(everything) == 72
+    assert len(everything.predictions) == 72
+    assert found.seen == {"train": 0, "val": 0, "test": 9}
+    assert everything.seen == {side: len(prepared.split.side(side)) for side in ("train", "val", "test")}
+
+
+def test_one_class_alone_is_scored_and_images_of_other_names_are_known_by_content(
+    prepared: Prepared, trained: Path, tmp_path: Path
+):
+    run = learn(prepared, trained)
+    of = [row for row in prepared.split.rows if row.class_name == "red"][:6]
+    (tmp_path / "some" / "red").mkdir(parents=True)
+    for i, row in enumerate(of):
+        shutil.copy(prepared.manifest.root / row.path, tmp_path / "some" / "red" / f"other {i}.png")
+    found = predict_folder(run, tmp_path / "some", device_name="cpu")
+    assert len(found.predictions) == 6
+    assert found.seen == {side: sum(row.side == side for row in of) for side in ("train", "val", "test")}
+    (tmp_path / "some" / "red" / "torn.png").write_bytes(b"")
+    with pytest.raises(DataError, match="stop the work") as caught:
+        predict_folder(run, tmp_path / "some", device_name="cpu")
+    assert "--skip-bad" not in str(caught.value)
+
+
+def test_a_run_whose_split_is_gone_or_changed_cannot_tell_what_it_was_trained_on(
+    prepared: Prepared, trained: Path, tmp_path: Path
+):
+    run = learn(prepared, trained)
+    alone = tmp_path / run.name
+    shutil.copytree(run.path, alone)
+    assert predict_folder(Run.open(alone), prepared.manifest.root, device_name="cpu").seen is None
+    (tmp_path / "splits").mkdir()
+    (split,) = (run.path.parent / "splits").iterdir()
+    changed = split.read_text().replace(",test\n", ",train\n", 1)
+    (tmp_path / "splits" / split.name).write_text(changed)
+    assert predict_folder(Run.open(alone), prepared.manifest.root, device_name="cpu").seen is None
 
 
 def test_a_folder_with_a_class_the_run_does_not_know_is_refused(

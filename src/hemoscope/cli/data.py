@@ -1,4 +1,4 @@
-"""`hemoscope data`: fetch, check, split, synth, cache."""
+"""`hemoscope data`: fetch, check, list, split, synth, cache."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ from hemoscope.cli.console import JsonFlag, note, print_json, print_table, print
 __all__ = ["app"]
 
 app = typer.Typer(
-    help="Data sets: fetch, check, split, draw synthetic cells, clear what was kept of them.",
+    help="Data sets: fetch, check, list, split, draw synthetic cells, clear what was kept of them.",
     no_args_is_help=True,
 )
 
 DataDir = Annotated[
-    Path, typer.Argument(metavar="DIR", help="A folder of class folders, or a BloodMNIST .npz.")
+    Path,
+    typer.Argument(metavar="DIR", help="A folder of class folders, a CSV of labels, or a BloodMNIST .npz."),
 ]
 SHOWN = 40
 
@@ -88,12 +89,40 @@ def _print_findings(findings: dict[str, object]) -> None:
         f"images, {findings['conflicting_groups']} of them with contradictory labels; "
         f"{findings['near_duplicate_groups']} groups that look alike"
     )
+    given: dict[str, int] = findings["given_sides"]  # type: ignore[assignment]
+    if given:
+        typer.echo("given split: " + ", ".join(f"{n:,} {side}" for side, n in given.items()))
     levels = Counter(p["level"] for p in problems)
     typer.echo(", ".join(f"{levels[level]} {level}s" for level in ("error", "warning", "note")))
     for problem in problems[:SHOWN]:
         typer.echo(printable(f"  {problem['level']:7}  {problem['path']}: {problem['what']}"))
     if len(problems) > SHOWN:
         typer.echo(f"  and {len(problems) - SHOWN} more; all of them: --json")
+
+
+@app.command(name="list")
+def list_images(
+    root: Annotated[Path, typer.Argument(metavar="DIR", help="A folder of images in folders.")],
+    *,
+    out: Annotated[Path, typer.Option(help="CSV to write, in DIR or above it.")],
+    class_level: Annotated[int, typer.Option(min=1, help="Which folder below DIR is the class, from 1.")] = 1,
+    group_level: Annotated[
+        int, typer.Option(min=0, help="Which is the patient or slide, kept on one side of a split.")
+    ] = 0,
+    split_level: Annotated[int, typer.Option(min=0, help="Which is train, val or test.")] = 0,
+    leave_out: Annotated[str, typer.Option(help="Classes to leave out, with commas between.")] = "",
+    as_json: JsonFlag = False,
+) -> None:
+    """Write the images of any folder as a CSV of labels, which every --data takes and anybody can edit."""
+    from hemoscope.data.list_folder import Levels, write_list
+
+    without = [name.strip() for name in leave_out.split(",") if name.strip()]
+    counts = write_list(root, out, Levels(class_level, group_level, split_level), leave_out=without)
+    if as_json:
+        print_json({"out": out, "counts": counts})
+        return
+    print_table([["class", "images"], *([name, f"{n:,}"] for name, n in counts.items())], right=(1,))
+    note(f"use it in place of the folder: {out}")
 
 
 @app.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
@@ -52,6 +53,7 @@ def evaluate(
         raise RunError(
             f"{run} is not finished; the command that started it goes on with it: {finished.card.get('command')}"
         )
+    seen: Mapping[str, object] = {}
     if data is None:
         if split:
             raise typer.BadParameter("--split needs --data", param_hint="--split")
@@ -60,12 +62,26 @@ def evaluate(
         from hemoscope.inference.evaluate import predict_folder
 
         with progress() as tell:
-            predictions = predict_folder(finished, data, split_file=split, device_name=device, progress=tell)
+            found = predict_folder(finished, data, split_file=split, device_name=device, progress=tell)
+        predictions, seen = found.predictions, {"seen_before": found.seen}
+        _tell_seen(found.seen, len(predictions), run)
     scores = score(predictions).to_json()
     if as_json:
-        print_json({"run": run, **scores})
+        print_json({"run": run, **scores, **seen})
     else:
         print_scores(scores)
+
+
+def _tell_seen(seen: Mapping[str, int] | None, n: int, run: Path) -> None:
+    """Say how many of the images scored are no new ones to the run."""
+    if seen is None:
+        note("the split of this run is not beside it, so whether it was trained on these images is not known")
+    elif seen["train"] or seen["val"]:
+        note(
+            f"warning: this run was trained on {seen['train']:,} of these {n:,} images and validated on "
+            f"{seen['val']:,}; on images that it has not seen it may do worse. Its own test images: "
+            f"hemoscope evaluate {run}"
+        )
 
 
 def ensemble(

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["benchmark", "demo", "train"]
 
 
+SHOWN = 5  # warnings about the data
 CANVAS_PX = 342  # the larger of the two that the architectures use, to be on the safe side
 
 
@@ -32,7 +33,7 @@ class Executor(StrEnum):
     local = "local"
 
 
-Data = Annotated[Path, typer.Option(help="A folder of class folders, or a BloodMNIST .npz.")]
+Data = Annotated[Path, typer.Option(help="A folder of class folders, a CSV of labels, or a BloodMNIST .npz.")]
 SplitFile = Annotated[
     Path | None, typer.Option("--split", help="A split to use; by default policy paper, seed 0.")
 ]
@@ -209,9 +210,14 @@ def _prepare(data: Path, split: Path | None, *, skip_bad: bool, report: Progress
     sides = {side: sum(n.values()) for side, n in prepared.split.counts.items()}
     note(
         f"{sides['train']:,} training, {sides['val']:,} validation and {sides['test']:,} test images; "
-        f"split {prepared.split.digest[:8]}"
+        f"{'given ' if prepared.split.policy == 'given' else ''}split {prepared.split.digest[:8]}"
         + (f"; {len(prepared.left_out)} bad files left out" if prepared.left_out else "")
     )
+    warnings = [problem for problem in prepared.manifest.problems if problem.level == "warning"]
+    for problem in warnings[:SHOWN]:
+        note(f"warning: {problem.path}: {problem.what}")
+    if len(warnings) > SHOWN:
+        note(f"and {len(warnings) - SHOWN} warnings more: hemoscope data check {data}")
     return prepared
 
 

@@ -12,23 +12,14 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from hemoscope.data.canvas import is_long
-from hemoscope.data.split import content_groups
+from hemoscope.data.groups import NEAR_BITS, content_groups, near_duplicates
 from hemoscope.records import CellImage, Manifest, Problem
 
 __all__ = ["NEAR_BITS", "Audit", "audit", "near_duplicates", "second_acquisition"]
 
 Paths = tuple[str, ...]
-
-NEAR_BITS = 2
-"""Largest Hamming distance of near duplicates.
-
-Measured on all pairs of the 17,075 different contents of the complete PBC set: two pairs lie at
-distance 2, and both show one cell photographed twice. From distance 4 on (one pair at 4, eight at
-6, 172 at 8) nearly all pairs are different cells that happen to lie alike.
-"""
 
 _TONE_GAP = 15
 _TONE_SPREADS = 2
@@ -52,6 +43,7 @@ class Audit:
         second_acquisition: Images of the rarer background tone by class; empty where there is one tone.
         imbalance: Largest class over smallest, by images; NaN where a class is empty.
         converted: Images that had to be converted to upright 8-bit RGB, by reason.
+        given_sides: Images a side, where the data bring their own split.
         problems: The scan's problems and the audit's, errors first.
     """
 
@@ -65,6 +57,7 @@ class Audit:
     second_acquisition: dict[str, int]
     imbalance: float
     converted: dict[str, int]
+    given_sides: dict[str, int]
     problems: tuple[Problem, ...]
 
     @property
@@ -90,6 +83,7 @@ class Audit:
             "sizes": [{"width_px": w, "height_px": h, "images": n} for (w, h), n in self.sizes.items()],
             "imbalance": self.imbalance if np.isfinite(self.imbalance) else None,
             "converted": dict(self.converted),
+            "given_sides": dict(self.given_sides),
         }
 
 
@@ -105,8 +99,9 @@ def audit(manifest: Manifest) -> Audit:
     imbalance = max(counts) / min(counts) if counts and min(counts) else float("nan")
     found = [
         *(_duplicate_problem(group) for group in groups),
-        *(_published_leaks(groups)),
-        *(_near_problem(group) for group in near),
+        *_published_leaks(groups),
+        *_given_problems(manifest),
+        *_near_problems(manifest, near),
         *_second_problem(manifest, by_class),
         *_imbalance_problem(manifest, imbalance),
         *_converted_problem(manifest),
@@ -124,6 +119,7 @@ def audit(manifest: Manifest) -> Audit:
         second_acquisition={name: by_class[name] for name in manifest.classes if by_class[name]},
         imbalance=imbalance,
         converted=dict(manifest.converted),
+        given_sides=dict(sorted(Counter(i.given_side for i in manifest.images if i.given_side).items())),
         problems=tuple(problems),
     )
 
@@ -159,40 +155,6 @@ def second_acquisition(images: Sequence[CellImage]) -> tuple[CellImage, ...]:
     return tuple(image for image, tone in zip(images, tones, strict=True) if (int(tone) >= first) == is_upper)
 
 
-def near_duplicates(images: Iterable[CellImage], max_bits: int = NEAR_BITS) -> list[Paths]:
-    """Group images whose perceptual hashes differ in at most `max_bits` of 64, also by way of a third.
-
-    Exact duplicates stand for one image, their first path. Compares all pairs, in blocks: about
-    1.5 s for 17,000 images.
-    """
-    single = [group[0] for group in content_groups(images)]
-    hashes = np.array([image.phash for image in single], dtype=np.uint64)
-    leader = list(range(len(single)))
-
-    def find(i: int) -> int:
-        while leader[i] != i:
-            leader[i] = leader[leader[i]]
-            i = leader[i]
-        return i
-
-    for a, b in _close_pairs(hashes, max_bits):
-        low, high = sorted((find(a), find(b)))
-        leader[high] = low
-    groups: dict[int, list[str]] = defaultdict(list)
-    for i, image in enumerate(single):
-        groups[find(i)].append(image.path)
-    return [tuple(group) for group in groups.values() if len(group) > 1]
-
-
-def _close_pairs(hashes: NDArray[np.uint64], max_bits: int) -> Iterable[tuple[int, int]]:
-    block = 1024  # 1024 x 17,000 distances are 17 MB
-    for start in range(0, len(hashes), block):
-        distance = np.bitwise_count(hashes[start : start + block, None] ^ hashes[None, start:])
-        for a, b in zip(*np.nonzero(distance <= max_bits), strict=True):
-            if a < b:
-                yield start + int(a), start + int(b)
-
-
 def _paths(group: Iterable[CellImage]) -> Paths:
     return tuple(image.path for image in group)
 
@@ -220,8 +182,38 @@ def _published_leaks(groups: Iterable[Sequence[CellImage]]) -> Iterable[Problem]
             yield Problem("warning", group[0].path, what)
 
 
-def _near_problem(group: Paths) -> Problem:
-    return Problem("note", group[0], f"looks like {_listed(group[1:])}; perhaps one cell taken twice")
+def _given_problems(manifest: Manifest) -> Iterable[Problem]:
+    """Tell of a given split: classes that it does not train on, and patients on two sides."""
+    sides: dict[str, set[str]] = defaultdict(set)
+    of_group: dict[str, set[str]] = defaultdict(set)
+    for image in manifest.images:
+        if image.given_side:
+            sides[image.class_name].add(image.given_side)
+            if image.group:
+                of_group[image.group].add(image.given_side)
+    for name, found in sides.items():
+        if "train" not in found:
+            what = (
+                f"the given split has no training image of this class, only on {' and '.join(sorted(found))}"
+            )
+            yield Problem("warning", name, what)
+    split = sorted(group for group, found in of_group.items() if len(found) > 1)
+    if split:
+        what = f"the given split has images of one group on two sides: {_listed(split)}"
+        yield Problem("warning", ".", what)
+
+
+def _near_problems(manifest: Manifest, near: Iterable[Paths]) -> Iterable[Problem]:
+    given = {image.path: image.given_side for image in manifest.images}
+    for group in near:
+        looks = f"looks like {_listed(group[1:])}"
+        sides = sorted({side for path in group if (side := given[path]) is not None})
+        if len(sides) > 1:
+            what = f"{looks}, and the given split has them on {' and '.join(sides)}"
+            yield Problem("warning", group[0], what)
+        else:
+            what = f"{looks}; perhaps one cell taken twice (--policy clean keeps them on one side)"
+            yield Problem("note", group[0], what)
 
 
 def _second_problem(manifest: Manifest, by_class: Counter[str]) -> Iterable[Problem]:

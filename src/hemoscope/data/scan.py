@@ -1,4 +1,4 @@
-"""A folder of class folders, or a BloodMNIST `.npz`, becomes a Manifest with every problem in it.
+"""A folder of class folders, a CSV of labels, or a BloodMNIST `.npz` becomes a Manifest with every problem in it.
 
 The scan reads each file once, in parallel, and collects what it finds instead of stopping at the
 first bad file. It never writes into the data folder, never follows a link in a circle, and never
@@ -11,13 +11,14 @@ import stat
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 from hemoscope.data.decode import decode, read_image_file
 from hemoscope.data.fingerprint import Fingerprint, fingerprint
 from hemoscope.data.scan_cache import FileStamp, ScanCache
+from hemoscope.data.scan_layout import Placed, arrange, look_alikes, show
+from hemoscope.data.scan_masks import masks_among
 from hemoscope.data.scan_walk import Found, is_hidden, walk
 from hemoscope.errors import DataError, ImageError
 from hemoscope.places import available_cores
@@ -30,15 +31,17 @@ SUBTYPES = frozenset(
 )
 _LEVELS = ("error", "warning", "note")
 _SHOWN = 20
+_TOO_FEW = "expected at least 2 class folders"
 
 Progress = Callable[[int, int], None]
 
 
 def scan(root: Path, *, progress: Progress | None = None, cache: Path | None = None) -> Manifest:
-    """Read every image below a data folder, or inside a BloodMNIST `.npz`.
+    """Read every image below a data folder, in a list, or inside a BloodMNIST `.npz`.
 
     Args:
-        root: A folder of class folders (folders inside them belong to their class), or an `.npz`.
+        root: A folder of class folders (folders inside them belong to their class), or of folders of
+            sides with class folders inside; a CSV of labels; or an `.npz`.
         progress: Called with (images done, images in all) from the calling thread.
         cache: A file that remembers what was read, so that a second scan reads only files whose
             size or times changed. Written atomically; a damaged one is ignored. Not for an `.npz`.
@@ -47,29 +50,41 @@ def scan(root: Path, *, progress: Progress | None = None, cache: Path | None = N
         The readable images and every problem found, errors first.
 
     Raises:
-        DataError: If `root` is neither a folder nor an `.npz`, or if the `.npz` is malformed.
+        DataError: If `root` is none of these, is malformed, or is laid out as something else.
     """
     state = _state(root)
-    if state == "a file" and root.suffix.lower() == ".npz":
+    kind = root.suffix.lower()
+    if state == "a file" and kind == ".npz":
         from hemoscope.data.scan_npz import scan_npz
 
         return scan_npz(root, progress=progress)
-    if state != "a folder":
+    if state == "a file" and kind in {".csv", ".tsv"}:
+        from hemoscope.data.scan_csv import listed
+
+        found, arranged, root = Found(), listed(root), root.parent
+    elif state == "a folder":
+        found = walk(root)
+        arranged = arrange(root, found)
+    else:
         raise DataError(
-            f"expected a folder of class folders or a BloodMNIST .npz at {show(root)}, found {state}. "
-            "Get one: hemoscope data fetch pbc, or hemoscope data synth DIR"
+            f"expected a folder of class folders, a CSV of labels or a BloodMNIST .npz at {show(root)}, found "
+            f"{state}. Get one: hemoscope data fetch pbc, or hemoscope data synth DIR"
         )
-    found = walk(root)
     remembered = ScanCache.load(cache, root)
-    images, converted, problems = _read_all(root, found.files, remembered, progress)
+    images, converted, problems = _read_all(root, arranged.files, remembered, progress)
     if cache is not None:
-        with suppress(OSError):  # remembering is a help, not the work
+        try:
             remembered.save(cache)
-    problems += found.problems
-    problems += _class_problems(root, found, {image.class_name for image in images})
+        except OSError as error:  # remembering is a help, not the work
+            what = f"what was read cannot be remembered in {show(cache)}: {error.strerror or error}"
+            problems.append(Problem("note", ".", f"{what}; the next scan reads all of it again"))
+    masks = masks_among(root, images)
+    images = [image for image in images if image.path not in masks]
+    problems += [*found.problems, *arranged.problems, *_mask_problem(masks), *look_alikes(arranged.classes)]
+    problems += _class_problems(root, arranged.classes, {image.class_name for image in images})
     return Manifest(
         root=root,
-        classes=tuple(sorted(found.classes)),
+        classes=tuple(sorted(arranged.classes)),
         images=tuple(sorted(images, key=lambda image: image.path)),
         problems=tuple(sorted(problems, key=lambda p: (_LEVELS.index(p.level), p.path, p.what))),
         not_images=found.not_images,
@@ -77,31 +92,35 @@ def scan(root: Path, *, progress: Progress | None = None, cache: Path | None = N
     )
 
 
-def usable(manifest: Manifest, *, skip_bad: bool) -> Manifest:
+def usable(manifest: Manifest, *, skip_bad: bool | None, at_least: int = 2) -> Manifest:
     """Return what training may use, or say everything that stands against it.
 
     Args:
         manifest: The result of a scan.
         skip_bad: Leave bad files and empty classes out instead of refusing. What was left out is
-            in the `errors` of the manifest that came in.
+            in the `errors` of the manifest that came in. None refuses like False, where there is no
+            option to advise.
+        at_least: How many classes must remain: two to train on, one to score.
 
     Raises:
-        DataError: If there are errors and `skip_bad` is off, or fewer than two classes remain.
+        DataError: If there are errors and `skip_bad` is off, or too few classes remain.
     """
     where = show(manifest.root)
-    if manifest.errors and not skip_bad:
-        lines = [f"  {show(p.path)}: {p.what}" for p in manifest.errors[:_SHOWN]]
-        if len(manifest.errors) > _SHOWN:
-            lines.append(f"  and {len(manifest.errors) - _SHOWN} more")
+    errors = [p for p in manifest.errors if at_least > 1 or not p.what.startswith(_TOO_FEW)]
+    if errors and not skip_bad:
+        lines = [f"  {show(p.path)}: {p.what}" for p in errors[:_SHOWN]]
+        if len(errors) > _SHOWN:
+            lines.append(f"  and {len(errors) - _SHOWN} more")
         raise DataError(
-            f"{where} has {len(manifest.errors)} problem(s) that stop training:\n"
+            f"{where} has {len(errors)} problem(s) that stop {'the work' if skip_bad is None else 'training'}:\n"
             + "\n".join(lines)
-            + f"\nLook at all of them: hemoscope data check {where}. Leave them out: --skip-bad"
+            + f"\nLook at all of them: hemoscope data check {where}. "
+            + ("Move them out of it" if skip_bad is None else "Leave them out: --skip-bad")
         )
     classes = tuple(name for name, count in manifest.counts.items() if count)
-    if len(classes) < 2:
+    if len(classes) < at_least:
         raise DataError(
-            f"expected images of at least 2 classes in {where}, found {len(classes)}. "
+            f"expected images of at least {at_least} {'classes' if at_least > 1 else 'class'} in {where}, found {len(classes)}. "
             f"See: hemoscope data check {where}"
         )
     kept = tuple(problem for problem in manifest.problems if problem.level != "error")
@@ -118,12 +137,6 @@ def subtype_of(name: str) -> str:
     return prefix if separator and prefix in SUBTYPES else ""
 
 
-def show(path: Path | str) -> str:
-    """Return a path that prints on one line of any terminal: odd characters are escaped."""
-    text = str(path)
-    return text if text.isprintable() else repr(text)
-
-
 def _state(root: Path) -> str:
     try:
         mode = root.stat().st_mode
@@ -135,17 +148,20 @@ def _state(root: Path) -> str:
 
 
 def _read_all(
-    root: Path, files: Sequence[tuple[str, str]], cache: ScanCache, progress: Progress | None
+    root: Path, files: Sequence[Placed], cache: ScanCache, progress: Progress | None
 ) -> tuple[list[CellImage], Counter[str], list[Problem]]:
     """Read files in parallel threads; Pillow, OpenCV and hashing let go of the interpreter."""
     images: list[CellImage] = []
     converted: Counter[str] = Counter()
     problems: list[Problem] = []
-    for done, (path, class_name, result) in enumerate(_read_parallel(root, files, cache), start=1):
+    for done, (placed, result) in enumerate(_read_parallel(root, files, cache), start=1):
+        path = placed.path
         if isinstance(result, ImageError):
             problems.append(Problem("error", path, str(result)))
         else:
-            images.append(result.image(path, class_name, subtype_of(path.rpartition("/")[2])))
+            subtype = subtype_of(path.rpartition("/")[2])
+            image = result.image(path, placed.class_name, subtype, placed.side)
+            images.append(replace(image, group=placed.group) if placed.group else image)
             converted.update(result.conversions)
         if progress is not None:
             progress(done, len(files))
@@ -153,13 +169,12 @@ def _read_all(
 
 
 def _read_parallel(
-    root: Path, files: Sequence[tuple[str, str]], cache: ScanCache
-) -> Iterator[tuple[str, str, Fingerprint | ImageError]]:
+    root: Path, files: Sequence[Placed], cache: ScanCache
+) -> Iterator[tuple[Placed, Fingerprint | ImageError]]:
     pool = ThreadPoolExecutor(max_workers=available_cores(), thread_name_prefix="scan")
     try:
-        results = pool.map(lambda item: _read_one(root, item[0], cache), files)
-        for (path, class_name), result in zip(files, results, strict=True):
-            yield path, class_name, result
+        results = pool.map(lambda placed: _read_one(root, placed.path, cache), files)
+        yield from zip(files, results, strict=True)
     finally:
         pool.shutdown(cancel_futures=True)  # Ctrl-C waits for the files in hand, not for all
 
@@ -179,15 +194,24 @@ def _read_one(root: Path, path: str, cache: ScanCache) -> Fingerprint | ImageErr
     return result
 
 
-def _class_problems(root: Path, found: Found, with_images: set[str]) -> list[Problem]:
+def _mask_problem(masks: Sequence[str]) -> Iterator[Problem]:
+    if masks:
+        what = (
+            f"{len(masks)} images of at most four grey values have the name of another image, as masks have "
+            f"({', '.join(map(show, masks[:2]))}{', ...' if len(masks) > 2 else ''}); they are not used"
+        )
+        yield Problem("warning", ".", what)
+
+
+def _class_problems(root: Path, classes: Sequence[str], with_images: set[str]) -> list[Problem]:
     problems = [
         Problem("error", name, "the class folder holds no readable image; expected at least 1")
-        for name in found.classes
+        for name in classes
         if name not in with_images
     ]
-    if len(found.classes) < 2:
-        what = f"expected at least 2 class folders, found {len(found.classes)}"
-        problems.append(Problem("error", ".", what + _hint(root, found.classes)))
+    if len(classes) < 2:
+        what = f"{_TOO_FEW}, found {len(classes)}"
+        problems.append(Problem("error", ".", what + _hint(root, classes)))
     return problems
 
 

@@ -15,6 +15,18 @@ from hemoscope.records import Problem
 
 __all__ = ["Found", "is_folder", "is_hidden", "walk"]
 
+_LEFTOVERS = frozenset(
+    (
+        "@eadir",
+        "#recycle",
+        "#snapshot",
+        "$recycle.bin",
+        "system volume information",
+        "lost+found",
+        "__pycache__",
+    )
+)
+
 
 @dataclass
 class Found:
@@ -23,12 +35,18 @@ class Found:
     Attributes:
         files: (path below the root, class name) of every file named like an image.
         classes: Names of the class folders.
+        folders: Paths of all folders.
+        loose: Images outside every class folder.
+        others: Paths of files that are no images and not hidden.
         problems: What is not as expected.
         not_images: Files that are no images by their name.
     """
 
     files: list[tuple[str, str]] = field(default_factory=list)
     classes: list[str] = field(default_factory=list)
+    folders: list[str] = field(default_factory=list)
+    loose: list[str] = field(default_factory=list)
+    others: list[str] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     not_images: int = 0
 
@@ -36,6 +54,11 @@ class Found:
         """Count a file that is no image; a note if that was to be expected, else a warning."""
         self.not_images += 1
         self.problems.append(Problem("note" if hidden else "warning", path, what))
+
+    def not_an_image(self, path: str, *, hidden: bool = False) -> None:
+        """Count a file that has no name of an image."""
+        self.others.append(path)
+        self.pass_over(path, "not an image; passed over", hidden=hidden)
 
     def cannot_read(self, path: str, error: OSError) -> None:
         """Record a folder that cannot be looked into."""
@@ -56,8 +79,9 @@ def walk(root: Path) -> Found:
         elif _is_image_name(entry.name):
             what = "an image outside every class folder is not used; move it into one"
             found.problems.append(Problem("warning", entry.name, what))
+            found.loose.append(entry.name)
         else:
-            found.pass_over(entry.name, "not an image; passed over", hidden=True)
+            found.not_an_image(entry.name, hidden=True)
     return found
 
 
@@ -71,6 +95,7 @@ def _walk_class(folder: Path, below: str, found: Found, ancestors: frozenset[tup
     if identity in ancestors:
         found.problems.append(Problem("warning", below, "a link back to a folder above; not followed"))
         return
+    found.folders.append(below)
     for entry in _entries(folder, below, found):
         path = f"{below}/{entry.name}"
         if is_hidden(entry.name):
@@ -80,7 +105,7 @@ def _walk_class(folder: Path, below: str, found: Found, ancestors: frozenset[tup
         elif _is_image_name(entry.name):
             found.files.append((path, below.partition("/")[0]))
         else:
-            found.pass_over(path, "not an image; passed over")
+            found.not_an_image(path)
 
 
 def _entries(folder: Path, below: str, found: Found) -> list[os.DirEntry[str]]:
@@ -93,20 +118,25 @@ def _entries(folder: Path, below: str, found: Found) -> list[os.DirEntry[str]]:
 
 
 def _pass_over_hidden(entry: os.DirEntry[str], path: str, found: Found) -> None:
-    """Count a hidden file, each file of a `__MACOSX` folder, or a hidden folder as one."""
+    """Count a hidden file, each file of a `__MACOSX` folder or of leftovers, or a hidden folder as one."""
     if entry.name == "__MACOSX" and entry.is_dir(follow_symlinks=False):
         for folder, folders, names in os.walk(entry.path):
             folders.sort()
             for name in sorted(names):
                 inside = Path(folder, name).relative_to(entry.path).as_posix()
                 found.pass_over(f"{path}/{inside}", "left by macOS; passed over", hidden=True)
+    elif entry.name.casefold() in _LEFTOVERS and entry.is_dir(follow_symlinks=False):
+        inside = sum(len(names) for _, _, names in os.walk(entry.path))
+        found.not_images += inside
+        what = f"left by a file server, Windows or Python; {inside} files passed over"
+        found.problems.append(Problem("note", path, what))
     else:
         found.pass_over(path, "hidden; passed over", hidden=True)
 
 
 def is_hidden(name: str) -> bool:
-    """Tell dot files and the folder that macOS puts into archives."""
-    return name.startswith(".") or name == "__MACOSX"
+    """Tell dot files, the folder that macOS puts into archives, and folders that other systems leave."""
+    return name.startswith(".") or name == "__MACOSX" or name.casefold() in _LEFTOVERS
 
 
 def is_folder(entry: os.DirEntry[str]) -> bool:

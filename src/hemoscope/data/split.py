@@ -1,19 +1,21 @@
 """Which image is for fitting, which for choosing, which for reporting once.
 
 A split is stratified by class, drawn by a seed, and never puts one content on two sides: images
-with the same bytes or the same pixels move together. It depends on the images' names and contents
+with the same bytes or the same pixels move together, and so do those of a group (patient, slide) and, by
+policy `clean`, those that look alike. It depends on the images' names and contents
 only, not on the order in which a disk lists them. The file format is in `split_file`.
 """
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
 
+from hemoscope.data.groups import Group, content_groups, merged, near_duplicates
 from hemoscope.data.split_file import read_split, write_split
 from hemoscope.errors import ConfigError, SplitError
 from hemoscope.records import CellImage, Manifest, Side, Split, SplitRow
@@ -26,13 +28,17 @@ _MIN_IMAGES = 3
 
 
 def make_split(manifest: Manifest, *, policy: Policy, seed: int) -> Split:
-    """Draw a split of 64 / 24 / 12 %, or take the published one of an `.npz`.
+    """Draw a split of 64 / 24 / 12 %, or take the one that the data bring.
+
+    Where the data bring training images and only one other side, the missing side is drawn from the
+    training images.
 
     Args:
         manifest: Images without errors (`hemoscope.data.scan.usable`).
         policy: `paper` keeps every image. `clean` keeps the first of each group of duplicates, and
-            none of a group whose members contradict each other in their class.
-        seed: Seed of the draw, at least 0. Not used for a published split.
+            none of a group whose members contradict each other in their class; of what is left,
+            images that look alike stay on one side.
+        seed: Seed of the draw, at least 0. Not used for a whole given split.
 
     Returns:
         Rows ordered by path. Sizes are exactly `side_sizes` of each class, unless duplicates that
@@ -46,23 +52,44 @@ def make_split(manifest: Manifest, *, policy: Policy, seed: int) -> Split:
         raise ConfigError(f"expected policy {' or '.join(get_args(Policy))}, got {policy!r}")
     if seed < 0:
         raise ConfigError(f"expected a seed of at least 0, got {seed}")
-    given = [_row(image, image.given_side) for image in manifest.images if image.given_side is not None]
-    if manifest.images and len(given) == len(manifest.images):
-        return Split(rows=_ordered(given), policy="given", seed=None)
+    given: set[Side | None] = {image.given_side for image in manifest.images}
+    if given - {None, "train"} and None not in given:
+        return _given(manifest, given, seed)
     groups = content_groups(manifest.images)
+    alike: Iterable[Iterable[str]] = ()
     if policy == "clean":
         groups = [group[:1] for group in groups if len({image.class_name for image in group}) == 1]
+        alike = near_duplicates(image for group in groups for image in group if image.phash)
+    groups = merged(groups, alike)
     _check_sizes(groups, manifest.classes)
-    sides = _draw(groups, np.random.default_rng(seed))
-    rows = [_row(image, side) for group, side in zip(groups, sides, strict=True) for image in group]
+    rows = _drawn(groups, np.random.default_rng(seed), side_sizes)
     split = Split(rows=_ordered(rows), policy=policy, seed=seed)
     empty = [f"{side} of {name}" for side in SIDES for name, n in split.counts[side].items() if n == 0]
     if empty:
         raise SplitError(
-            f"duplicates that must stay together leave no image for: {', '.join(empty)}. "
+            f"images that must stay together leave none for: {', '.join(empty)}. "
             "Add different images, or try --policy clean"
         )
     return split
+
+
+def _given(manifest: Manifest, given: Set[Side | None], seed: int) -> Split:
+    """Take the given sides; draw validation or test images from the training images where there are none."""
+    rows = [_row(image, image.given_side) for image in manifest.images if image.given_side is not None]
+    missing: list[Side] = [side for side in SIDES if side not in given]
+    if not missing or "train" in missing:
+        return Split(rows=_ordered(rows), policy="given", seed=None)
+    share = side_sizes(100)
+
+    def sizes(n: int) -> dict[Side, int]:
+        drawn = n * share[missing[0]] // (share["train"] + share[missing[0]])
+        drawn = max(drawn, min(1, n - 1))
+        return {side: {missing[0]: drawn, "train": n - drawn}.get(side, 0) for side in SIDES}
+
+    groups = merged(content_groups(image for image in manifest.images if image.given_side == "train"))
+    rows = [row for row in rows if row.side != "train"]
+    rows += _drawn(groups, np.random.default_rng(seed), sizes)
+    return Split(rows=_ordered(rows), policy="given", seed=seed)
 
 
 def side_sizes(n: int) -> dict[Side, int]:
@@ -79,39 +106,13 @@ def side_sizes(n: int) -> dict[Side, int]:
     return {"train": n - val - test, "val": val, "test": test}
 
 
-def content_groups(images: Iterable[CellImage]) -> list[tuple[CellImage, ...]]:
-    """Group images of the same bytes or the same decoded pixels, also by way of a third.
-
-    Returns:
-        Every image in exactly one group; groups and their members ordered by path.
-    """
-    ordered = sorted(images, key=lambda image: image.path)
-    leader = list(range(len(ordered)))
-
-    def find(i: int) -> int:
-        while leader[i] != i:
-            leader[i] = leader[leader[i]]
-            i = leader[i]
-        return i
-
-    first: dict[str, int] = {}
-    for i, image in enumerate(ordered):
-        for content in (f"bytes {image.hash}", f"pixels {image.pixel_hash}" if image.pixel_hash else ""):
-            if content:
-                a, b = sorted((find(i), find(first.setdefault(content, i))))
-                leader[b] = a
-    groups: dict[int, list[CellImage]] = defaultdict(list)
-    for i, image in enumerate(ordered):
-        groups[find(i)].append(image)
-    return [tuple(group) for group in groups.values()]
-
-
 def _check_sizes(groups: Sequence[Sequence[CellImage]], classes: Sequence[str]) -> None:
     different = Counter(name for group in groups for name in {image.class_name for image in group})
     small = [f"{name!r} has {different[name]}" for name in classes if different[name] < _MIN_IMAGES]
     if small or not classes:
+        what = "groups" if any(image.group for group in groups for image in group) else "images"
         raise SplitError(
-            f"expected at least {_MIN_IMAGES} different images of every class, one for each side; "
+            f"expected at least {_MIN_IMAGES} different {what} of every class, one for each side; "
             f"{', '.join(small) or 'there is no class'}. Add images or leave the class out"
         )
 
@@ -125,11 +126,13 @@ class _Room:
     groups: list[int]  # one number, counted down
 
     def empty_sides(self) -> set[Side]:
-        return {side for side in SIDES if self.left[side] == self.want[side]}
+        return {side for side in SIDES if self.want[side] and self.left[side] == self.want[side]}
 
 
-def _draw(groups: Sequence[Sequence[CellImage]], rng: np.random.Generator) -> list[Side]:
-    """Choose a side for every group, drawing without replacement from the places of each class.
+def _drawn(
+    groups: Sequence[Group], rng: np.random.Generator, sizes_of: Callable[[int], dict[Side, int]]
+) -> list[SplitRow]:
+    """Choose a side for every group's images, `sizes_of` a class's number of images, drawing without replacement from the places of each class.
 
     Groups that are hard to place come first, while there is room: those that cross classes, then
     the larger ones. Single images then fill what is left, each with equal chance for every place.
@@ -138,7 +141,7 @@ def _draw(groups: Sequence[Sequence[CellImage]], rng: np.random.Generator) -> li
     sizes = Counter(image.class_name for group in groups for image in group)
     rooms: dict[str, _Room] = {}
     for name, n in sizes.items():
-        want = side_sizes(n)
+        want = sizes_of(n)
         rooms[name] = _Room(want, dict(want), [sum(name in need for need in needs)])
     shuffled = rng.permutation(len(groups))
     order = sorted(shuffled, key=lambda i: (-len(needs[i]), -len(groups[i])))
@@ -149,7 +152,7 @@ def _draw(groups: Sequence[Sequence[CellImage]], rng: np.random.Generator) -> li
         for name, count in needs[i].items():
             rooms[name].left[side] -= count
             rooms[name].groups[0] -= 1
-    return sides
+    return [_row(image, side) for group, side in zip(groups, sides, strict=True) for image in group]
 
 
 def _choose(rooms: Mapping[str, _Room], need: Mapping[str, int], rng: np.random.Generator) -> Side:
@@ -168,8 +171,9 @@ def _choose(rooms: Mapping[str, _Room], need: Mapping[str, int], rng: np.random.
     if sum(free) > 0:
         ticket = int(rng.integers(sum(free)))
         return SIDES[int(np.searchsorted(np.cumsum(free), ticket, side="right"))]
+    wanted: list[Side] = [side for side in SIDES if all(room.want[side] for room in rooms.values())]
     return max(
-        (side for side in SIDES if side in allowed or not allowed),
+        [side for side in wanted if side in allowed] or wanted,
         key=lambda side: min(room.left[side] / room.want[side] for room in rooms.values()),
     )
 

@@ -7,20 +7,20 @@ at once. A wrong split is never repaired.
 from __future__ import annotations
 
 import csv
-import io
 from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 
+from hemoscope.data.csv_rows import Names, csv_text, plain, read_rows
 from hemoscope.errors import SplitError
-from hemoscope.records import CellImage, Manifest, Side, Split, SplitRow
+from hemoscope.records import SIDE_NAMES, CellImage, Manifest, Side, Split, SplitRow
 from hemoscope.runs import atomic_path
 
-__all__ = ["COLUMNS", "read_split", "write_split"]
+__all__ = ["COLUMNS", "read_split", "recorded_split", "write_split"]
 
 COLUMNS = ("path", "class", "subtype", "hash", "split")
 _REQUIRED = ("path", "class", "split")
-_SIDES: Mapping[str, Side] = {"train": "train", "val": "val", "test": "test"}
+_SIDES: tuple[Side, ...] = ("train", "val", "test")
 _SHOWN = 20
 
 
@@ -28,17 +28,17 @@ def write_split(split: Split, path: Path) -> None:
     """Write a split atomically: UTF-8, LF line ends, file names of any characters."""
     rows = sorted(split.rows, key=lambda row: row.path)
     cells = (COLUMNS, *((r.path, r.class_name, r.subtype, r.hash, r.side) for r in rows))
-    lines = [",".join(map(_quoted, line)) for line in cells]
     with atomic_path(path) as part:
-        part.write_bytes(("\n".join(lines) + "\n").encode("utf-8", "surrogateescape"))
+        part.write_bytes(csv_text(cells))
 
 
 def read_split(path: Path, manifest: Manifest) -> Split:
     """Read a split made here or elsewhere and verify it against the images.
 
     The columns `subtype` and `hash` may be absent or empty; they are filled from the images.
-    Windows line ends and a byte order mark are accepted. Images in no side are allowed. One
-    content on two sides is allowed only where the data set itself was published so.
+    What Windows, Excel and macOS make of a CSV is accepted: line ends, a byte order mark, UTF-16,
+    `;`, backslashes, another Unicode form of a name. Images in no side are allowed. One content on two sides
+    is allowed only where the data set itself was published so.
 
     Returns:
         A split of policy `given`; its digest is that of the split that was written.
@@ -48,19 +48,18 @@ def read_split(path: Path, manifest: Manifest) -> Split:
     """
     records = _records(path)
     images = {image.path: image for image in manifest.images}
+    names = Names(images)
     problems: list[str] = []
     rows: dict[str, SplitRow] = {}
     for line, record in records:
-        wrong = _row_problems(record, images)
-        if record["path"] in rows:
+        image = images.get(names.find(record["path"]) or "")
+        side = SIDE_NAMES.get(record["split"].strip().casefold())
+        wrong = _row_problems(record, image, side)
+        if image and image.path in rows:
             wrong.append("is listed more than once")
-        if wrong:
-            problems += [f"line {line}: {record['path']!r} {what}" for what in wrong]
-            continue
-        image = images[record["path"]]
-        rows[image.path] = SplitRow(
-            image.path, image.class_name, image.subtype, image.hash, _SIDES[record["split"]]
-        )
+        problems += [f"line {line}: {record['path']!r} {what}" for what in wrong]
+        if image and side and not wrong:
+            rows[image.path] = SplitRow(image.path, image.class_name, image.subtype, image.hash, side)
     problems += _leaks(rows, images)
     problems += _empty_sides(records)
     if problems:
@@ -68,10 +67,19 @@ def read_split(path: Path, manifest: Manifest) -> Split:
     return Split(rows=tuple(rows[key] for key in sorted(rows)), policy="given", seed=None)
 
 
-def _quoted(value: str) -> str:
-    if any(character in value for character in ',"\r\n') or value != value.strip():
-        return '"' + value.replace('"', '""') + '"'
-    return value
+def recorded_split(path: Path, digest: str) -> Split | None:
+    """Return a split as a run recorded it, without its images; None unless it is whole and has this digest."""
+    try:
+        records = [record for _, record in _records(path)]
+    except SplitError:
+        return None
+    rows = tuple(
+        SplitRow(r["path"], r["class"], r.get("subtype", ""), r.get("hash", ""), SIDE_NAMES[r["split"]])
+        for r in records
+        if r["split"] in _SIDES
+    )
+    split = Split(rows=rows, policy="given", seed=None)
+    return split if split.digest == digest else None
 
 
 def _refused(path: Path, problems: list[str]) -> SplitError:
@@ -88,39 +96,35 @@ def _refused(path: Path, problems: list[str]) -> SplitError:
 def _records(path: Path) -> list[tuple[int, dict[str, str]]]:
     """Return (line number, columns by name) of every row."""
     try:
-        text = path.read_bytes().decode("utf-8", "surrogateescape").removeprefix("\ufeff")
-        rows = csv.reader(io.StringIO(text, newline=""), strict=True)
-        header = next(rows, [])
-        missing = [name for name in _REQUIRED if name not in header]
-        if missing:
-            found = ", ".join(header) or "none"
-            raise _refused(path, [f"column(s) missing: {', '.join(missing)}; found: {found}"])
-        uneven: list[str] = []
-        records: list[tuple[int, dict[str, str]]] = []
-        for row in rows:
-            if len(row) == len(header):
-                records.append((rows.line_num, dict(zip(header, row, strict=True))))
-            elif row:
-                uneven.append(f"line {rows.line_num}: {len(row)} values; expected {len(header)}")
+        rows = read_rows(path)
     except OSError as error:
         raise SplitError(f"{path} cannot be read: {error.strerror or error}; expected a CSV file") from error
     except csv.Error as error:
         raise SplitError(
             f"{path} is no CSV file: {error}; expected the columns {','.join(COLUMNS)}"
         ) from error
+    header = rows[0][1] if rows else []
+    missing = [name for name in _REQUIRED if name not in header]
+    if missing:
+        found = ", ".join(header) or "none"
+        raise _refused(path, [f"column(s) missing: {', '.join(missing)}; found: {found}"])
+    uneven = [
+        f"line {line}: {len(row)} values; expected {len(header)}"
+        for line, row in rows
+        if len(row) != len(header)
+    ]
     if uneven:
         raise _refused(path, uneven)
-    return records
+    return [(line, dict(zip(header, row, strict=True))) for line, row in rows[1:]]
 
 
-def _row_problems(record: Mapping[str, str], images: Mapping[str, CellImage]) -> list[str]:
+def _row_problems(record: Mapping[str, str], image: CellImage | None, side: Side | None) -> list[str]:
     problems: list[str] = []
-    if record["split"] not in _SIDES:
+    if side is None:
         problems.append(f"is on side {record['split']!r}; expected train, val or test")
-    image = images.get(record["path"])
     if image is None:
         return [*problems, "is not among the readable images"]
-    if record["class"] != image.class_name:
+    if plain(record["class"]) != plain(image.class_name):
         problems.append(f"is of class {record['class']!r}, but lies in {image.class_name!r}")
     digest = record.get("hash", "").lower()
     if digest and digest != image.hash:
@@ -150,5 +154,5 @@ def _leaks(rows: Mapping[str, SplitRow], images: Mapping[str, CellImage]) -> lis
 
 
 def _empty_sides(records: list[tuple[int, dict[str, str]]]) -> list[str]:
-    used = {record["split"] for _, record in records}
+    used = {SIDE_NAMES.get(record["split"].strip().casefold()) for _, record in records}
     return [f"no image on side {side!r}; expected at least 1" for side in _SIDES if side not in used]

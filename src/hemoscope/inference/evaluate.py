@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -10,15 +12,29 @@ from numpy.typing import NDArray
 
 from hemoscope.data.scan import usable
 from hemoscope.data.scan_npz import npz_images
-from hemoscope.data.split_file import read_split
+from hemoscope.data.split_file import read_split, recorded_split
 from hemoscope.errors import DataError
 from hemoscope.inference.network import load_run
 from hemoscope.inference.stream import predict_images
-from hemoscope.records import Manifest, Predictions
+from hemoscope.records import CellImage, Manifest, Predictions
 from hemoscope.runs import Run
 from hemoscope.training.run import scan_cached
 
-__all__ = ["pixels_of", "predict_folder"]
+__all__ = ["Evaluated", "pixels_of", "predict_folder"]
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """What a run says about a labelled data set.
+
+    Attributes:
+        predictions: Ordered by path.
+        seen: How many of these images the run had on each side of its split, by their bytes; None
+            where its split is no longer there.
+    """
+
+    predictions: Predictions
+    seen: dict[str, int] | None
 
 
 def predict_folder(
@@ -28,12 +44,13 @@ def predict_folder(
     split_file: Path | None = None,
     device_name: str = "auto",
     progress: Callable[[str, int, int], None] | None = None,
-) -> Predictions:
-    """Return a run's predictions of a labelled data set, ordered by path.
+) -> Evaluated:
+    """Return a run's predictions of a labelled data set, and how many of its images it was trained on.
 
     Args:
         run: A finished run.
-        root: A folder of class folders or an `.npz`; its classes must be among the run's.
+        root: A folder of class folders (one is enough), a CSV of labels or an `.npz`; its classes must be
+            among the run's.
         split_file: Predict only the test side of this split.
         device_name: Where to compute.
         progress: Called with (what is done, done, in all).
@@ -41,7 +58,7 @@ def predict_folder(
     Raises:
         DataError: If the data hold errors, or classes the run does not know.
     """
-    manifest = usable(scan_cached(root, progress), skip_bad=False)
+    manifest = usable(scan_cached(root, progress), skip_bad=None, at_least=1)
     unknown = sorted(set(manifest.classes) - set(run.classes))
     if unknown:
         raise DataError(
@@ -66,7 +83,18 @@ def predict_folder(
         raise DataError(f"{len(problems)} images changed while they were read; run again:\n  {listing}")
     target = np.array([run.classes.index(image.class_name) for image in images], dtype=np.int64)
     paths = tuple(image.path for image in images)
-    return Predictions(run.classes, paths, target, probs, probs.argmax(axis=1))
+    predictions = Predictions(run.classes, paths, target, probs, probs.argmax(axis=1))
+    return Evaluated(predictions, _seen(run, images))
+
+
+def _seen(run: Run, images: Iterable[CellImage]) -> dict[str, int] | None:
+    digest = str(run.card["split"]["digest"])
+    split = recorded_split(run.path.parent / "splits" / f"{digest[:16]}.csv", digest)
+    if split is None:
+        return None
+    side_of = {row.hash: row.side for row in split.rows}
+    found = Counter(side_of.get(image.hash) for image in images)
+    return {side: found[side] for side in ("train", "val", "test")}
 
 
 def pixels_of(

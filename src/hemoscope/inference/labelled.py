@@ -29,7 +29,7 @@ def some_images(root: Path, n: int) -> list[NDArray[np.uint8]]:
     Raises:
         DataError: If the data hold errors.
     """
-    manifest = usable(scan_cached(root), skip_bad=False)
+    manifest = usable(scan_cached(root), skip_bad=None)
     order = np.random.default_rng(0).permutation(len(manifest.images))[:n]
     return [decoded(image) for image in in_order(manifest, [manifest.images[i].path for i in order])]
 

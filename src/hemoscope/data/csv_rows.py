@@ -1,0 +1,78 @@
+"""Rows of a CSV file as people have it: UTF-8 or UTF-16, with a byte order mark or not, `,` `;` or tabs.
+
+Names are compared as they are first, and then with `/` for a backslash and in Unicode form NFC.
+"""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import io
+import unicodedata
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+__all__ = ["CsvRows", "Names", "csv_text", "plain", "read_rows"]
+
+CsvRows = list[tuple[int, list[str]]]
+"""(line number, values) of every row that is not empty, the header first."""
+
+
+def read_rows(path: Path) -> CsvRows:
+    """Return the rows of a CSV file.
+
+    Raises:
+        OSError: If it cannot be read.
+        csv.Error: If it is no CSV file.
+    """
+    text = _decoded(path.read_bytes())
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text), strict=True)
+    return [(reader.line_num, row) for row in reader if row]
+
+
+def csv_text(rows: Iterable[Sequence[str]]) -> bytes:
+    """Return rows as a CSV file: UTF-8, commas, LF line ends, file names of any characters."""
+    lines = [",".join(map(_quoted, row)) for row in rows]
+    return ("\n".join(lines) + "\n").encode("utf-8", "surrogateescape")
+
+
+def plain(name: str) -> str:
+    r"""Return a name or path as two systems would agree on it.
+
+    >>> plain(".\\a\\e\u0301.png") == "a/\u00e9.png"
+    True
+    """
+    return unicodedata.normalize("NFC", name.replace("\\", "/").removeprefix("./"))
+
+
+class Names:
+    """Known names, found by another spelling of the same."""
+
+    def __init__(self, known: Iterable[str]) -> None:
+        self._known = set(known)
+        self._by_plain: dict[str, str] = {}
+        for name in sorted(self._known):
+            self._by_plain.setdefault(plain(name), name)
+
+    def find(self, name: str) -> str | None:
+        """Return the known name that is meant, the very same one if there is it."""
+        return name if name in self._known else self._by_plain.get(plain(name))
+
+
+def _quoted(value: str) -> str:
+    if any(character in value for character in ',"\r\n') or value != value.strip():
+        return '"' + value.replace('"', '""') + '"'
+    return value
+
+
+def _decoded(data: bytes) -> str:
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return data.decode("utf-16", "replace")
+    if data[1:2] == b"\0":  # UTF-16 of Windows without a mark: no CSV has a NUL
+        return data.decode("utf-16-le", "replace")
+    return data.decode("utf-8", "surrogateescape").removeprefix("\ufeff")
+
+
+def _delimiter(text: str) -> str:
+    head = text.split("\n", 1)[0]
+    return max(",;\t", key=head.count)  # the comma where there is none of them

@@ -1,0 +1,198 @@
+"""Labels from a CSV: read as people write them, everything wrong told at once, the rest like a folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from hemoscope.data.canvas import open_canvas
+from hemoscope.data.list_folder import Levels, write_list
+from hemoscope.data.scan import scan
+from hemoscope.data.split import make_split, read_split, write_split
+from hemoscope.errors import DataError
+from hemoscope.training.run import prepare
+
+UMLAUT = "B\u00f6hm.png"
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """Twelve different pictures in `cells`, with a CSV to be written beside them."""
+    for i in range(12):
+        pixels = np.random.default_rng(i).integers(0, 256, (9, 9, 3), dtype=np.uint8)
+        (tmp_path / "cells").mkdir(exist_ok=True)
+        Image.fromarray(pixels).save(tmp_path / "cells" / f"{i:02d}.png")
+    return tmp_path
+
+
+def lines(head: str, line: str, n: int = 12) -> str:
+    return "\n".join([head, *(line.format(i=i, c="ab"[i % 2], g=i // 4) for i in range(n))]) + "\n"
+
+
+PLAIN = lines("path,class", "cells/{i:02d}.png,{c}")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        PLAIN.encode(),
+        PLAIN.replace("\n", "\r\n").encode("utf-8-sig"),
+        PLAIN.encode("utf-16"),
+        PLAIN.encode("utf-16-le"),
+        PLAIN.replace(",", ";").encode(),
+        PLAIN.replace(",", "\t").encode(),
+        PLAIN.replace("cells/", "cells\\").encode(),
+        PLAIN.replace("cells/", ".\\cells\\").encode(),
+        lines(
+            "Label,Filename,width_px", " {c} , {i:02d}.png ,9"
+        ).encode(),  # all in one folder beside the CSV
+    ],
+)
+def test_a_list_is_the_folder_it_describes(pictures, data):
+    (pictures / "labels.csv").write_bytes(data)
+    manifest = scan(pictures / "labels.csv")
+    assert manifest.root == pictures
+    assert manifest.problems == ()
+    assert {image.path: image.class_name for image in manifest.images} == {
+        f"cells/{i:02d}.png": "ab"[i % 2] for i in range(12)
+    }
+    assert manifest.digest == scan(pictures / "labels.csv").digest
+
+
+def test_absolute_paths_inside_the_folder_and_names_of_other_unicode_forms_are_found(pictures):
+    (pictures / "cells" / "00.png").rename(pictures / "cells" / "Bo\u0308hm.png")
+    text = PLAIN.replace("00.png", UMLAUT).replace("cells/01", str(pictures / "cells" / "01"))
+    (pictures / "labels.csv").write_text(text, encoding="utf-8")
+    paths = [image.path for image in scan(pictures / "labels.csv").images]
+    assert paths[0] == "cells/01.png"
+    assert paths[-1] == "cells/Bo\u0308hm.png"
+
+
+def test_canvas_split_and_split_file_work_as_for_a_folder(pictures, tmp_path):
+    (pictures / "labels.csv").write_text(PLAIN)
+    prepared = prepare(pictures / "labels.csv")
+    canvas = open_canvas(prepared.manifest, 9, folder=tmp_path / "canvas")
+    with Image.open(pictures / "cells" / "03.png") as image:
+        np.testing.assert_array_equal(canvas.pixels[canvas.index["cells/03.png"]], np.asarray(image))
+    write_split(prepared.split, tmp_path / "split.csv")
+    assert read_split(tmp_path / "split.csv", prepared.manifest).digest == prepared.split.digest
+
+
+def test_given_sides_are_used(pictures):
+    text = lines("path,class,split", "cells/{i:02d}.png,{c},{g}")
+    for old, new in (("0", "Train"), ("1", "valid"), ("2", "TEST")):
+        text = text.replace(f",{old}\n", f",{new}\n")
+    (pictures / "labels.csv").write_text(text)
+    split = prepare(pictures / "labels.csv").split
+    assert (split.policy, split.seed) == ("given", None)
+    assert split.counts == {side: {"a": 2, "b": 2} for side in ("train", "val", "test")}
+
+
+def test_a_group_is_on_one_side(pictures):
+    (pictures / "labels.csv").write_text(lines("path,class,patient", "cells/{i:02d}.png,{c},P{g}"))
+    manifest = scan(pictures / "labels.csv")
+    for seed in range(5):
+        side = {row.path: row.side for row in make_split(manifest, policy="paper", seed=seed).rows}
+        of = [{side[f"cells/{i:02d}.png"] for i in range(g, g + 4)} for g in (0, 4, 8)]
+        assert sorted(map(sorted, of)) == [["test"], ["train"], ["val"]]
+
+
+def test_everything_wrong_is_told_at_once(pictures):
+    rows = ["cells/00.png,a,train", "cells/00.png,a,train", "../x.png,a,train", "cells/01.png,,train"]
+    rows += ["cells/02.png,a,held out", "cells/03.png,a", "/etc/passwd,a,train", "C:\\x.png,a,train"]
+    (pictures / "labels.csv").write_text("\n".join(["path,class,split", *rows]))
+    with pytest.raises(DataError) as caught:
+        scan(pictures / "labels.csv")
+    for part in (
+        "labels.csv has 7 problem(s)",
+        "line 3: 'cells/00.png' is listed before, on line 2",
+        "line 4: '../x.png' is no path below the folder of the CSV",
+        "line 5: 'cells/01.png' has no class",
+        "line 6: 'cells/02.png' is on side 'held out'; expected train, val or test",
+        "line 7: 2 values; expected 3",
+        "line 8: '/etc/passwd' is no path below",
+        "line 9: 'C:/x.png' is no path below",
+    ):
+        assert part in str(caught.value)
+
+
+def test_all_missing_files_are_told_at_once(pictures):
+    (pictures / "labels.csv").write_text(PLAIN + "cells/gone.png,a\nlost.png,b\n")
+    with pytest.raises(DataError, match=r"2 problem\(s\)") as caught:
+        scan(pictures / "labels.csv")
+    assert "'cells/gone.png' is not there" in str(caught.value)
+    assert "'lost.png' is not there" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "column path is missing; found: none"),
+        ("path,size\n", "column class is missing; found: path, size"),
+        ("path,file,class\n", "more than one column for path: path, file"),
+        ('path,class\n"a', "no CSV file"),
+    ],
+)
+def test_what_is_no_list_is_refused(pictures, text, message):
+    (pictures / "labels.csv").write_text(text)
+    with pytest.raises(DataError, match=message):
+        scan(pictures / "labels.csv")
+
+
+def test_images_with_a_list_beside_them_are_refused_with_the_way_to_use_it(pictures):
+    (pictures / "labels.csv").write_text(PLAIN)
+    with pytest.raises(DataError, match=r"found images and labels\.csv.*give it in place of the folder"):
+        scan(pictures)
+
+
+def patients(root: Path) -> Path:
+    for n, folder in enumerate(["P1/a", "P1/b", "P2/a", "P2/b", "P3/a", "P3/b"]):
+        (root / folder).mkdir(parents=True)
+        for i in range(2):
+            pixels = np.random.default_rng(10 * n + i).integers(0, 256, (9, 9, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(root / folder / f" {i},é.png")
+    return root
+
+
+@pytest.mark.parametrize("out", ["set/labels.csv", "labels.csv"])
+def test_patients_go_from_folder_to_split_by_way_of_a_list(tmp_path, out):
+    root = patients(tmp_path / "set")
+    counts = write_list(root, tmp_path / out, Levels(class_name=2, group=1))
+    assert counts == {"a": 6, "b": 6}
+    manifest = scan(tmp_path / out)
+    assert {(image.class_name, image.group) for image in manifest.images} == {
+        (c, g) for c in "ab" for g in ("P1", "P2", "P3")
+    }
+    split = make_split(manifest, policy="paper", seed=0)
+    assert split.counts == {side: {"a": 2, "b": 2} for side in ("train", "val", "test")}
+
+
+def test_a_list_can_leave_classes_out_and_name_sides(tmp_path):
+    for side in ("TRAIN", "val", "test"):
+        patients(tmp_path / "set" / side)
+    counts = write_list(
+        tmp_path / "set", tmp_path / "labels.csv", Levels(class_name=3, side=1), leave_out=["b"]
+    )
+    assert counts == {"a": 18}
+    manifest = scan(tmp_path / "labels.csv")
+    assert {image.given_side for image in manifest.images} == {"train", "val", "test"}
+
+
+def test_what_cannot_be_listed_is_refused(tmp_path):
+    root = patients(tmp_path / "set")
+    with pytest.raises(DataError, match="in 2 folder.*expected at least 3"):
+        write_list(root, root / "l.csv", Levels(class_name=3))
+    with pytest.raises(DataError, match="is on side 'P1'"):
+        write_list(root, root / "l.csv", Levels(class_name=2, side=1))
+    with pytest.raises(DataError, match="no class c to leave out"):
+        write_list(root, root / "l.csv", Levels(class_name=2), leave_out=["c"])
+    (tmp_path / "elsewhere").mkdir()
+    with pytest.raises(DataError, match="in the folder .* or above it"):
+        write_list(root, tmp_path / "elsewhere" / "l.csv", Levels(class_name=2))
+    assert list(root.glob("*.csv")) == []
+    (root / "l.csv").touch()
+    with pytest.raises(DataError, match="there already"):
+        write_list(root, root / "l.csv", Levels(class_name=2))
