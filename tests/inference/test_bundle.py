@@ -73,6 +73,7 @@ def test_the_same_runs_make_the_same_weights_and_a_card_that_says_all(bundle: Bu
     assert [m.digest for m in card.members] == [run.card["digest"] for run in runs]
     assert card.split["digest"] == runs[0].card["split"]["digest"]
     assert "root" not in card.data
+    assert card.data["left_out"] == 0  # how many, never which
     assert card.calibration.measured["called_unknown"]["of"] == card.scores["n"]
     low, high = card.scores["accuracy_ci"]
     assert low <= card.scores["accuracy"] <= high

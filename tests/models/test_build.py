@@ -63,6 +63,10 @@ def test_a_saved_network_reloads_to_identical_logits(network: tuple[Architecture
     x = images(row)
     with torch.inference_mode():
         assert torch.equal(model.eval()(x), again.eval()(x))
+
+
+def test_equal_networks_are_equal_files(tmp_path):
+    model = build("squeezenet1_1", N_CLASSES, seed=0)
     about = {f"key {i}": "value" for i in range(9)}
     for name, pairs in (("one", about.items()), ("two", reversed(about.items()))):
         save_model(tmp_path / name, model, dict(pairs))

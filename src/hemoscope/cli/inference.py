@@ -89,7 +89,13 @@ def make(
             progress=tell,
         )
     if card.calibration.unknown_above is None:
-        note("the images of the runs were not at hand (--data DIR): this bundle calls nothing unknown")
+        stored = str(card.calibration.measured["answers"]).startswith("those the runs stored")
+        why = (
+            "the images of the runs were not at hand (--data DIR)"
+            if stored
+            else f"{card.calibration.n_val} validation images are too few"
+        )
+        note(f"{why}: this bundle calls nothing unknown")
     if as_json:
         print_json({"bundle": out, **card.model_dump()})
     else:

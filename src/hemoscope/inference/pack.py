@@ -128,7 +128,7 @@ def pack(
         members=tuple(_member(run) for run in runs),
         vote=how,
         chosen=chosen,
-        data={k: v for k, v in runs[0].card["data"].items() if k != "root"},
+        data=_public(runs[0].card["data"]),
         split=runs[0].card["split"],
         scores=jsonable(score(said[False].test).to_json()),  # type: ignore[arg-type]
         calibration=calibration,
@@ -198,9 +198,15 @@ def _member(run: Run) -> MemberCard:
     )
 
 
+def _public(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a run says of its data without the names in it: files may be named after patients."""
+    kept = {k: v for k, v in data.items() if k not in ("root", "left_out")}
+    return kept | {"left_out": len(data.get("left_out") or ())}
+
+
 def _images_of(run: Run, data: Path | None) -> Path | None:
     """Return where the run's images are; None if nobody said and they are not where they were."""
-    root = data or Path(run.card["data"]["root"])
+    root = data or Path(run.card["data"].get("root") or "-")
     if not root.exists():
         if data:
             raise DataError(f"there is no data folder {data}")
