@@ -7,7 +7,6 @@ never falls back to random weights.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -22,7 +21,7 @@ from hemoscope.archives import damage_told, open_xz
 from hemoscope.errors import DataError, WeightsError
 from hemoscope.models.registry import ARCHITECTURES, Architecture, get_arch
 from hemoscope.places import cache_dir
-from hemoscope.runs import atomic_path, write_json
+from hemoscope.runs import atomic_path, sha256_of, write_json
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -217,7 +216,7 @@ def _import_one(path: Path) -> WeightsFile:
     expected = card.get("sha256") or (named.group(1) if named else "")
     with tempfile.TemporaryDirectory() as folder:
         plain = _unpacked(path, Path(folder)) if path.suffix == ".xz" else path
-        digest = _sha256(plain)
+        digest = sha256_of(plain)
         if not digest.startswith(expected):
             raise WeightsError(f"expected SHA-256 {expected[:16]}, got {digest[:16]}")
         state = _read_state(plain)
@@ -231,7 +230,7 @@ def _import_one(path: Path) -> WeightsFile:
     with atomic_path(target) as part:
         save_file({name: value.contiguous() for name, value in state.items()}, part)
     note = card.get("note", "")
-    stored = {"arch": row.name, "sha256": _sha256(target), "origin": origin, "note": note}
+    stored = {"arch": row.name, "sha256": sha256_of(target), "origin": origin, "note": note}
     write_json(
         target.with_suffix(".json"), stored | {"licence": card.get("licence", ""), "source_sha256": digest}
     )
@@ -313,9 +312,4 @@ def _hub_dir() -> Path:
 
 @cache  # a sweep asks once a run
 def _sha256_as_it_was(path: Path, size: int, mtime_ns: int) -> str:  # noqa: ARG001
-    return _sha256(path)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return sha256_of(path)
