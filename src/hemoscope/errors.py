@@ -15,6 +15,7 @@ __all__ = [
     "FetchError",
     "HemoscopeError",
     "ImageError",
+    "MissingPackageError",
     "RunError",
     "ShapeError",
     "SplitError",
@@ -25,7 +26,11 @@ __all__ = [
 
 
 class HemoscopeError(Exception):
-    """Anything hemoscope can say no to. The command line prints its message and exits with 1."""
+    """Anything hemoscope can say no to.
+
+    The command line prints its message and exits with 1, or with 2 where it was used wrongly: a
+    `ConfigError` or an `UnknownNameError`.
+    """
 
 
 class ShapeError(HemoscopeError, ValueError):
@@ -38,6 +43,10 @@ class ImageError(HemoscopeError):
 
 class ConfigError(HemoscopeError, ValueError):
     """A recipe or an option does not hold together."""
+
+
+class MissingPackageError(HemoscopeError):
+    """A package that comes with one of hemoscope's extras is not installed."""
 
 
 class DataError(HemoscopeError):

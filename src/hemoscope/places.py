@@ -1,12 +1,15 @@
-"""Where hemoscope keeps what it can make again: canvases, scan results, imported weights."""
+"""Where hemoscope keeps what it can make again, and what it may compute with."""
 
 from __future__ import annotations
 
 import math
 import os
+import re
 from pathlib import Path
 
-__all__ = ["available_cores", "cache_dir"]
+__all__ = ["DEVICE_NAMES", "available_cores", "cache_dir", "is_device_name"]
+
+DEVICE_NAMES = "auto, cuda, cuda:N, mps or cpu"
 
 
 def cache_dir() -> Path:
@@ -29,3 +32,12 @@ def available_cores() -> int:
     except (OSError, ValueError):
         pass  # no control group, or "max": no quota
     return max(count, 1)
+
+
+def is_device_name(name: str) -> bool:
+    """Whether a name says a device, here or on another machine.
+
+    >>> is_device_name("cuda:1"), is_device_name("cpu:x")
+    (True, False)
+    """
+    return re.fullmatch(r"auto|cpu|mps|cuda(:\d{1,3})?", name) is not None

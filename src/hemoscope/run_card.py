@@ -10,6 +10,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from hemoscope.errors import RunError
+from hemoscope.plain_files import read_plain
 
 __all__ = ["read_card"]
 
@@ -120,11 +121,7 @@ def read_card(path: Path, *, done: bool) -> Mapping[str, Any]:
 
 
 def _parsed(path: Path) -> Any:
-    with path.open("rb") as file:
-        content = file.read(MAX_BYTES + 1)
-    if len(content) > MAX_BYTES:
-        raise ValueError(f"it is larger than {MAX_BYTES // 2**20} MiB")
-    return json.loads(content, parse_constant=_refuse)
+    return json.loads(read_plain(path, most=MAX_BYTES), parse_constant=_refuse)
 
 
 def _at(card: Mapping[str, Any], keys: tuple[str, ...]) -> Any:

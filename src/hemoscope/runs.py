@@ -29,7 +29,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from hemoscope.errors import RunError
+from hemoscope.errors import DataError, RunError
+from hemoscope.plain_files import check_plain
 from hemoscope.records import Predictions
 
 if TYPE_CHECKING:
@@ -96,6 +97,11 @@ class Run:
         """
         from hemoscope.run_card import read_card
 
+        if path.is_file():
+            raise RunError(
+                f"{path} is a file; expected a run folder, such as runs/NAME. If it is a bundle, its own scores are "
+                f"shown by: hemoscope bundle show {path}"
+            )
         try:
             card = read_card(path / CARD, done=(path / DONE).is_file())
         except FileNotFoundError:
@@ -275,8 +281,24 @@ def atomic_path(path: Path) -> Iterator[Path]:
         part.unlink(missing_ok=True)
 
 
+def refuse_existing(*paths: Path, overwrite: bool = False) -> None:
+    """Refuse to write what is there already, before any work; with `overwrite` only folders are refused.
+
+    Raises:
+        DataError: With all that is there.
+    """
+    there = [str(path) for path in paths if (path.is_dir() if overwrite else os.path.lexists(path))]
+    if there and overwrite:
+        raise DataError(f"{', '.join(there)}: expected a file to replace, got a folder")
+    if there:
+        raise DataError(
+            f"{', '.join(there)} is there already; choose another --out, or --overwrite to replace it"
+        )
+
+
 def sha256_of(path: Path) -> str:
-    """Return the SHA-256 of a file in hexadecimal."""
+    """Return the SHA-256 of a plain file in hexadecimal."""
+    check_plain(path)
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

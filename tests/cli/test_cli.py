@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -12,8 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from hemoscope.cli import main
+
 CLASSES = ["basophil", "eosinophil", "erythroblast", "ig", "lymphocyte", "monocyte", "neutrophil", "platelet"]
-QUICK = ["--set", "weights=none", "--set", "epochs=2", "--set", "image_px=32", "--set", "lr=0.02"]
+QUICK = ["--weights", "none", "--epochs", "2", "--lr", "0.02", "--set", "image_px=32"]
 
 
 def hemoscope(*words: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -42,7 +45,7 @@ VERBS = [
     [],
     ["demo"],
     ["data"],
-    *(["data", noun] for noun in ("fetch", "check", "split", "synth")),
+    *(["data", noun] for noun in ("fetch", "check", "list", "split", "synth", "cache")),
     ["models"],
     ["weights"],
     *(["weights", noun] for noun in ("list", "fetch", "verify", "import")),
@@ -51,6 +54,12 @@ VERBS = [
     ["evaluate"],
     ["ensemble"],
     ["report"],
+    ["bundle"],
+    *(["bundle", noun] for noun in ("make", "show", "verify")),
+    ["predict"],
+    ["differential"],
+    ["explain"],
+    ["export"],
 ]
 
 
@@ -76,21 +85,102 @@ def test_every_verb_explains_itself_without_loading_torch(verb: list[str]):
     assert "HEAVY []" in result.stderr
 
 
-def test_wrong_use_is_exit_2_and_a_failure_is_exit_1_without_a_traceback(tmp_path: Path):
-    assert hemoscope("train").returncode == 2
-    assert hemoscope("data", "split", tmp_path, "--out", "x", "--policy", "best").returncode == 2
-    for words, what in [
-        (("report", tmp_path), "expected finished runs"),
-        (("train", "resnet81", "--data", tmp_path), "did you mean resnet18"),
-        (("data", "fetch", "pcb"), "did you mean pbc"),
-        (("data", "split", tmp_path, "--out", tmp_path / "s.csv"), "class folders"),
-        (("train", "resnet18", "--data", tmp_path, "--set", "epoch=3"), "did you mean epochs"),
-    ]:
-        result = hemoscope(*words)
-        assert result.returncode == 1, words
-        assert what in result.stderr
-        assert "Traceback" not in result.stderr
-        assert result.stdout == ""
+def test_verbs_are_listed_in_the_order_in_which_they_are_met():
+    verbs = [words[0] for words in VERBS if len(words) == 1]
+    listed = hemoscope("--help").stdout.partition("Commands:")[2].splitlines()
+    assert [line.split()[0] for line in listed if line[:3].strip()] == verbs
+
+
+@pytest.mark.parametrize(
+    ("words", "what"),
+    [
+        ("report EMPTY", "expected finished runs"),
+        ("data split EMPTY --out EMPTY/s.csv", "class folders"),
+        ("evaluate EMPTY", "EMPTY"),
+        ("bundle show EMPTY/none.hemo", "there is no bundle"),
+    ],
+)
+def test_a_failure_is_exit_1_without_a_traceback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: str, what: str
+):
+    assert code_of(words, tmp_path, monkeypatch) == 1
+    said = capsys.readouterr()
+    assert what.replace("EMPTY", str(tmp_path)) in said.err
+    assert said.out == ""
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("words", "what"),
+    [
+        ("train", "Missing"),
+        ("train resnet81 --data NONE", "did you mean resnet18"),
+        ("train resnet18 --data NONE --set epoch=3", "did you mean epochs"),
+        ("train resnet18 --data NONE --epochs 0", "greater than or equal to 1"),
+        ("train resnet18 --data NONE --lr -1", "greater than 0"),
+        ("train resnet18 --data NONE --epochs 3 --set epochs=4", "epochs is given more than once"),
+        ("train resnet18 --data NONE --weights some", "imagenet"),
+        ("train resnet18 --data NONE --recipe papre", "did you mean paper"),
+        ("benchmark --data NONE --arch resnet18,resnet81", "did you mean resnet18"),
+        ("benchmark --data NONE --seeds one", "seeds such as 0,1,2"),
+        ("benchmark --data NONE --jobs 0", "auto or a number"),
+        ("data fetch pcb", "did you mean pbc"),
+        ("data split NONE --out x --policy best", "paper"),
+        ("ensemble NONE --vote loudest", "majority"),
+        ("report NONE --vote loudest", "majority"),
+        ("bundle NONE --out x --vote loudest", "majority"),
+        ("bundle NONE --out x --coverage 1", "strictly between 0 and 1"),
+        ("bundle NONE --out x --error-rate 0", "strictly between 0 and 1"),
+        ("bundle NONE --out x --unknown-share nan", "strictly between 0 and 1"),
+        ("predict NONE NONE --batch-size 0", "greater than or equal to 1"),
+        ("predict NONE NONE --overwrite", "needs --out"),
+        ("evaluate NONE --split NONE", "--split needs --data"),
+        ("export NONE --out x --int8 y", "--int8 needs --data"),
+        ("export NONE --out x --int8 x --data NONE", "another file than --out"),
+        *(
+            (f"{verb} --device cpu:x", "expected auto, cuda, cuda:N, mps or cpu")
+            for verb in (
+                "train resnet18 --data NONE",
+                "benchmark --data NONE",
+                "evaluate NONE",
+                "bundle NONE --out x",
+                "bundle verify NONE",
+                "predict NONE NONE",
+                "differential NONE NONE",
+                "explain NONE NONE",
+            )
+        ),
+        *(
+            (f"{verb} --device cuda:999", "is not on this machine")
+            for verb in (
+                "train resnet18 --data NONE",
+                "benchmark --data NONE",
+                "evaluate NONE --data NONE",
+                "bundle NONE --out x",
+            )
+        ),
+    ],
+)
+def test_wrong_use_is_exit_2_before_any_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: str, what: str
+):
+    assert code_of(words, tmp_path, monkeypatch) == 2
+    said = capsys.readouterr()
+    assert what in " ".join(said.err.split())
+    assert said.out == ""
+    assert not list(tmp_path.iterdir())  # nothing was begun
+
+
+def code_of(words: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> int | str | None:
+    """Run a command in this process, for speed; EMPTY is an empty folder, NONE is not there."""
+    filled = [
+        word.replace("EMPTY", str(folder)).replace("NONE", str(folder / "none")) for word in words.split()
+    ]
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(sys, "argv", ["hemoscope", *filled])
+    with pytest.raises(SystemExit) as end:
+        main()
+    return end.value.code
 
 
 def test_models_lists_27_rows():
@@ -205,9 +295,31 @@ def test_a_split_is_not_replaced_by_another(discs: Path, tmp_path: Path):
     out = tmp_path / "split.csv"
     first = answer("data", "split", discs, "--out", out)
     assert answer("data", "split", discs, "--out", out) == first
-    refused = hemoscope("data", "split", discs, "--out", out, "--seed", 1)
-    assert refused.returncode == 1
-    assert "holds another split" in refused.stderr
+    other = hemoscope("data", "split", discs, "--out", out, "--seed", 1)
+    assert other.returncode == 1
+    assert "holds another split" in other.stderr
+    assert answer("data", "split", discs, "--out", out, "--seed", 1, "--overwrite") != first
+    assert hemoscope("data", "split", discs, "--out", out).returncode == 1
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no bash")
+def test_the_shell_completes_verbs(tmp_path: Path):
+    environment = {
+        **os.environ,
+        "_HEMOSCOPE_COMPLETE": "complete_bash",
+        "COMP_WORDS": "hemoscope b",
+        "COMP_CWORD": "1",
+    }
+    probe = "import sys; sys.argv = ['hemoscope']; from hemoscope.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", probe],
+        capture_output=True,
+        text=True,
+        env=environment,
+        check=False,
+        cwd=tmp_path,
+    )
+    assert done.stdout.split() == ["benchmark", "bundle"], done.stderr
 
 
 @pytest.mark.slow

@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import struct
+import tracemalloc
 import zipfile
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +21,9 @@ from safetensors.torch import load, save
 from hemoscope.ensemble import vote
 from hemoscope.errors import BundleError, DataError, RunError
 from hemoscope.evaluation.calibration import apply_temperature
+from hemoscope.evaluation.differential import differential
+from hemoscope.evaluation.reference import ReferenceClass, ReferenceTable
+from hemoscope.inference import bundle as module
 from hemoscope.inference.bundle import Bundle, read_bundle, write_bundle
 from hemoscope.inference.card import FORMAT
 from hemoscope.inference.model import Model, on_device
@@ -117,7 +122,7 @@ def test_a_bundle_checks_itself_and_notices_weights_that_answer_otherwise(bundle
 def test_an_existing_file_an_unfinished_run_and_other_images_are_refused(
     runs: list[Run], single_file: Path, tmp_path: Path, image_folder
 ):
-    with pytest.raises(BundleError, match="is there already"):
+    with pytest.raises(DataError, match="is there already"):
         pack(runs, single_file)
     with pytest.raises(DataError, match="does not hold the images"):
         pack(runs[:1], tmp_path / "a.hemo", data=image_folder({"blue": 3, "green": 3, "red": 3}))
@@ -183,7 +188,10 @@ def test_a_newer_format_says_so_and_not_that_it_is_damaged(edited):
     [
         ({"classes": ["blue", "green", "green"]}, "two classes have one name"),
         ({"classes": ["blue", "green"]}, "not 2 x 2"),
-        ({"classes": [f"c{i}" for i in range(5000)]}, "classes: Tuple should have at most 1000"),
+        (
+            {"classes": [f"c{i}" for i in range(5000)]},
+            "classes: .* holds 5,000 entries; expected at most 1,000",
+        ),
         ({"classes": ["blue", "green", "re\nd"]}, "classes.2"),
         ({"name": "../../etc/passwd"}, "name: String should match"),
         ({"members": []}, "members"),
@@ -257,6 +265,99 @@ def test_a_card_of_odd_values_is_refused_or_the_model_answers(data: st.DataObjec
     (verdict,) = on_device(bundle, "cpu", "fp32").judge([np.zeros((40, 40, 3), np.uint8)])
     assert verdict.probs is not None
     assert verdict.probs.sum() == pytest.approx(1)
+
+
+@pytest.mark.slow
+def test_1200_cards_of_odd_values_are_refused_or_answer_and_count(bundle: Bundle):
+    """Every place of a card, not weights: a file with each would take an hour."""
+    rng = np.random.default_rng(0)
+    card = json.loads(bundle.card.model_dump_json())
+    spots = list(places(card))
+    reference = ReferenceTable(
+        name="discs",
+        source="made up",
+        classes={name: ReferenceClass(label=name, role="white") for name in bundle.card.classes},
+    )
+    refused = 0
+    for i in rng.permutation(len(spots) * len(ODD_VALUES))[:1200]:
+        spot, odd = divmod(int(i), len(ODD_VALUES))
+        other = json.loads(json.dumps(card))
+        *way, last = spots[spot]
+        inner = other
+        for key in way:
+            inner = inner[key]
+        inner[last] = ODD_VALUES[odd]
+        try:
+            read = module._read_card(bundle.path, json.dumps(other).encode())
+            module._check_normalisation(bundle.path, read)
+        except BundleError as error:
+            refused += len(str(error)) < 5000
+            continue
+        (verdict,) = on_device(replace(bundle, card=read), "cpu", "fp32").judge(
+            [np.zeros((40, 40, 3), np.uint8)]
+        )
+        assert verdict.probs is not None
+        count = differential(read.classes, [20, 30, 50], [1, 2, 3], read.calibration.confusion, reference)
+        assert all(0 <= share.corrected <= 1 for share in count.shares if share.corrected is not None)
+    assert 200 < refused < 1200
+
+
+def grown(key: str, item: object) -> Callable[[dict[str, bytes]], None]:
+    """Fill a part of the card until it has nearly the 4 MiB that a card may have."""
+
+    def change(parts: dict[str, bytes]) -> None:
+        card = json.loads(parts["bundle.json"])
+        *way, last = key.split(".")
+        inner = card
+        for step in way:
+            inner = inner[int(step) if step.isdecimal() else step]
+        n = 3_900_000 // (len(json.dumps(item)) + (2 if isinstance(inner[last], list) else 14))
+        if isinstance(inner[last], dict):
+            inner[last] = {f"k{i}": item for i in range(n)}
+        else:
+            inner[last] = [item] * n
+        parts["bundle.json"] = json.dumps(card).encode()
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("key", "item"),
+    [
+        ("members", {}),
+        ("members", 0),
+        ("classes", 0),
+        ("limits", 0),
+        ("versions", 0),
+        ("calibration.confusion", 0),
+        ("calibration.confusion", []),
+        ("calibration", 0),
+        ("members.0", 0),
+        ("members.0.preprocessing", 0),
+        ("members.0.preprocessing.mean", ""),
+    ],
+)
+def test_a_card_of_a_million_things_is_refused_in_little_memory(key: str, item: object, edited):
+    path = edited(grown(key, item))
+    tracemalloc.start()
+    try:
+        with pytest.raises(BundleError, match=r"expected at most [\d,]+|should be") as error:
+            read_bundle(path)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert len(str(error.value)) < 2000
+    assert peak < path.stat().st_size + 300 * 2**20  # of JSON as Python objects; it was 10.5 GiB
+
+
+def test_counts_too_large_for_arithmetic_are_refused_when_the_file_is_read(edited):
+    def huge(parts: dict[str, bytes]) -> None:
+        card = json.loads(parts["bundle.json"])
+        card["calibration"]["confusion"][0][0] = 10**400
+        parts["bundle.json"] = json.dumps(card).encode()
+
+    with pytest.raises(BundleError, match=r"confusion\.0\.0"):
+        read_bundle(edited(huge))
 
 
 def test_a_bundle_without_a_word_on_flips_and_turns_is_still_format_one(
@@ -351,11 +452,24 @@ def known_as(change: Callable[[torch.Tensor], torch.Tensor]) -> Callable[[dict[s
         known_as(lambda cells: cells[:0]),
         known_as(lambda cells: cells[0]),
         known_as(lambda cells: cells * torch.nan),
+        known_as(lambda cells: cells * 3),
+        known_as(lambda cells: torch.cat([cells[:-1], cells[-1:] * 1.05])),
         known_as(lambda cells: cells[:1].repeat(100_001, 1)),
         lambda parts: parts.update({"known.safetensors": save({"member-7": torch.zeros(3, 512).half()})}),
         lambda parts: parts.update({"known.safetensors": parts["known.safetensors"][:50]}),
     ],
-    ids=["float32", "narrow", "none", "one row", "NaN", "too many", "of another", "cut short"],
+    ids=[
+        "float32",
+        "narrow",
+        "none",
+        "one row",
+        "NaN",
+        "long",
+        "one longer",
+        "too many",
+        "of another",
+        "cut short",
+    ],
 )
 def test_known_cells_that_do_not_fit_the_network_are_refused(change, edited):
     with pytest.raises(BundleError, match=r"known\.safetensors"):

@@ -111,7 +111,7 @@ def test_an_ensemble_with_two_views_is_the_same_for_one_image_and_for_many(
     about = session.get_modelmeta().custom_metadata_map
     assert json.loads(about["classes"]) == list(bundle.card.classes)
     assert about["bundle"] == bundle.digest
-    with pytest.raises(BundleError, match="is there already"):
+    with pytest.raises(DataError, match="is there already"):
         export(bundle, out)
 
 
@@ -239,8 +239,16 @@ def test_int8_is_smaller_has_thresholds_of_its_own_and_is_counted_on_test_images
     assert done.measured["review"]["count"] == counts["review"]
     assert done.measured["called_unknown"]["count"] == counts["unknown"]
     assert done.measured["errors_among_accepted"]["count"] == counts["wrong"]
-    with pytest.raises(BundleError, match="is there already"):
-        quantise(bundle, fp32, int8, val=[], test=[])
+    with pytest.raises(DataError, match="is there already"):
+        quantise(bundle, fp32, int8, val=sides["val"], test=sides["test"])
+    none = tmp_path / "none.onnx"
+    for val, test in ([], sides["test"]), (sides["val"], []):
+        with pytest.raises(DataError, match=f"got {len(val)} and {len(test)}"):
+            quantise(bundle, fp32, none, val=val, test=test)
+    few = [next(one for one in sides["val"] if one[1] == target) for target in range(3)]
+    with pytest.raises(BundleError, match="remembers other cells"):
+        quantise(bundle, fp32, none, val=few, test=sides["test"])
+    assert not none.exists()
 
 
 def in_the_widest_gap(values: list[float]) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -77,6 +78,40 @@ def test_two_runs_become_one_file_that_checks_itself_and_is_not_replaced(runs: l
     again = hemoscope("bundle", tmp_path / "runs", "--out", out)
     assert again.returncode != 0
     assert "is there already" in again.stderr
+    before = read_bundle(out).digest
+    replaced = hemoscope("bundle", tmp_path / "runs", "--out", out, "--overwrite")
+    assert replaced.returncode == 0, replaced.stderr
+    assert read_bundle(out).digest != before  # by majority now
+    assert [path.name for path in tmp_path.iterdir() if path != tmp_path / "runs"] == ["model.hemo"]
+
+
+def test_a_bundle_is_shown_to_people_and_to_scripts(ensemble_file: Path):
+    shown = hemoscope("bundle", "show", ensemble_file)
+    assert shown.returncode == 0, shown.stderr
+    bundle = read_bundle(ensemble_file)
+    for what in ("blue", "green", "red", "resnet18", "Not a medical device", bundle.card.chosen):
+        assert what in shown.stdout
+    assert bundle.digest in shown.stderr
+    told = json.loads(hemoscope("bundle", "show", ensemble_file, "--json").stdout)
+    assert told["digest"] == bundle.digest
+    assert told["calibration"]["review_below"] == bundle.card.calibration.review_below
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
+def test_predictions_are_replaced_on_request_only(
+    single_file: Path, discs: Path, tmp_path: Path, suffix: str
+):
+    out = tmp_path / f"cells{suffix}"
+    words = ("predict", single_file, discs / "red", "--out", out)
+    assert hemoscope(*words).returncode == 0
+    before = out.read_bytes()
+    refused = hemoscope(*words[:2], discs / "blue", *words[3:])
+    assert refused.returncode == 1
+    assert "--overwrite" in refused.stderr
+    assert out.read_bytes() == before
+    assert hemoscope(*words[:2], discs / "blue", *words[3:], "--overwrite").returncode == 0
+    assert out.read_bytes() != before
+    assert list(tmp_path.iterdir()) == [out]
 
 
 def test_predict_prints_rows_and_a_bad_file_is_one_of_them(single_file: Path, smear: Path):
@@ -115,6 +150,10 @@ def test_a_smear_becomes_a_page_a_table_and_figures(ensemble_file: Path, smear: 
     again = hemoscope("differential", *words)
     assert again.returncode == 1
     assert "is there already" in again.stderr
+    before = (out / "cells.csv").read_bytes()
+    assert hemoscope("differential", *words, "--overwrite").returncode == 1  # the bad file
+    assert (out / "cells.csv").read_bytes() == before
+    assert sorted(path.name for path in out.iterdir()) == ["cells.csv", "differential.json", "report.html"]
 
 
 def test_a_count_that_was_stopped_after_its_cells_goes_on(
@@ -184,6 +223,15 @@ def test_explain_shows_where_and_how_much_it_counts(single_file: Path, discs: Pa
     rows = list(csv.DictReader((out / "explanations.csv").read_text("utf-8").splitlines()))
     assert [Path(row["path"]).name for row in rows] == ["00.png", "01.png"]
     assert all(row["verdict"] in result.stdout for row in rows)
+    words = ("explain", single_file, discs / "red/02.png", "--out", out)
+    assert hemoscope(*words).returncode == 1
+    assert hemoscope(*words, "--overwrite").returncode == 0
+    assert sorted(path.name for path in out.iterdir()) == ["000.png", "explanations.csv", "sheet.png"]
+    (out / "mine.txt").touch()
+    refused = hemoscope(*words, "--overwrite")
+    assert refused.returncode == 1
+    assert "mine.txt" in refused.stderr
+    assert (out / "sheet.png").is_file()
 
 
 def test_export_says_how_close_it_is(single_file: Path, discs: Path, tmp_path: Path):
@@ -198,3 +246,27 @@ def test_export_says_how_close_it_is(single_file: Path, discs: Path, tmp_path: P
     assert "thresholds of its own, of 18 validation images" in result.stderr
     assert out.is_file()
     assert small.is_file()
+    before = out.read_bytes(), small.read_bytes()
+    small.unlink()
+    refused = hemoscope("export", single_file, "--out", out, "--int8", small, "--data", discs)
+    assert refused.returncode == 1
+    assert not small.exists()
+    again = hemoscope("export", single_file, "--out", out, "--int8", small, "--data", discs, "--overwrite")
+    assert again.returncode == 0, again.stderr
+    assert (out.read_bytes(), small.read_bytes()) == before
+
+
+def test_a_failed_int8_leaves_nothing_in_the_way(single_file: Path, discs: Path, tmp_path: Path):
+    pytest.importorskip("onnx", reason="the extra `export` is not installed")
+    other = tmp_path / "cells"
+    shutil.copytree(discs, other)
+    (other / "red/00.png").unlink()
+    out, small = tmp_path / "model.onnx", tmp_path / "int8.onnx"
+    words = ("export", single_file, "--out", out, "--int8", small, "--data")
+    for data in (other, tmp_path):
+        refused = hemoscope(*words, data)
+        assert refused.returncode == 1
+        assert "Traceback" not in refused.stderr
+        assert not out.exists()
+        assert not small.exists()
+    assert hemoscope(*words, discs).returncode == 0

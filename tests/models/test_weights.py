@@ -9,8 +9,11 @@ import json
 import lzma
 import os
 import pickle
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -184,7 +187,7 @@ def test_fetched_weights_are_verified(
         fetch("squeezenet1_1", mirror=server)
     row = get_arch("squeezenet1_1")
     torch.save(state, tmp_path / "mirror" / row.weights_file)
-    with pytest.raises(WeightsError, match="invalid hash value"):
+    with pytest.raises(WeightsError, match=r"expected SHA-256 b8a52dc0\.\.\., got"):
         fetch("squeezenet1_1", mirror=server)
     assert status("squeezenet1_1") == "absent"
     # No file of ours can have torchvision's digest, so the registry row is given that of ours.
@@ -194,9 +197,83 @@ def test_fetched_weights_are_verified(
     monkeypatch.setattr(module, "get_arch", lambda _: named)
     weights = fetch("squeezenet1_1", mirror=server)
     assert weights.state == "cached"
-    assert verify(weights) == digest
+    assert verify(weights) == weights.sha256 == digest  # all 64 digits of it, not the 8 of the name
+    assert find("squeezenet1_1") == weights
+    assert [path.name for path in weights.path.parent.iterdir()] == [named.weights_file]
     loaded, _, _ = load_imagenet("squeezenet1_1")
     assert all(torch.equal(loaded[name], state[name]) for name in state)
+
+
+def test_a_fetched_file_that_changed_is_noticed_beyond_the_digits_of_its_name(
+    state: dict[str, torch.Tensor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    row = get_arch("squeezenet1_1")
+    file = tmp_path / row.weights_file
+    torch.save(state, file)
+    named = replace(
+        row, weights_file=f"squeezenet1_1-{hashlib.sha256(file.read_bytes()).hexdigest()[:8]}.pth"
+    )
+    monkeypatch.setattr(module, "get_arch", lambda _: named)
+    store_dir().mkdir(parents=True)
+    placed = store_dir() / named.weights_file
+    file.rename(placed)
+    found = find("squeezenet1_1")
+    assert found is not None
+    assert found.sha256 == named.weights_sha256_prefix
+    card = placed.with_name(f"{placed.name}.json")
+    card.write_text(json.dumps({"sha256": named.weights_sha256_prefix + "0" * 56}))
+    pinned = find("squeezenet1_1")
+    assert pinned is not None
+    with pytest.raises(WeightsError, match="is damaged"):
+        verify(pinned)
+    for odd in ("[]", '{"sha256": 3}', "{", '{"sha256": "00"}'):
+        card.write_text(odd)
+        assert find("squeezenet1_1") == found
+
+
+def test_weights_in_double_precision_are_rounded_and_say_so(state: dict[str, torch.Tensor], tmp_path: Path):
+    wide = {name: value.double() if value.is_floating_point() else value for name, value in state.items()}
+    save_file(wide, tmp_path / "squeezenet1_1.safetensors")
+    (weights,) = import_weights([tmp_path / "squeezenet1_1.safetensors"])
+    assert weights.note == "rounded from float64"
+    loaded, _, _ = load_imagenet("squeezenet1_1")
+    assert all(torch.equal(loaded[name], state[name]) for name in state)
+    wide["classifier.1.bias"] = torch.full_like(wide["classifier.1.bias"], 1e300)
+    save_file(wide, tmp_path / "squeezenet1_1.safetensors")
+    with pytest.raises(WeightsError, match="NaN or infinity"):
+        import_weights([tmp_path / "squeezenet1_1.safetensors"])
+
+
+def test_weights_without_a_card_are_used_and_not_called_sound(state: dict[str, torch.Tensor]):
+    store_dir().mkdir(parents=True)
+    save_file(state, store_dir() / "squeezenet1_1.safetensors")
+    _, weights, _ = load_imagenet("squeezenet1_1")
+    assert "nobody said which digest" in weights.note
+    done = subprocess.run(
+        [sys.executable, "-m", "hemoscope", "weights", "verify", "squeezenet1_1"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "NOT SOUND" in done.stdout
+    assert "nobody said which digest" in done.stdout
+
+
+@pytest.mark.parametrize("text", ["[]", "3", '{"sha256": 3}', "{", "[" * 100_000, '{"note": {}}'])
+def test_a_damaged_card_of_weights_is_a_sentence(text: str, state: dict[str, torch.Tensor], tmp_path: Path):
+    save_file(state, tmp_path / "squeezenet1_1.safetensors")
+    (imported,) = import_weights([tmp_path / "squeezenet1_1.safetensors"])
+    imported.path.with_suffix(".json").write_text(text)
+    with pytest.raises(WeightsError, match=r"squeezenet1_1\.json"):
+        find("squeezenet1_1")
+    (tmp_path / "weights.json").write_text(text)
+    with (
+        pytest.raises(WeightsError, match=r"weights\.json|no known architecture")
+        if text != "[]"
+        else nullcontext()
+    ):
+        import_weights([tmp_path / "squeezenet1_1.safetensors"])
 
 
 def test_an_unknown_architecture_is_refused():

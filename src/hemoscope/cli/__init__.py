@@ -19,14 +19,14 @@ def main() -> None:
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     from hemoscope.cli.app import app
-    from hemoscope.errors import HemoscopeError
+    from hemoscope.errors import ConfigError, HemoscopeError, UnknownNameError
 
     warnings.filterwarnings("ignore", module=r"PIL\.")  # our own errors say what is wrong with an image
     try:
         app()
     except HemoscopeError as error:
         _tell(str(error))
-        raise SystemExit(1) from None
+        raise SystemExit(2 if isinstance(error, (ConfigError, UnknownNameError)) else 1) from None
     except OSError as error:  # a full disk, a folder that may not be written, a share that went away
         _tell((f"{error.filename}: " if error.filename else "") + (error.strerror or str(error)))
         raise SystemExit(1) from None

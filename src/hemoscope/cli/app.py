@@ -2,19 +2,43 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
-from hemoscope.cli import data, differential, export, inference, models, results, training
+from hemoscope.cli import bundle, data, differential, export, models, predict, results, training
 
 __all__ = ["app"]
 
+VERBS = {
+    "demo": training.demo,
+    "data": data.app,
+    "models": models.list_models,
+    "weights": models.weights_app,
+    "train": training.train,
+    "benchmark": training.benchmark,
+    "evaluate": results.evaluate,
+    "ensemble": results.ensemble,
+    "report": results.report,
+    "bundle": bundle.bundle_app,
+    "predict": predict.predict,
+    "differential": differential.differential,
+    "explain": export.explain,
+    "export": export.export,
+}
+
+
+class _InOrder(TyperGroup):
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002  (typer's lists groups last)
+        return list(VERBS)
+
+
 app = typer.Typer(
     name="hemoscope",
+    cls=_InOrder,
     help="Recognise the cells of peripheral blood with deep convolutional networks.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # plain help in a third less time
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -42,17 +66,8 @@ def root(
     """
 
 
-app.command("demo")(training.demo)
-app.add_typer(data.app, name="data")
-app.command("models")(models.list_models)
-app.add_typer(models.weights_app, name="weights")
-app.command("train")(training.train)
-app.command("benchmark")(training.benchmark)
-app.command("evaluate")(results.evaluate)
-app.command("ensemble")(results.ensemble)
-app.command("report")(results.report)
-app.add_typer(inference.bundle_app, name="bundle")
-app.command("predict")(inference.predict)
-app.command("differential")(differential.differential)
-app.command("explain")(export.explain)
-app.command("export")(export.export)
+for _name, _verb in VERBS.items():
+    if isinstance(_verb, typer.Typer):
+        app.add_typer(_verb, name=_name)
+    else:
+        app.command(_name)(_verb)

@@ -5,11 +5,15 @@ from __future__ import annotations
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from hemoscope.cli.console import JsonFlag, note, print_json, print_table, printable, progress
+from hemoscope.cli.options import Overwrite
+
+if TYPE_CHECKING:
+    from hemoscope.training.run import Prepared
 
 __all__ = ["app"]
 
@@ -111,13 +115,15 @@ def list_images(
     ] = 0,
     split_level: Annotated[int, typer.Option(min=0, help="Which is train, val or test.")] = 0,
     leave_out: Annotated[str, typer.Option(help="Classes to leave out, with commas between.")] = "",
+    overwrite: Overwrite = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Write the images of any folder as a CSV of labels, which every --data takes and anybody can edit."""
     from hemoscope.data.list_folder import Levels, write_list
 
     without = [name.strip() for name in leave_out.split(",") if name.strip()]
-    counts = write_list(root, out, Levels(class_level, group_level, split_level), leave_out=without)
+    levels = Levels(class_level, group_level, split_level)
+    counts = write_list(root, out, levels, leave_out=without, overwrite=overwrite)
     if as_json:
         print_json({"out": out, "counts": counts})
         return
@@ -137,22 +143,22 @@ def split(
     skip_bad: Annotated[
         bool, typer.Option("--skip-bad", help="Leave bad files out instead of refusing.")
     ] = False,
+    overwrite: Overwrite = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Divide the images into 64 % train, 24 % val, 12 % test; identical content stays on one side."""
     from hemoscope.data.split_file import write_split
     from hemoscope.errors import DataError
+    from hemoscope.runs import refuse_existing
     from hemoscope.training.run import prepare
 
+    refuse_existing(out, overwrite=True)  # the same split may be there
     with progress() as report:
         prepared = prepare(root, policy=policy.value, split_seed=seed, skip_bad=skip_bad, progress=report)
-    if out.exists():
-        from hemoscope.data.split_file import read_split
-
-        if read_split(out, prepared.manifest).digest != prepared.split.digest:
-            raise DataError(
-                f"{out} holds another split; expected a free name or the same split. Delete it or choose another --out"
-            )
+    if out.exists() and not overwrite and not _holds(out, prepared):
+        raise DataError(
+            f"{out} holds another split, or none; choose another --out, or --overwrite to replace it"
+        )
     write_split(prepared.split, out)
     counts = prepared.split.counts
     if as_json:
@@ -163,6 +169,16 @@ def split(
     rows.append(["all", *(f"{sum(counts[side].values()):,}" for side in rows[0][1:])])
     print_table(rows, right=(1, 2, 3))
     note(f"{out}: digest {prepared.split.digest}")
+
+
+def _holds(file: Path, prepared: Prepared) -> bool:
+    from hemoscope.data.split_file import read_split
+    from hemoscope.errors import SplitError
+
+    try:
+        return read_split(file, prepared.manifest).digest == prepared.split.digest
+    except SplitError:
+        return False
 
 
 @app.command()

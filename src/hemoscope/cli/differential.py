@@ -8,12 +8,13 @@ from typing import Annotated
 import typer
 
 from hemoscope.cli.console import JsonFlag, counted, note, print_json, print_table
+from hemoscope.cli.options import DeviceName, ModelFile, Overwrite
 
 __all__ = ["differential"]
 
 
 def differential(
-    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A bundle.")],
+    model: ModelFile,
     inputs: Annotated[
         list[str],
         typer.Argument(metavar="INPUT...", help="The smear's cells: files, folders, patterns, archives."),
@@ -33,7 +34,8 @@ def differential(
         typer.Option("--tta", help="Average over eight flips and turns; the bundle was made with --tta."),
     ] = False,
     seed: Annotated[int, typer.Option(min=0, help="Of the draws behind the intervals.")] = 0,
-    device: Annotated[str, typer.Option("--device", help="auto, cuda, cuda:N, mps or cpu.")] = "auto",
+    device: DeviceName = "auto",
+    overwrite: Overwrite = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Count the cells of one smear, with intervals for few cells and for the model's own errors.
@@ -43,7 +45,6 @@ def differential(
     from dataclasses import asdict
     from datetime import datetime
 
-    from hemoscope.errors import DataError
     from hemoscope.evaluation.reference import read_reference
     from hemoscope.inference.differential import count_cells, pixels_of
     from hemoscope.inference.inputs import Passed, count_images, find_images, stdin_paths
@@ -51,12 +52,12 @@ def differential(
     from hemoscope.inference.outputs import clear_parts, is_begun
     from hemoscope.report.differential import ModelFacts, write_differential
     from hemoscope.report.formats import interval, percent
-    from hemoscope.runs import write_json
+    from hemoscope.runs import refuse_existing, write_json
 
     page, figures = out / "report.html", out / "differential.json"
     table = out / "cells.csv"
-    if not is_begun(table) and (there := [str(path) for path in (page, figures) if path.exists()]):
-        raise DataError(f"{', '.join(there)} is there already; choose another --out or delete it")
+    if not is_begun(table):
+        refuse_existing(page, figures, table, overwrite=overwrite)
     reference = read_reference(ranges)
     listed = list(stdin_paths()) if "-" in inputs else []
     passed = Passed()
@@ -68,7 +69,9 @@ def differential(
     out.mkdir(parents=True, exist_ok=True)
     try:
         with counted("cells", images, total) as each:
-            found, doubts = count_cells(table, asked, each, reference, tta=tta, seed=seed)
+            found, doubts = count_cells(
+                table, asked, each, reference, tta=tta, seed=seed, overwrite=overwrite
+            )
     finally:
         if passed.counts:
             note(passed.in_words())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from math import isnan
 from pathlib import Path
 from typing import Annotated
@@ -9,12 +10,11 @@ from typing import Annotated
 import typer
 
 from hemoscope.cli.console import JsonFlag, note, percent, print_json, print_table, progress
+from hemoscope.cli.options import DeviceName, ModelFile, Overwrite
 
 __all__ = ["explain", "export"]
 
 COMPARED = 64  # images
-
-ModelFile = Annotated[Path, typer.Argument(metavar="MODEL", help="A bundle.")]
 
 
 def export(
@@ -33,22 +33,44 @@ def export(
     split: Annotated[
         Path | None, typer.Option("--split", help="The split of its runs, if they were given one.")
     ] = None,
+    overwrite: Overwrite = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Write a bundle as ONNX that takes raw images, once it gives the same answers as the model."""
+    if int8 and int8.resolve() == out.resolve():
+        raise typer.BadParameter("expected another file than --out", param_hint="--int8")
     from hemoscope.inference.bundle import read_bundle
     from hemoscope.inference.export import export as write
+    from hemoscope.inference.export import need_packages
     from hemoscope.inference.labelled import decoded, sides_of, some_images
+    from hemoscope.runs import atomic_path, refuse_existing
 
     if int8 and not data:
         raise typer.BadParameter("--int8 needs --data", param_hint="--int8")
+    need_packages()
+    refuse_existing(*([out, int8] if int8 else [out]), overwrite=overwrite)
     bundle = read_bundle(model)
     sides = sides_of(bundle.card, data, split) if data and int8 else {}
     if sides:
         images = [decoded(image) for image, _ in sides["val"][:: len(sides["val"]) // COMPARED + 1]]
     else:
         images = some_images(data, COMPARED) if data else []
-    parity = write(bundle, out, images=images)
+    with atomic_path(out) as part:  # both files or none
+        parity = write(bundle, part, images=images, overwrite=True)
+        done = None
+        if int8:
+            from hemoscope.inference.quantise import quantise
+
+            with progress() as tell:
+                done = quantise(
+                    bundle,
+                    part,
+                    int8,
+                    val=sides["val"],
+                    test=sides["test"],
+                    overwrite=overwrite,
+                    progress=tell,
+                )
     result: dict[str, object] = {
         "onnx": out,
         "compared": parity.n,
@@ -56,13 +78,7 @@ def export(
         "same_class": parity.same_pred,
     }
     note(f"{parity.n} images compared: probabilities differ by at most {parity.probs:.1g}")
-    if int8:
-        from dataclasses import asdict
-
-        from hemoscope.inference.quantise import quantise
-
-        with progress() as tell:
-            done = quantise(bundle, out, int8, val=sides["val"], test=sides["test"], progress=tell)
+    if done:
         result["int8"] = {"file": int8, **asdict(done)}
         note(
             f"INT8: {_right(done.right_int8, done.n, done.int8_ci)} of {done.n:,} test images right, fp32 "
@@ -91,7 +107,8 @@ def explain(
     *,
     out: Annotated[Path, typer.Option(help="Folder for the heatmaps.")] = Path("explained"),
     seed: Annotated[int, typer.Option(min=0, help="Of random weights, other images, ties and noise.")] = 0,
-    device: Annotated[str, typer.Option("--device", help="auto, cuda, cuda:N, mps or cpu.")] = "auto",
+    device: DeviceName = "auto",
+    overwrite: Overwrite = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Show where a model looked (Grad-CAM), and whether that says more than a map that knows nothing.
@@ -101,20 +118,19 @@ def explain(
     probability of the class with the coldest pixels replaced, less that with the hottest replaced: 56 forward
     passes an image and network.
     """
-    from dataclasses import asdict
-
-    from hemoscope.inference.explained import explain_to
+    from hemoscope.inference.explained import explain_to, free_folder
     from hemoscope.inference.inputs import Passed, find_images
     from hemoscope.inference.model import load
     from hemoscope.inference.nulls import NULLS, claims
 
+    free_folder(out, overwrite=overwrite)
     passed = Passed()
     named = list(find_images(images, passed=passed))
     if passed.counts:
         note(passed.in_words())
     asked = load(model, device=device, precision="fp32")
     with progress() as tell:
-        rows, trials = explain_to(out, asked, named, seed=seed, progress=tell)
+        rows, trials = explain_to(out, asked, named, seed=seed, overwrite=overwrite, progress=tell)
     together = claims(trials)
     if as_json:
         print_json({"out": out, "images": rows, "together": [asdict(claim) for claim in together]})

@@ -88,19 +88,17 @@ def fetch_weights(
     as_json: JsonFlag = False,
 ) -> None:
     """Download torchvision's IMAGENET1K_V1 weights, verified by digest; what is here is kept."""
-    from hemoscope.cli.console import progress
+    from hemoscope.data.progress import byte_progress
     from hemoscope.errors import WeightsError
     from hemoscope.models.weights import fetch
 
-    names = _known(archs)
     done, problems = [], []
-    with progress() as report:
-        for number, name in enumerate(names, 1):
+    with byte_progress() as report:
+        for name in _known(archs):
             try:
-                done.append(fetch(name, mirror=mirror))
+                done.append(fetch(name, mirror=mirror, progress=report))
             except WeightsError as error:
                 problems.append(str(error))
-            report("fetching weights", number, len(names))
     if as_json:
         print_json({"weights": [{"arch": w.arch, "path": w.path} for w in done], "problems": problems})
     else:
@@ -126,7 +124,12 @@ def verify_weights(archs: ArchNames = None, *, as_json: JsonFlag = False) -> Non
                 )
             continue
         try:
-            rows.append({"arch": name, "sound": True, "what": f"sha256 {verify(weights)}"})
+            digest = verify(weights)
+            if weights.sha256:
+                rows.append({"arch": name, "sound": True, "what": f"sha256 {digest}"})
+            else:
+                what = f"sha256 {digest}, {weights.note}; hemoscope weights import FILE writes it down"
+                rows.append({"arch": name, "sound": False, "what": what})
         except WeightsError as error:
             rows.append({"arch": name, "sound": False, "what": str(error)})
     if as_json:

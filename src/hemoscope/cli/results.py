@@ -4,31 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from hemoscope.cli.console import JsonFlag, note, print_json, print_scores, printable, progress
+from hemoscope.cli.options import DeviceName, Members, Vote, VoteName, on_this_machine
 
 __all__ = ["ensemble", "evaluate", "report"]
 
 Runs = Annotated[Path, typer.Argument(metavar="RUNS", help="A folder of run folders.")]
-Members = Annotated[
-    str,
-    typer.Option(
-        help="auto (the four best on validation), paper (its four, with its recipe where there are several), "
-        "greedy, exhaustive, or names with commas between."
-    ),
-]
-
-
-class Vote(StrEnum):
-    """How members are combined."""
-
-    majority = "majority"
-    soft = "soft"
 
 
 def evaluate(
@@ -40,7 +26,7 @@ def evaluate(
     split: Annotated[
         Path | None, typer.Option(help="Score only the test side of this split of --data.")
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cuda, cuda:N, mps or cpu.")] = "auto",
+    device: DeviceName = "auto",
     as_json: JsonFlag = False,
 ) -> None:
     """Score a finished run: its own test predictions, or any labelled folder."""
@@ -48,6 +34,10 @@ def evaluate(
     from hemoscope.evaluation.summary import score
     from hemoscope.runs import Run
 
+    if split and data is None:
+        raise typer.BadParameter("--split needs --data", param_hint="--split")
+    if data is not None:
+        on_this_machine(device)
     finished = Run.open(run)
     if not finished.done:
         raise RunError(
@@ -55,8 +45,6 @@ def evaluate(
         )
     seen: Mapping[str, object] = {}
     if data is None:
-        if split:
-            raise typer.BadParameter("--split needs --data", param_hint="--split")
         predictions = finished.predictions("test")
     else:
         from hemoscope.inference.evaluate import predict_folder
@@ -88,9 +76,7 @@ def ensemble(
     runs: Runs = Path("runs"),
     *,
     members: Members = "auto",
-    vote: Annotated[
-        Vote, typer.Option(help="majority of predictions, or mean of probabilities.")
-    ] = Vote.majority,
+    vote: VoteName = Vote.majority,
     as_json: JsonFlag = False,
 ) -> None:
     """Let several runs vote; members are chosen on validation images only."""
@@ -130,9 +116,7 @@ def report(
         "report"
     ),
     members: Members = "auto",
-    vote: Annotated[
-        Vote, typer.Option(help="majority of predictions, or mean of probabilities.")
-    ] = Vote.majority,
+    vote: VoteName = Vote.majority,
     data: Annotated[
         Path | None, typer.Option(help="Where the images are: shows sample cells and errors as pictures.")
     ] = None,

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hemoscope.cli.console import JsonFlag, Progress, note, percent, print_json, print_scores, progress
+from hemoscope.cli.options import DeviceName, on_this_machine
 
 if TYPE_CHECKING:
     from hemoscope.runs import Run
     from hemoscope.sweep.local import Outcome
     from hemoscope.sweep.plan import PlannedRun
-    from hemoscope.training.recipe import Recipe
     from hemoscope.training.run import Prepared
 
 __all__ = ["benchmark", "demo", "train"]
@@ -25,6 +25,13 @@ __all__ = ["benchmark", "demo", "train"]
 
 SHOWN = 5  # warnings about the data
 CANVAS_PX = 342  # the larger of the two that the architectures use, to be on the safe side
+
+
+class Weights(StrEnum):
+    """What a network starts from."""
+
+    imagenet = "imagenet"
+    none = "none"
 
 
 class Executor(StrEnum):
@@ -39,11 +46,17 @@ SplitFile = Annotated[
 ]
 RecipeName = Annotated[str, typer.Option(help="A built-in recipe (paper, fast, demo) or a .toml file.")]
 Changes = Annotated[
-    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a field of the recipe.")
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change any field of the recipe.")
+]
+Epochs = Annotated[int | None, typer.Option(min=1, help="Change the recipe's epochs.")]
+Rate = Annotated[float | None, typer.Option("--lr", help="Change its learning rate.")]
+BatchSize = Annotated[int | None, typer.Option(min=2, help="Change its images a step.")]
+WeightsName = Annotated[
+    Weights | None,
+    typer.Option(help="What to start from: none is random weights, for training from scratch."),
 ]
 Out = Annotated[Path, typer.Option(help="Folder of run folders.")]
 SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Leave bad files out, and say so in the run.")]
-DeviceName = Annotated[str, typer.Option("--device", help="auto, cuda, cuda:N, mps or cpu.")]
 
 
 def train(
@@ -52,6 +65,10 @@ def train(
     data: Data,
     split: SplitFile = None,
     recipe: RecipeName = "paper",
+    epochs: Epochs = None,
+    lr: Rate = None,
+    batch_size: BatchSize = None,
+    weights: WeightsName = None,
     changes: Changes = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of head, order, augmentation and dropout.")] = 0,
     out: Out = Path("runs"),
@@ -60,7 +77,12 @@ def train(
     as_json: JsonFlag = False,
 ) -> None:
     """Fine-tune one architecture; the same command goes on with a run that was stopped."""
-    chosen = _recipe_for(arch, recipe, changes)
+    from hemoscope.models.registry import get_arch
+    from hemoscope.training.recipe import load_recipe
+
+    get_arch(arch)  # a wrong name is told before any data are read
+    chosen = load_recipe(recipe, _changes(changes, epochs, lr, batch_size, weights))
+    on_this_machine(device)
     from hemoscope.training.run import run_job
 
     with progress() as report:
@@ -91,6 +113,10 @@ def benchmark(
     seeds: Annotated[str, typer.Option(help="Seeds with commas between.")] = "0",
     split: SplitFile = None,
     recipe: RecipeName = "paper",
+    epochs: Epochs = None,
+    lr: Rate = None,
+    batch_size: BatchSize = None,
+    weights: WeightsName = None,
     changes: Changes = None,
     out: Out = Path("runs"),
     executor: Annotated[Executor, typer.Option(help="Where to run.")] = Executor.local,
@@ -110,11 +136,12 @@ def benchmark(
     from hemoscope.training.recipe import load_recipe
 
     planned = plan([row.name for row in parse_archs(arch)], parse_seeds(seeds))
-    chosen = load_recipe(recipe, changes or ())
+    chosen = load_recipe(recipe, _changes(changes, epochs, lr, batch_size, weights))
     if jobs != "auto" and not (jobs.isdecimal() and int(jobs)):
         raise typer.BadParameter(
             f"expected auto or a number of at least 1, got {jobs!r}", param_hint="--jobs"
         )
+    on_this_machine(device)
     from hemoscope.sweep.local import run_sweep, side_by_side
 
     began = time.monotonic()
@@ -195,12 +222,20 @@ def demo(
     typer.echo(str(result.report))
 
 
-def _recipe_for(arch: str, recipe: str, changes: list[str] | None) -> Recipe:
-    from hemoscope.models.registry import get_arch
-    from hemoscope.training.recipe import load_recipe
-
-    get_arch(arch)  # a wrong name is told before any data are read
-    return load_recipe(recipe, changes or ())
+def _changes(
+    changes: list[str] | None,
+    epochs: int | None,
+    lr: float | None,
+    batch_size: int | None,
+    weights: Weights | None,
+) -> list[str]:
+    """Return all changes of a recipe as KEY=VALUE; a field that is changed twice is refused."""
+    flags = {"epochs": epochs, "lr": lr, "batch_size": batch_size, "weights": weights}
+    every = [*(changes or ()), *(f"{key}={value}" for key, value in flags.items() if value is not None)]
+    keys = [change.partition("=")[0] for change in every]
+    if twice := sorted({key for key in keys if keys.count(key) > 1}):
+        raise typer.BadParameter(f"{', '.join(twice)} is given more than once", param_hint="--set")
+    return every
 
 
 def _prepare(data: Path, split: Path | None, *, skip_bad: bool, report: Progress) -> Prepared:

@@ -28,6 +28,8 @@ class DataCard:
         also_named: Other names under which browsers save the archive.
         digest: `md5:…` or `sha256:…` of the file; None where nobody published one.
         counts: (class, images) in class order.
+        content: SHA-256 of what `sha256sum` prints of all images, ordered by CLASS/NAME: archives of the same
+            images may differ, the images may not. None where nobody has read them.
         sides: (side, images) of a published split; empty where there is none.
         licence: SPDX identifier.
         doi: DOI of the data.
@@ -46,6 +48,7 @@ class DataCard:
     page: str
     citation: str
     digest: str | None = None
+    content: str | None = None
     also_named: tuple[str, ...] = ()
     sides: tuple[tuple[str, int], ...] = ()
 
@@ -94,6 +97,7 @@ _PBC = DataCard(
     ),
     also_named=("snkd93bnjr-1.zip",),
     counts=_COUNTS,
+    content="a95c623ebdd60f4f22d435a789064eeaac20341e2feedd6a87a93971c1affea3",
     licence="CC-BY-4.0",
     doi="10.17632/snkd93bnjr.1",
     page="https://data.mendeley.com/datasets/snkd93bnjr/1",

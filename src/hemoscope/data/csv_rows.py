@@ -12,7 +12,11 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from hemoscope.plain_files import read_plain
+
 __all__ = ["CsvRows", "Names", "csv_text", "plain", "read_rows"]
+
+MOST_BYTES = 2**30  # a row of PBC's split has 100
 
 CsvRows = list[tuple[int, list[str]]]
 """(line number, values) of every row that is not empty, the header first."""
@@ -25,7 +29,7 @@ def read_rows(path: Path) -> CsvRows:
         OSError: If it cannot be read.
         csv.Error: If it is no CSV file.
     """
-    text = _decoded(path.read_bytes())
+    text = _decoded(read_plain(path, most=MOST_BYTES))
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text), strict=True)
     return [(reader.line_num, row) for row in reader if row]
 

@@ -15,9 +15,9 @@ from pathlib import Path
 
 from hemoscope.data.archive import unpack
 from hemoscope.data.catalog import DataCard, data_card
-from hemoscope.data.transfer import Download, Progress, TransferPolicy
-from hemoscope.data.verify import check_counts, check_digest, class_root, is_here
+from hemoscope.data.verify import check_digest, check_images, class_root, is_here
 from hemoscope.errors import ConfigError, DataError, FetchError
+from hemoscope.transfer import Download, Progress, TransferPolicy
 
 __all__ = ["Progress", "TransferPolicy", "fetch"]
 
@@ -97,7 +97,7 @@ def _bring(job: _Job, place: Path) -> None:
     try:
         unpack(archive, staging / "unpacked")
         root = class_root(staging / "unpacked", card)
-        check_counts(root, card)
+        check_images(root, card)
     except DataError as error:
         if by_hand:
             what = f"{by_hand} is not what was expected. Move it away, then run the same command again"

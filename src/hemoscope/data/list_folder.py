@@ -14,7 +14,7 @@ from hemoscope.data.scan_layout import show
 from hemoscope.data.scan_walk import walk
 from hemoscope.errors import DataError
 from hemoscope.records import SIDE_NAMES
-from hemoscope.runs import atomic_path
+from hemoscope.runs import atomic_path, refuse_existing
 
 __all__ = ["Levels", "write_list"]
 
@@ -44,7 +44,9 @@ class Levels:
         return path, folders[self.class_name - 1], side, group
 
 
-def write_list(root: Path, out: Path, levels: Levels, *, leave_out: Collection[str] = ()) -> dict[str, int]:
+def write_list(
+    root: Path, out: Path, levels: Levels, *, leave_out: Collection[str] = (), overwrite: bool = False
+) -> dict[str, int]:
     """Write a list of all images below a folder, but for some classes; return the images a class.
 
     Raises:
@@ -54,8 +56,7 @@ def write_list(root: Path, out: Path, levels: Levels, *, leave_out: Collection[s
     above = out.parent.resolve()
     if not root.is_dir() or not root.resolve().is_relative_to(above):
         raise DataError(f"expected a list in the folder {show(root)} or above it, got {show(out)}")
-    if out.exists():
-        raise DataError(f"{show(out)} is there already; delete it or choose another --out")
+    refuse_existing(out, overwrite=overwrite)
     found = walk(root)
     rows: list[tuple[str, ...]] = []
     problems = [f"{show(path)}: lies in no folder" for path in found.loose]

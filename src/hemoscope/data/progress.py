@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TextIO
 
-from hemoscope.data.transfer import Progress
+from hemoscope.transfer import Progress
 
 __all__ = ["byte_progress"]
 

@@ -1,18 +1,21 @@
-"""Whether a data set is what its card says, by digest or by the images a class.
+"""Whether a data set is what its card says: the file by its digest, a folder by its images.
 
-This module only reads, and opens no image.
+This module only reads, and decodes no image.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from hemoscope.data.catalog import DataCard
 from hemoscope.data.decode import IMAGE_SUFFIXES
 from hemoscope.errors import DataError, FetchError
+from hemoscope.runs import sha256_of
 
-__all__ = ["check_counts", "check_digest", "class_root", "count_images", "is_here"]
+__all__ = ["check_digest", "check_images", "class_root", "content_digest", "images_of", "is_here"]
 
 
 def is_here(place: Path, card: DataCard) -> bool:
@@ -27,7 +30,7 @@ def is_here(place: Path, card: DataCard) -> bool:
         check_digest(place, card)
         return True
     try:
-        check_counts(place, card)
+        check_images(place, card)
     except DataError as error:
         raise FetchError(f"{error}. Move {place} away, then run the same command again") from error
     return True
@@ -56,14 +59,16 @@ def check_digest(path: Path, card: DataCard) -> None:
         )
 
 
-def check_counts(folder: Path, card: DataCard) -> None:
-    """Compare the images in every class folder with the card.
+def check_images(folder: Path, card: DataCard) -> None:
+    """Compare the images in every class folder with the card, by number and, where it is known, content.
 
     Raises:
-        DataError: If any class has more or fewer, or there are others; all are named.
+        DataError: If any class has more or fewer, or there are others; all are named. If the numbers are
+            right and an image is not.
     """
     expected = dict(card.counts)
-    came = count_images(folder) if folder.is_dir() else {}
+    images = images_of(folder) if folder.is_dir() else {}
+    came = {name: len(files) for name, files in images.items()}
     wrong = [
         f"{name}: {came.get(name, 0):,} instead of {expected.get(name, 0):,}"
         for name in sorted(expected.keys() | came.keys())
@@ -73,6 +78,19 @@ def check_counts(folder: Path, card: DataCard) -> None:
         raise DataError(
             f"{folder.name} holds {sum(came.values()):,} images; expected {card.n_images:,} ({'; '.join(wrong)})"
         )
+    if card.content is not None and (content := content_digest(images)) != card.content:
+        raise DataError(
+            f"{folder.name} holds as many images as it should, and not the published ones: their digest is "
+            f"{content}, expected {card.content}; at least one is damaged, renamed or another"
+        )
+
+
+def content_digest(images: Mapping[str, Sequence[Path]]) -> str:
+    """Return the SHA-256 of what `sha256sum` prints of images by class, ordered by CLASS/NAME."""
+    whole = hashlib.sha256()
+    for name, path in sorted((f"{c}/{path.name}", path) for c, paths in images.items() for path in paths):
+        whole.update(f"{sha256_of(path)}  {name}\n".encode("utf-8", "surrogateescape"))
+    return whole.hexdigest()
 
 
 def class_root(unpacked: Path, card: DataCard) -> Path:
@@ -96,10 +114,12 @@ def _hidden(path: Path) -> bool:
     return path.name.startswith(".") or path.name == "__MACOSX"
 
 
-def count_images(folder: Path) -> dict[str, int]:
-    """Return how many files in every class folder have an image's name; none is opened."""
+def images_of(folder: Path) -> dict[str, list[Path]]:
+    """Return the plain files in every class folder that have an image's name; none is opened."""
     classes = sorted(p for p in folder.iterdir() if p.is_dir() and not _hidden(p))
     return {
-        c.name: sum(p.suffix.lower() in IMAGE_SUFFIXES and not _hidden(p) for p in c.iterdir())
+        c.name: [
+            p for p in c.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and not _hidden(p) and p.is_file()
+        ]
         for c in classes
     }

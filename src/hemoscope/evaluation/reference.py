@@ -11,8 +11,11 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from hemoscope.errors import ConfigError
+from hemoscope.plain_files import read_plain
 
 __all__ = ["ReferenceClass", "ReferenceTable", "Role", "read_reference"]
+
+MOST_BYTES = 2**20
 
 Role = Literal["white", "erythroblast", "platelet", "other"]
 
@@ -81,7 +84,8 @@ def read_reference(path: Path | None = None) -> ReferenceTable:
     """
     file = path or files("hemoscope.evaluation").joinpath("reference.toml")
     try:
-        return ReferenceTable.model_validate(tomllib.loads(file.read_text("utf-8")))
+        content = read_plain(path, most=MOST_BYTES) if path else file.read_bytes()
+        return ReferenceTable.model_validate(tomllib.loads(content.decode("utf-8")))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"the reference table {file} cannot be read: {error}") from error
     except ValidationError as error:

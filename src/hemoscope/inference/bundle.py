@@ -34,7 +34,8 @@ from hemoscope.errors import BundleError, UnknownNameError, WeightsError
 from hemoscope.inference.card import FORMAT, BundleCard, MemberCard
 from hemoscope.models.build import head_path, load_state, skeleton
 from hemoscope.models.registry import get_arch
-from hemoscope.runs import atomic_path
+from hemoscope.plain_files import check_plain
+from hemoscope.runs import atomic_path, refuse_existing
 from hemoscope.training.step import IMAGENET_MEAN, IMAGENET_STD
 
 __all__ = ["Bundle", "read_bundle", "write_bundle"]
@@ -42,6 +43,7 @@ __all__ = ["Bundle", "read_bundle", "write_bundle"]
 CARD, README, SUMS, SELFTEST = "bundle.json", "README.md", "SHA256SUMS", "selftest.json"
 KNOWN = "known.safetensors"
 _MAX_KNOWN = 100_000  # cells
+_LENGTH_OFF = 0.01  # float16 rounds a length of 1 by less than a thousandth
 _WEIGHTS = "member-{}.safetensors"
 _NAMES = re.compile(
     r"bundle\.json|README\.md|SHA256SUMS|selftest\.json|selftest-\d{1,3}\.png|member-\d{1,2}\.safetensors|known\.safetensors"
@@ -62,6 +64,7 @@ class Bundle:
         cells: The images of the self-test as PNG bytes, by name.
         digest: SHA-256 of the whole content.
         known: Features of known cells for each member, shape (M, F), float16; empty if there are none.
+        readme: The card for people that is in the file, Markdown.
     """
 
     path: Path
@@ -71,23 +74,25 @@ class Bundle:
     cells: Mapping[str, bytes]
     digest: str
     known: tuple[Tensor, ...] = ()
+    readme: str = ""
 
 
-def write_bundle(path: Path, parts: Mapping[str, bytes]) -> str:
+def write_bundle(path: Path, parts: Mapping[str, bytes], *, overwrite: bool = False) -> str:
     """Write a bundle's parts as one file, atomically, and return its digest.
 
     Args:
         path: Where to.
         parts: Content by name, without SHA256SUMS.
+        overwrite: Replace what is there, once the new file is whole.
 
     Raises:
-        BundleError: If there is a file already, or a name does not belong into a bundle.
+        DataError: If there is a file already.
+        BundleError: If a name does not belong into a bundle.
     """
     wrong = [name for name in parts if not _NAMES.fullmatch(name)]
     if wrong:
         raise BundleError(f"a bundle holds no {wrong[0]!r}")
-    if path.exists():
-        raise BundleError(f"{path} is there already; choose another --out or delete it")
+    refuse_existing(path, overwrite=overwrite)
     sums = "".join(f"{hashlib.sha256(parts[name]).hexdigest()}  {name}\n" for name in sorted(parts))
     with atomic_path(path) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as archive:
         for name, content in [*sorted(parts.items()), (SUMS, sums.encode())]:
@@ -120,11 +125,12 @@ def read_bundle(path: Path) -> Bundle:
         for i, member in enumerate(card.members)
     )
     known = _known(path, card, parts[KNOWN]) if KNOWN in parts else ()
-    return Bundle(path, card, models, selftest, cells, sums, known)
+    return Bundle(path, card, models, selftest, cells, sums, known, parts[README].decode("utf-8", "replace"))
 
 
 def _read_parts(path: Path) -> dict[str, bytes]:
     try:
+        check_plain(path)
         with zipfile.ZipFile(path) as archive:
             infos = archive.infolist()
             _check_directory(path, infos)
@@ -255,10 +261,16 @@ def _known(path: Path, card: BundleCard, content: bytes) -> tuple[Tensor, ...]:
         )
         width = head.in_features if isinstance(head, nn.Linear) else head.in_channels
         fits = found.ndim == 2 and found.shape[1] == width and 0 < len(found) <= _MAX_KNOWN
-        if not fits or found.dtype != torch.float16 or not bool(found.isfinite().all()):
+        if not fits or found.dtype != torch.float16:
             raise BundleError(
-                f"{path}: {KNOWN}: {name} is {found.dtype} of shape {tuple(found.shape)}; expected finite "
+                f"{path}: {KNOWN}: {name} is {found.dtype} of shape {tuple(found.shape)}; expected "
                 f"torch.float16 of shape (M, {width}), M from 1 to {_MAX_KNOWN:,}"
+            )
+        off = (found.float().norm(dim=1) - 1).abs().max().item()
+        if not off <= _LENGTH_OFF:  # NaN is not; a cosine with a longer one could be anything
+            raise BundleError(
+                f"{path}: {KNOWN}: a cell of {name} is not of length 1 but off by {off:.3g}; its distances would "
+                "mean nothing"
             )
     return tuple(tensors[name] for name in names)
 

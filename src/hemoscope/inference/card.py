@@ -1,28 +1,50 @@
 """The card of a bundle: everything needed to give the same answer anywhere, as checked records.
 
-The card is JSON that a stranger may have written: every number has bounds, every text a length, and
-what is unknown is refused. It never holds code or paths.
+The card is JSON that a stranger may have written: every number has bounds, every text a length, every list
+a size that is looked at before its items, and what is unknown is refused. It never holds code or paths.
 """
 
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, FailFast, Field, model_validator
 
 __all__ = ["FORMAT", "BundleCard", "Calibration", "MemberCard", "Preprocessing"]
 
 FORMAT = 1  # raised when an older hemoscope could no longer read what is written
 MAX_MEMBERS = 32
+MAX_CLASSES = 1000
+MAX_KEYS = 100  # of an object whose keys are checked
+
+
+def _at_most(most: int) -> BeforeValidator:
+    """Look at the size first: an error object for each of a million items takes gigabytes."""
+
+    def check(value: Any) -> Any:
+        if isinstance(value, (list, tuple, dict)) and len(value) > most:
+            raise ValueError(f"holds {len(value):,} entries; expected at most {most:,}")
+        return value
+
+    return BeforeValidator(check)
+
 
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 ClassName = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f]+$")]
 Text = Annotated[str, Field(max_length=10_000)]
 Share = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=0, lt=2**53)]  # exact as a float, too
 
 
 class _Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _few_keys(cls, value: Any) -> Any:
+        if isinstance(value, dict) and len(value) > MAX_KEYS:
+            raise ValueError(f"holds {len(value):,} fields; expected at most {MAX_KEYS}")
+        return value
 
 
 class Preprocessing(_Record):
@@ -36,8 +58,8 @@ class Preprocessing(_Record):
     canvas_px: int = Field(ge=32, le=2048)
     view: Literal["center_crop", "full_image"]
     fill: Literal["black", "edge"]
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    mean: Annotated[tuple[float, float, float], _at_most(3)]
+    std: Annotated[tuple[float, float, float], _at_most(3)]
 
     @model_validator(mode="after")
     def _crop_fits(self) -> Preprocessing:
@@ -54,9 +76,9 @@ class MemberCard(_Record):
     head: Literal["replace_last", "single_layer"]
     preprocessing: Preprocessing
     recipe: dict[str, Any]
-    seed: int
+    seed: Count
     digest: Digest
-    parameters: int = Field(ge=1)
+    parameters: Count
     pretrained: dict[str, Any]
 
 
@@ -78,15 +100,19 @@ class Calibration(_Record):
         measured: Figures of the test images, by name.
     """
 
-    n_val: int = Field(ge=1)
+    n_val: Count = Field(ge=1)
     temperature: float = Field(gt=0, le=100)
     review_below: Share | None
     error_rate: Share
     conformal_score: Share
     coverage: Share
-    unknown_above: float | None
+    unknown_above: Annotated[float, Field(ge=-1, le=3)] | None
     unknown_share: Share
-    confusion: tuple[tuple[Annotated[int, Field(ge=0)], ...], ...]
+    confusion: Annotated[
+        tuple[Annotated[tuple[Count, ...], FailFast(), _at_most(MAX_CLASSES)], ...],
+        FailFast(),
+        _at_most(MAX_CLASSES),
+    ]
     measured: dict[str, Any]
 
 
@@ -100,8 +126,8 @@ class BundleCard(_Record):
 
     format: Literal[1] = FORMAT
     name: str = Field(min_length=1, max_length=200, pattern=r"^[A-Za-z0-9_.+-]+$")
-    classes: tuple[ClassName, ...] = Field(min_length=2, max_length=1000)
-    members: tuple[MemberCard, ...] = Field(min_length=1, max_length=MAX_MEMBERS)
+    classes: Annotated[tuple[ClassName, ...], FailFast(), _at_most(MAX_CLASSES)] = Field(min_length=2)
+    members: Annotated[tuple[MemberCard, ...], FailFast(), _at_most(MAX_MEMBERS)] = Field(min_length=1)
     vote: Literal["majority", "soft"]
     chosen: Text
     data: dict[str, Any]
@@ -110,8 +136,8 @@ class BundleCard(_Record):
     calibration: Calibration
     tta: Calibration | None = None
     intended_use: Text
-    limits: tuple[Text, ...]
-    versions: dict[str, str]
+    limits: Annotated[tuple[Text, ...], FailFast(), _at_most(MAX_KEYS)]
+    versions: Annotated[dict[str, str], _at_most(MAX_KEYS)]
     created: str = Field(max_length=50)
 
     @model_validator(mode="after")

@@ -33,6 +33,7 @@ def count_cells(
     *,
     tta: bool = False,
     seed: int = 0,
+    overwrite: bool = False,
 ) -> tuple[Differential, tuple[Doubt, ...]]:
     """Predict a smear's images into a CSV file and count them.
 
@@ -44,6 +45,7 @@ def count_cells(
         reference: Roles and ranges of the model's classes.
         tta: Average over flips and quarter turns, with the confusion that was measured so.
         seed: Of the intervals' posterior draws.
+        overwrite: Replace what is at `out`.
 
     Returns:
         The count, and the images to look at first: the least certain, then the least known.
@@ -55,7 +57,7 @@ def count_cells(
     """
     reference.of(model.card.classes)
     trust = model.trust(tta=tta)
-    tally = predict_to(out, model, images, tta=tta, keep_parts=True)
+    tally = predict_to(out, model, images, tta=tta, keep_parts=True, overwrite=overwrite)
     if not tally.n:
         raise DataError("there is no image to count; expected the images of one smear")
     counts: Counter[str] = Counter()

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from hemoscope.errors import ConfigError, ShapeError
+from hemoscope.errors import MissingPackageError, ShapeError
 from hemoscope.inference.network import Network
 from hemoscope.models.build import Head, build, without_inplace
 from hemoscope.models.registry import get_arch
@@ -34,7 +34,7 @@ def explain_pixels(network: Network, arch: str, images: NDArray[np.uint8], targe
 
     Raises:
         ShapeError: If there is not one target for each image.
-        ConfigError: If the package grad-cam is not installed.
+        MissingPackageError: If the package grad-cam is not installed.
 
     Source:
         Selvaraju et al., Grad-CAM, ICCV 2017.
@@ -80,7 +80,7 @@ def _library() -> Any:
         import pytorch_grad_cam
         from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
     except ImportError as error:
-        raise ConfigError(
+        raise MissingPackageError(
             f"explaining needs the package {error.name}; install hemoscope with its extra: pip install 'hemoscope[explain]'"
         ) from None
     return SimpleNamespace(GradCAM=pytorch_grad_cam.GradCAM, ClassifierOutputTarget=ClassifierOutputTarget)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,11 +26,28 @@ from hemoscope.inference.stream import views_of
 from hemoscope.records import FloatArray
 from hemoscope.runs import atomic_path, to_text
 
-__all__ = ["explain_to"]
+__all__ = ["explain_to", "free_folder"]
 
 SHEET_MOST = 120
 AT_ONCE = 64  # images whose maps are held together; the map of another image is one of these
+_OWN = re.compile(r"\d{3,}\.png|sheet\.png|explanations\.csv")
 OTHERS = 2  # maps of other images that a map is compared with
+
+
+def free_folder(out: Path, *, overwrite: bool = False) -> list[Path]:
+    """Return the files of earlier explanations in a folder; refuse it for them, or for what is none.
+
+    Raises:
+        DataError: If the folder holds something, with `overwrite` something that is no explanation.
+    """
+    held = sorted(out.iterdir()) if out.is_dir() else []
+    old = [file for file in held if overwrite and _OWN.fullmatch(file.name)]
+    if others := [file.name for file in held if file not in old]:
+        raise DataError(
+            f"{out} is not empty ({', '.join(others[:3])}); choose another --out"
+            + ("" if overwrite else ", or --overwrite to replace explanations")
+        )
+    return old
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -52,6 +70,7 @@ def explain_to(
     images: Sequence[Named],
     *,
     seed: int = 0,
+    overwrite: bool = False,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> tuple[list[dict[str, object]], list[Trial]]:
     """Write `NNN.png` for every image, `sheet.png` of the first 120, and `explanations.csv`.
@@ -60,20 +79,20 @@ def explain_to(
     mean of its members'; its figures are the mean of what each member's own map scores on that member.
 
     Args:
-        out: A folder; absent or empty.
+        out: A folder; absent or empty, or with `overwrite` one of explanations.
         model: What to ask.
         images: Names and sources.
         seed: Of the random weights, of which other image a map is compared with, and of ties and noise.
+        overwrite: Delete the explanations that are in the folder first.
         progress: Called with (what is done, done, in all).
 
     Returns:
         The rows of the CSV, and what each image's map scored.
 
     Raises:
-        DataError: If the folder holds anything, or images cannot be read; all of them are named.
+        DataError: If the folder holds anything else, or images cannot be read; all of them are named.
     """
-    if out.exists() and any(out.iterdir()):
-        raise DataError(f"{out} is not empty; choose another --out")
+    old = free_folder(out, overwrite=overwrite)
     bad: list[str] = []
     for name, source in images:
         try:
@@ -83,6 +102,8 @@ def explain_to(
     if bad:
         raise DataError(f"{len(bad)} of {len(images)} images cannot be read:\n  " + "\n  ".join(bad[:20]))
     out.mkdir(parents=True, exist_ok=True)
+    for file in old:
+        file.unlink()
     untrained = [
         randomised(network, member.arch, head=member.head, seed=seed)
         for network, member in zip(model.networks, model.card.members, strict=True)

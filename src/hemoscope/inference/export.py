@@ -29,15 +29,15 @@ from torch.onnx.operators import shape_as_tensor
 
 from hemoscope.data.augment import view_affine
 from hemoscope.data.decode import decode
-from hemoscope.errors import BundleError, ConfigError
+from hemoscope.errors import BundleError, MissingPackageError
 from hemoscope.inference.bundle import Bundle
 from hemoscope.inference.card import BundleCard, Calibration, Preprocessing
 from hemoscope.inference.known import distances
 from hemoscope.inference.model import Model, on_device
 from hemoscope.inference.network import ask
-from hemoscope.runs import atomic_path
+from hemoscope.runs import atomic_path, refuse_existing
 
-__all__ = ["Parity", "export", "finished", "graph", "open_session"]
+__all__ = ["Parity", "export", "finished", "graph", "need_packages", "open_session"]
 
 OPSET = 18
 OUTPUTS = ["probs", "pred", "distance"]
@@ -61,21 +61,24 @@ class Parity:
     distance: float
 
 
-def export(bundle: Bundle, out: Path, *, images: Iterable[NDArray[np.uint8]] = ()) -> Parity:
+def export(
+    bundle: Bundle, out: Path, *, images: Iterable[NDArray[np.uint8]] = (), overwrite: bool = False
+) -> Parity:
     """Write a bundle as ONNX, after the file has given the same answers as the model.
 
     Args:
         bundle: What to export.
         out: The file to write.
         images: Decoded images to compare on, besides the bundle's own cells in several shapes.
+        overwrite: Replace what is at `out`.
 
     Raises:
-        ConfigError: If the packages that write and run ONNX are not installed.
-        BundleError: If `out` is there already, or the answers differ by more than `TOLERANCE`.
+        MissingPackageError: If the packages that write and run ONNX are not installed.
+        DataError: If `out` is there already.
+        BundleError: If the answers differ by more than `TOLERANCE`.
     """
-    _need_packages()
-    if out.exists():
-        raise BundleError(f"{out} is there already; choose another --out or delete it")
+    need_packages()
+    refuse_existing(out, overwrite=overwrite)
     model = on_device(bundle, "cpu", "fp32")
     trust = bundle.card.calibration
     about = (
@@ -282,12 +285,17 @@ def _trials(bundle: Bundle) -> list[NDArray[np.uint8]]:
     return trials
 
 
-def _need_packages() -> None:
+def need_packages() -> None:
+    """Refuse where the packages that write and run ONNX are missing.
+
+    Raises:
+        MissingPackageError: With the command that installs them.
+    """
     try:
         import onnx
         import onnxruntime
     except ImportError as error:
-        raise ConfigError(
+        raise MissingPackageError(
             f"exporting needs the package {error.name}; install hemoscope with its extra: pip install 'hemoscope[export]'"
         ) from None
     del onnx, onnxruntime

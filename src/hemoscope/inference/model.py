@@ -10,6 +10,7 @@ Names and shapes follow scikit-learn. Nothing here trains, and nothing is cached
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from os import PathLike
@@ -72,6 +73,8 @@ class Verdict:
 class Model:
     """A bundle on a device. Made by `load`.
 
+    In a forked process, such as a web server's worker, it answers on the CPU with one thread.
+
     Attributes:
         card: What the bundle says of itself.
         digest: SHA-256 of the bundle's content.
@@ -83,6 +86,7 @@ class Model:
         self.digest = digest
         self.classes_ = np.array(card.classes)
         self.networks = tuple(networks)
+        self._process = os.getpid()
 
     def __repr__(self) -> str:
         return (
@@ -120,6 +124,8 @@ class Model:
             ConfigError: If the bundle was not calibrated for `tta`.
             ShapeError: If something that is no file is of another type, shape or range.
         """
+        if os.getpid() != self._process:  # forked: the threads that torch counts on stayed behind
+            torch.set_num_threads(1)
         trust = self.trust(tta=tta)
         sources = (_source(image, i) for i, image in enumerate(_many(images)))
         answers = stream(self.networks, sources, batch_size=batch_size, tta=tta)

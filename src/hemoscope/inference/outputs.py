@@ -28,13 +28,24 @@ from typing import Any, Literal
 from hemoscope.errors import ConfigError, DataError, ImageError
 from hemoscope.inference.inputs import Named
 from hemoscope.inference.model import Model, Verdict
-from hemoscope.runs import atomic_path, from_cell, lock_folder, to_cell, to_text, write_json, write_text
+from hemoscope.plain_files import read_plain
+from hemoscope.runs import (
+    atomic_path,
+    from_cell,
+    lock_folder,
+    refuse_existing,
+    to_cell,
+    to_text,
+    write_json,
+    write_text,
+)
 
 __all__ = ["Tally", "clear_parts", "is_begun", "predict_rows", "predict_to", "write_csv"]
 
 Format = Literal[".csv", ".jsonl", ".parquet"]
 PART_ROWS = 4096
 PLAN, STAMPS = "plan.json", ".stamps"
+MOST_PLAN_BYTES = 2**20
 _LAST = ("status", "error", "reason", "candidates", "distance", "share", "converted")  # columns of every row
 
 
@@ -88,6 +99,7 @@ def predict_to(
     batch_size: int | None = None,
     part_rows: int = PART_ROWS,
     keep_parts: bool = False,
+    overwrite: bool = False,
 ) -> Tally:
     """Write the rows of all images to a file, none for no images; done again after it was killed, it goes on.
 
@@ -99,6 +111,7 @@ def predict_to(
         batch_size: Images at once; by default what the device takes.
         part_rows: Rows to be lost at most by a kill.
         keep_parts: Keep what lets the same call go on even when the file is whole, until `clear_parts`.
+        overwrite: Replace what is at `out`, once the new file is whole.
 
     Raises:
         ConfigError: If the file name says no format, or the bundle was not calibrated for `tta`.
@@ -107,8 +120,8 @@ def predict_to(
     form = _format(out)
     model.trust(tta=tta)
     folder = _parts_of(out)
-    if out.exists() and not (keep_parts and is_begun(out)):
-        raise DataError(f"{out} is there already; choose another --out or delete it")
+    if not (keep_parts and is_begun(out)):
+        refuse_existing(out, overwrite=overwrite)
     with lock_folder(folder):
         _remove(
             file for own in ("part-", "plan.", "whole.") for file in folder.glob(f".{own}*.part")
@@ -223,8 +236,8 @@ def _check_plan(folder: Path, plan: dict[str, Any]) -> None:
         write_json(file, plan)
         return
     try:
-        begun = json.loads(file.read_text("utf-8"))
-    except (ValueError, RecursionError) as error:
+        begun = json.loads(read_plain(file, most=MOST_PLAN_BYTES))
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{file} is damaged: {error}; delete {folder} to begin anew") from error
     if begun != plan:
         raise DataError(f"{folder} was begun with another model or other options; delete it to begin anew")

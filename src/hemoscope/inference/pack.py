@@ -29,7 +29,7 @@ from hemoscope.inference.model_card import model_card
 from hemoscope.inference.network import load_run
 from hemoscope.models.registry import get_arch
 from hemoscope.records import Predictions
-from hemoscope.runs import MODEL, Run, jsonable
+from hemoscope.runs import MODEL, Run, atomic_path, jsonable, refuse_existing
 from hemoscope.training.recipe import Recipe
 from hemoscope.training.run import scan_cached
 from hemoscope.training.step import IMAGENET_MEAN, IMAGENET_STD
@@ -68,6 +68,7 @@ def pack(
     error_rate: float = 0.01,
     coverage: float = 0.99,
     unknown_share: float = 0.01,
+    overwrite: bool = False,
     progress: Progress | None = None,
 ) -> BundleCard:
     """Write finished runs as one bundle, and read it back.
@@ -88,18 +89,19 @@ def pack(
         error_rate: Wrong answers to be tolerated among those accepted.
         coverage: How often the conformal set is to hold the true class.
         unknown_share: Share of known cells that may be called unknown.
+        overwrite: Replace what is at `out`, once the new bundle has given the right answers.
         progress: Called with (what is done, done, in all).
 
     Raises:
         RunError: If a run is unfinished, or the runs do not fit together.
-        DataError: If `data` are not the images of the runs, or `tta` is asked for without them.
-        BundleError: If `out` is there already.
+        DataError: If `data` are not the images of the runs, `tta` is asked for without them, or `out` is
+            there already.
+        BundleError: If what was written does not give the answers it should; it is deleted again.
     """
     unfinished = [run.name for run in runs if not run.done]
     if unfinished:
         raise RunError(f"a bundle needs finished runs; not finished: {', '.join(unfinished)}")
-    if out.exists():
-        raise BundleError(f"{out} is there already; choose another --out or delete it")
+    refuse_existing(out, overwrite=overwrite)
     names = [run.name for run in runs]
     sides = {side: align([run.predictions(side) for run in runs], names=names) for side in ("val", "test")}
     root = _images_of(runs[0], data)
@@ -147,12 +149,11 @@ def pack(
         parts[KNOWN] = save({f"member-{i}": cells for i, cells in enumerate(known)})
     cells = {f"selftest-{i}.png": _drawn(name, i) for i, name in enumerate(class_names())}
     expected = _expected(card, runs, cells)
-    write_bundle(out, {**parts, **cells, SELFTEST: json.dumps(expected, indent=1).encode()})
-    try:
-        verify(read_bundle(out))
-    except BundleError:
-        out.unlink()
-        raise
+    with atomic_path(out) as part:
+        write_bundle(
+            part, {**parts, **cells, SELFTEST: json.dumps(expected, indent=1).encode()}, overwrite=True
+        )
+        verify(read_bundle(part))
     return card
 
 

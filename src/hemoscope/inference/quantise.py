@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from hemoscope.errors import BundleError
+from hemoscope.errors import BundleError, DataError
 from hemoscope.evaluation.intervals import wilson
 from hemoscope.inference.bundle import Bundle
 from hemoscope.inference.calibrate import calibrate, measure
@@ -27,7 +27,7 @@ from hemoscope.inference.export import finished, graph, open_session
 from hemoscope.inference.known import choose, left_out
 from hemoscope.inference.labelled import Labelled, decoded
 from hemoscope.records import FloatArray, Predictions
-from hemoscope.runs import atomic_path, jsonable
+from hemoscope.runs import atomic_path, jsonable, refuse_existing
 
 __all__ = ["Quantised", "quantise"]
 
@@ -81,6 +81,7 @@ def quantise(
     *,
     val: Labelled,
     test: Labelled,
+    overwrite: bool = False,
     progress: Progress | None = None,
 ) -> Quantised:
     """Write an INT8 form of an exported bundle and count what it costs.
@@ -91,23 +92,30 @@ def quantise(
         out: The file to write.
         val: The validation images of its runs, all of them, ordered by path: scales and thresholds.
         test: The test images, for counting.
+        overwrite: Replace what is at `out`.
         progress: Called with (what is done, done, in all).
 
     Raises:
-        BundleError: If `out` is there already, or the bundle remembers other cells than those of `val`.
+        DataError: If `out` is there already, or a side has no image.
+        BundleError: If the bundle remembers other cells than those of `val`.
     """
-    if out.exists():
-        raise BundleError(f"{out} is there already; choose another --out or delete it")
+    refuse_existing(out, overwrite=overwrite)
+    if not val or not test:
+        raise DataError(
+            f"INT8 needs validation images for scales and thresholds and test images to be counted; got {len(val):,} "
+            f"and {len(test):,}"
+        )
     some = np.random.default_rng(0).permutation(len(val))[:SCALES]
     content = _in_int8(graph(bundle, features=True), [val[i] for i in some])
     trust = _own_thresholds(bundle, content, val, progress)
     about = f"chosen on INT8 answers to {trust.n_val} validation images"
-    with atomic_path(out) as part:
-        part.write_bytes(finished(content, bundle, trust, about=about))
+    done = finished(content, bundle, trust, about=about)
     before, after = (
-        _said(bundle, open_session(path), test, f"counting test images, {form}", progress)
-        for path, form in ((source, "fp32"), (out, "INT8"))
+        _said(bundle, open_session(model), test, f"counting test images, {form}", progress)
+        for model, form in ((source, "fp32"), (done, "INT8"))
     )
+    with atomic_path(out) as part:
+        part.write_bytes(done)
     right = [int((said.pred == said.target).sum()) for said, _, _ in (before, after)]
     intervals = [tuple(float(end) for end in wilson(hits, len(test))) for hits in right]
     distance = None if trust.unknown_above is None else after[1]
@@ -125,7 +133,7 @@ def quantise(
         conformal_score=trust.conformal_score,
         measured=dict(jsonable(measure(after[0], distance, trust))),  # type: ignore[call-overload]
         mib_fp32=source.stat().st_size / 2**20,
-        mib_int8=out.stat().st_size / 2**20,
+        mib_int8=len(done) / 2**20,
     )
 
 

@@ -12,20 +12,27 @@ import os
 import re
 import tempfile
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from hemoscope.archives import damage_told, open_xz
-from hemoscope.errors import DataError, WeightsError
+from hemoscope.errors import DataError, FetchError, WeightsError
 from hemoscope.models.registry import ARCHITECTURES, Architecture, get_arch
 from hemoscope.places import cache_dir
-from hemoscope.runs import atomic_path, sha256_of, write_json
+from hemoscope.plain_files import read_plain
+from hemoscope.runs import atomic_path, lock_folder, sha256_of, write_json
+from hemoscope.transfer import Download, Progress, TransferPolicy
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+TORCHVISION = "torchvision IMAGENET1K_V1"
+NO_CARD = "laid into the store by hand: nobody said which digest it should have"
+MOST_CARD_BYTES = 1 << 20
+CARD_KEYS = ("arch", "file", "sha256", "origin", "note", "licence")
 MOST_BYTES = 4 << 30  # VGG-19's file has 0.6 GB
 
 __all__ = ["WeightsFile", "fetch", "find", "import_weights", "load_imagenet", "status", "store_dir", "verify"]
@@ -39,8 +46,8 @@ class WeightsFile:
         arch: Registry name.
         state: `imported` (our store) or `cached` (torch hub).
         path: The file.
-        sha256: Digest the file must have: complete for imported files, the first 8 hex digits for
-            torchvision's own, empty for a safetensors file laid into the store by hand.
+        sha256: Digest the file must have: complete for what was imported or fetched here, the first 8 hex
+            digits for other files of torchvision's, empty for a safetensors file laid into the store by hand.
         origin: Where the numbers come from, for the run card.
         note: What a user of results made with them should know.
     """
@@ -71,12 +78,12 @@ def find(arch: str) -> WeightsFile | None:
             imported,
             card.get("sha256", ""),
             card.get("origin", "user file"),
-            card.get("note", ""),
+            card.get("note", "") if card else NO_CARD,
         )
     for folder in (store_dir(), _hub_dir()):
         path = folder / row.weights_file
         if path.is_file():
-            return WeightsFile(arch, "cached", path, row.weights_sha256_prefix, "torchvision IMAGENET1K_V1")
+            return WeightsFile(arch, "cached", path, _pinned(row), TORCHVISION)
     return None
 
 
@@ -120,13 +127,23 @@ def load_imagenet(arch: str) -> tuple[dict[str, Tensor], WeightsFile, str]:
     return _read_state(weights.path), weights, digest
 
 
-def fetch(arch: str, *, mirror: str | None = None, progress: bool = False) -> WeightsFile:
+def fetch(
+    arch: str,
+    *,
+    mirror: str | None = None,
+    progress: Progress | None = None,
+    policy: TransferPolicy | None = None,
+) -> WeightsFile:
     """Download torchvision's weights into torch hub's cache, verified; a no-op if they are here.
+
+    A download that was cut goes on. torchvision publishes 32 bits of each digest, in the file's name; the
+    whole digest of what came is written down in the store, and the file must have it from then on.
 
     Args:
         arch: Registry name.
         mirror: Base address to use instead of torchvision's.
-        progress: Show torch hub's own progress bar.
+        progress: Called with (what is done, bytes done, bytes in all or 0).
+        policy: Tries and time-outs.
 
     Raises:
         WeightsError: If the server cannot be reached or the digest differs.
@@ -135,20 +152,27 @@ def fetch(arch: str, *, mirror: str | None = None, progress: bool = False) -> We
     if found:
         verify(found)
         return found
-    from torch.hub import download_url_to_file
-
     row = get_arch(arch)
     url = row.weights_url if mirror is None else f"{mirror.rstrip('/')}/{row.weights_file}"
     target = _hub_dir() / row.weights_file
-    target.parent.mkdir(parents=True, exist_ok=True)
-    try:  # atomic and checked against the digest by torch itself
-        download_url_to_file(url, str(target), hash_prefix=row.weights_sha256_prefix, progress=progress)
-    except (OSError, RuntimeError) as error:
+    staging = target.with_name(f".fetch-{arch}")
+    part, came = staging / f"{row.weights_file}.part", staging / row.weights_file
+    try:
+        with lock_folder(staging):
+            Download(part, policy=policy or TransferPolicy(), progress=progress)(url, came)
+            digest = sha256_of(came)
+            _check_prefix(came, digest, row)
+            write_json(_pin_of(row), {"arch": arch, "sha256": digest, "url": url})
+            came.replace(target)
+        with suppress(OSError):
+            (staging / ".lock").unlink(missing_ok=True)
+            staging.rmdir()
+    except (OSError, FetchError) as error:
         raise WeightsError(
             f"could not fetch the weights of {arch} from {url}: {error}. On a machine with internet access download "
             f"that file, then here: hemoscope weights import {row.weights_file}"
         ) from error
-    return WeightsFile(arch, "cached", target, row.weights_sha256_prefix, "torchvision IMAGENET1K_V1")
+    return WeightsFile(arch, "cached", target, digest, TORCHVISION)
 
 
 def import_weights(sources: Iterable[Path]) -> list[WeightsFile]:
@@ -205,6 +229,7 @@ def _arch_of(path: Path) -> Architecture | None:
 
 
 def _import_one(path: Path) -> WeightsFile:
+    import torch
     from safetensors.torch import save_file
 
     from hemoscope.models.build import imagenet_network
@@ -221,15 +246,17 @@ def _import_one(path: Path) -> WeightsFile:
             raise WeightsError(f"expected SHA-256 {expected[:16]}, got {digest[:16]}")
         state = _read_state(plain)
     imagenet_network(row, state)  # raises if the tensors do not fit
+    wide = sorted(name for name, value in state.items() if value.dtype == torch.float64)
+    state |= {name: state[name].float() for name in wide}
     if odd := [
         name for name, value in state.items() if value.is_floating_point() and not value.isfinite().all()
     ]:
         raise WeightsError(f"{len(odd)} tensors hold NaN or infinity ({odd[0]}, ...); expected numbers")
-    origin = card.get("origin") or ("torchvision IMAGENET1K_V1" if named else path.name)
+    origin = card.get("origin") or (TORCHVISION if named else path.name)
     target = store_dir() / f"{row.name}.safetensors"
     with atomic_path(target) as part:
         save_file({name: value.contiguous() for name, value in state.items()}, part)
-    note = card.get("note", "")
+    note = "; ".join(filter(None, [card.get("note", ""), "rounded from float64" if wide else ""]))
     stored = {"arch": row.name, "sha256": sha256_of(target), "origin": origin, "note": note}
     write_json(
         target.with_suffix(".json"), stored | {"licence": card.get("licence", ""), "source_sha256": digest}
@@ -251,26 +278,54 @@ def _listed_card(path: Path, arch: str) -> Mapping[str, str]:
     listing = path.parent / "weights.json"
     if not listing.is_file():
         return {}
+    rows = _read_json(listing, what="expected a list of objects with arch and file")
+    if not isinstance(rows, list) or not all(_is_card(row) for row in rows):
+        raise WeightsError(f"{listing}: expected a list of objects; {', '.join(CARD_KEYS)} are texts")
+    return next((r for r in rows if r.get("arch") == arch and path.name.startswith(r.get("file", "?"))), {})
+
+
+def _check_prefix(came: Path, digest: str, row: Architecture) -> None:
+    if not digest.startswith(row.weights_sha256_prefix):
+        came.unlink()
+        raise FetchError(f"expected SHA-256 {row.weights_sha256_prefix}..., got {digest[:16]}...")
+
+
+def _pin_of(row: Architecture) -> Path:
+    return store_dir() / f"{row.weights_file}.json"
+
+
+def _pinned(row: Architecture) -> str:
+    """Return what is known of the digest of torchvision's file: all of it, or its first 8 digits."""
     try:
-        rows = json.loads(listing.read_text("utf-8"))
-        return next(
-            (r for r in rows if r.get("arch") == arch and path.name.startswith(r.get("file", "?"))), {}
-        )
-    except (json.JSONDecodeError, AttributeError, TypeError) as error:
-        raise WeightsError(
-            f"{listing} is damaged: {error}; expected a list of objects with arch and file"
-        ) from error
+        pin = json.loads(read_plain(_pin_of(row), most=MOST_CARD_BYTES))["sha256"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        pin = None  # fetched by other software, or by nobody yet
+    fits = isinstance(pin, str) and len(pin) == 64 and pin.startswith(row.weights_sha256_prefix)
+    return str(pin) if fits else row.weights_sha256_prefix
 
 
 def _read_card(path: Path) -> Mapping[str, str]:
-    try:
-        return json.loads(path.with_suffix(".json").read_text("utf-8"))
-    except FileNotFoundError:
+    file = path.with_suffix(".json")
+    if not file.exists():
         return {}
-    except json.JSONDecodeError as error:
+    again = "import the weights again: hemoscope weights import"
+    card = _read_json(file, what=again)
+    if not _is_card(card):
         raise WeightsError(
-            f"{path.with_suffix('.json')} is damaged: {error}; import the weights again: hemoscope weights import"
-        ) from error
+            f"{file} is no card of weights; expected an object; {', '.join(CARD_KEYS)} are texts; {again}"
+        )
+    return card
+
+
+def _read_json(path: Path, *, what: str) -> Any:
+    try:
+        return json.loads(read_plain(path, most=MOST_CARD_BYTES))
+    except (OSError, ValueError, RecursionError) as error:
+        raise WeightsError(f"{path} is damaged: {error}; {what}") from error
+
+
+def _is_card(value: Any) -> bool:
+    return isinstance(value, dict) and all(isinstance(value.get(key, ""), str) for key in CARD_KEYS)
 
 
 def _read_state(path: Path) -> dict[str, Tensor]:

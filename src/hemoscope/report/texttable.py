@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from hemoscope.report.formats import NOT_DEFINED, markdown, printable
+from hemoscope.runs import to_cell
 
 __all__ = ["Kind", "Raw", "Row", "TextTable", "as_csv", "as_markdown", "panels", "plain"]
 
@@ -132,7 +133,7 @@ def _csv_cell(value: object) -> object:
         return NOT_DEFINED
     if isinstance(value, float):
         return f"{value:.10g}" if math.isfinite(value) else NOT_DEFINED
-    return printable(value) if isinstance(value, str) else value
+    return to_cell(printable(value)) if isinstance(value, str) else value
 
 
 def _piped(cells: Iterable[str]) -> str:

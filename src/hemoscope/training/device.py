@@ -11,12 +11,12 @@ import sys
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 
 from hemoscope.errors import ConfigError
-from hemoscope.places import available_cores
+from hemoscope.places import DEVICE_NAMES, available_cores, is_device_name
 
 __all__ = ["Device", "choose_device", "cpu_capability", "describe_machine", "resolve_precision", "tune"]
 
@@ -34,6 +34,7 @@ _ONEDNN_WIDTHS = {
 }
 
 Precision = Literal["fp32", "bf16"]
+Wanted = Literal["auto", "fp32", "bf16"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,23 +60,26 @@ def choose_device(name: str = "auto") -> torch.device:
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if name == "auto":
         name = next(kind for kind, there in available.items() if there)
+    if not is_device_name(name):
+        raise ConfigError(f"expected a device {DEVICE_NAMES}; got {name!r}")
     kind = name.partition(":")[0]
-    if kind not in available:
-        raise ConfigError(f"expected a device auto, cuda, cuda:N, mps or cpu; got {name!r}")
     if not available[kind]:
         there = ", ".join(k for k, v in available.items() if v)
         raise ConfigError(f"the device {name!r} is not on this machine; here: {there}")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise ConfigError(f"expected a device auto, cuda, cuda:N, mps or cpu; got {name!r}") from None
+    device = torch.device(name)
     if kind == "cuda" and (device.index or 0) >= (n := torch.cuda.device_count()):
         raise ConfigError(f"the device {name!r} is not on this machine; it has {n}, numbered from cuda:0")
     return device
 
 
-def resolve_precision(wanted: Literal["auto", "fp32", "bf16"], device: torch.device) -> Precision:
-    """Return the precision to compute in; `auto` is bf16 where the hardware has it, else fp32."""
+def resolve_precision(wanted: Wanted, device: torch.device) -> Precision:
+    """Return the precision to compute in; `auto` is bf16 where the hardware has it, else fp32.
+
+    Raises:
+        ConfigError: If it is none of these.
+    """
+    if wanted not in get_args(Wanted):
+        raise ConfigError(f"expected a precision {', '.join(get_args(Wanted))}; got {wanted!r}")
     if wanted != "auto":
         return wanted
     if device.type == "cuda":

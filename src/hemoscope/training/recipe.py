@@ -16,7 +16,9 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from hemoscope.errors import ConfigError, UnknownNameError
+from hemoscope.plain_files import read_plain
 
+MOST_BYTES = 2**20  # of a recipe file
 SPELT_OUT = 3  # changes in a label; more are counted
 ADDED_LATER = frozenset({"canvas_px", "schedule"})
 
@@ -162,11 +164,13 @@ def _base(name_or_file: str) -> dict[str, Any]:
     if name_or_file.endswith(".toml"):
         path = Path(name_or_file)
         try:
-            values = tomllib.loads(path.read_text("utf-8"))
+            values = tomllib.loads(read_plain(path, most=MOST_BYTES).decode("utf-8"))
         except FileNotFoundError:
             raise ConfigError(f"expected a recipe file at {path}; there is none") from None
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise ConfigError(f"{path} is not valid TOML: {error}") from error
+        except OSError as error:
+            raise ConfigError(f"the recipe {path} cannot be read: {error.strerror}") from error
         return {"name": path.stem} | values
     for recipe in RECIPES:
         if recipe.name == name_or_file:

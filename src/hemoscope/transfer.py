@@ -1,4 +1,4 @@
-"""One file over HTTP into a `.part`, continued wherever it was cut: a downloader for pooch.
+"""One file over HTTP into a `.part`, continued wherever it was cut: of data for pooch, and of weights.
 
 A note beside the part says where its bytes came from (URL, ETag, length), so that bytes of two
 different files are never spliced. This module never judges the content; digests are pooch's work.
@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
+from urllib.parse import urljoin
 
 from hemoscope.errors import FetchError
 from hemoscope.runs import write_json
@@ -64,11 +65,12 @@ class Download:
         self._policy = policy
         self._progress = progress
 
-    def __call__(self, url: str, output_file: str | Path, pooch: object) -> None:  # noqa: ARG002, pooch passes it
+    def __call__(self, url: str, output_file: str | Path, pooch: object = None) -> None:  # noqa: ARG002, pooch passes it
         """Bring `url` to `output_file`."""
         import requests
 
         with requests.Session() as session:
+            session.hooks["response"].append(_stay_encrypted)
             for attempt in range(1, self._policy.tries + 1):
                 try:
                     self._go_on(session, url)
@@ -177,6 +179,13 @@ class Download:
             else ""
         )
         return f"{url} could not be had in {self._policy.tries} tries: {cut}.{kept}".rstrip()
+
+
+def _stay_encrypted(response: requests.Response, **_: object) -> None:
+    """Refuse to be sent from https to http, where anybody on the way may answer."""
+    target = urljoin(response.url, response.headers.get("Location", ""))
+    if response.is_redirect and response.url.startswith("https:") and not target.startswith("https:"):
+        raise FetchError(f"{response.url} sends on to {target}, which is not encrypted; that is not followed")
 
 
 class _CutError(Exception):

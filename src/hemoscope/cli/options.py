@@ -1,0 +1,70 @@
+"""Options that several verbs share: one name, one help, one check; what is wrong exits 2 before any work."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hemoscope.places import DEVICE_NAMES, is_device_name
+
+__all__ = [
+    "DeviceName",
+    "Members",
+    "ModelFile",
+    "Overwrite",
+    "Vote",
+    "VoteName",
+    "a_share",
+    "on_this_machine",
+]
+
+
+class Vote(StrEnum):
+    """How members are combined."""
+
+    majority = "majority"
+    soft = "soft"
+
+
+def _device(name: str) -> str:
+    if not is_device_name(name):
+        raise typer.BadParameter(f"expected {DEVICE_NAMES}; got {name!r}")
+    return name
+
+
+def a_share(value: float) -> float:
+    """Refuse what does not lie strictly between 0 and 1; NaN does not."""
+    if not 0 < value < 1:
+        raise typer.BadParameter(f"expected a share strictly between 0 and 1, such as 0.01; got {value}")
+    return value
+
+
+DeviceName = Annotated[str, typer.Option("--device", callback=_device, help=f"{DEVICE_NAMES}.")]
+ModelFile = Annotated[Path, typer.Argument(metavar="MODEL", help="A bundle.")]
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Replace what is there, once the new one is whole.")
+]
+VoteName = Annotated[
+    Vote, typer.Option("--vote", help="majority of predictions, or soft: mean of probabilities.")
+]
+Members = Annotated[
+    str,
+    typer.Option(
+        help="auto (the four best on validation), paper (its four, with its recipe where there are several), "
+        "greedy, exhaustive, or names with commas between."
+    ),
+]
+
+
+def on_this_machine(device: str) -> None:
+    """Refuse a device that is not there before any data are read; imports torch.
+
+    Raises:
+        ConfigError: As `choose_device`.
+    """
+    from hemoscope.training.device import choose_device
+
+    choose_device(device)

@@ -1,0 +1,80 @@
+"""`hemoscope predict`: answers of a bundle, a row an image."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import nullcontext
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from hemoscope.cli.console import JsonFlag, counted, note, percent, print_json
+from hemoscope.cli.options import DeviceName, ModelFile, Overwrite
+
+__all__ = ["predict"]
+
+
+def predict(
+    model: ModelFile,
+    inputs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="INPUT...", help="Files, folders, patterns, zip or tar archives, - for a list."
+        ),
+    ],
+    *,
+    out: Annotated[
+        Path | None, typer.Option(help="A .csv, .jsonl or .parquet file; else CSV is printed.")
+    ] = None,
+    tta: Annotated[
+        bool,
+        typer.Option("--tta", help="Average over eight flips and turns; the bundle was made with --tta."),
+    ] = False,
+    batch_size: Annotated[
+        int | None,
+        typer.Option(min=1, help="Images at once; fewer need less memory. Default: 64, on CUDA 512."),
+    ] = None,
+    device: DeviceName = "auto",
+    overwrite: Overwrite = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Ask a model about images; a bad one is a row with its error. The same command goes on if stopped."""
+    if overwrite and out is None:
+        raise typer.BadParameter("needs --out", param_hint="--overwrite")
+    from hemoscope.errors import DataError
+    from hemoscope.inference.inputs import Passed, count_images, find_images
+    from hemoscope.inference.model import load
+    from hemoscope.inference.outputs import Tally, predict_rows, predict_to, write_csv
+
+    passed = Passed()
+    found = find_images(inputs, passed=passed)
+    asked = load(model, device=device)
+    asked.trust(tta=tta)
+    rows: list[dict[str, Any]] = []
+    tally = None
+    on_screen = out is None and not as_json and sys.stdout.isatty()  # a bar would run through the rows
+    with nullcontext(found) if on_screen else counted("images", found, count_images(inputs)) as images:
+        if out is not None:
+            tally = predict_to(out, asked, images, tta=tta, batch_size=batch_size, overwrite=overwrite)
+        elif as_json:
+            rows = list(predict_rows(asked, images, tta=tta, batch_size=batch_size))
+        else:
+            tally = write_csv(sys.stdout, asked, predict_rows(asked, images, tta=tta, batch_size=batch_size))
+    if tally is None:
+        print_json(rows)
+        tally = Tally().plus(row["status"] for row in rows)
+    elif as_json:
+        print_json({"out": out, "n": tally.n, **asdict(tally), "passed_over": passed.counts})
+    else:
+        shares = ", ".join(
+            f"{n:,} {name} ({percent(n / tally.n, 1)})" for name, n in asdict(tally).items() if n
+        )
+        note(f"{tally.n:,} images{': ' if shares else ''}{shares}")
+    if passed.counts:
+        note(passed.in_words())
+    if not tally.n:
+        raise DataError(f"there was no image in {', '.join(inputs)}")
+    if tally.error:
+        raise typer.Exit(1)
