@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hemoscope.data.audit import audit, near_duplicates, second_acquisition
+from hemoscope.data.groups import NEAR_BITS, TURNED_BITS, orientations
 from hemoscope.data.scan import scan
 from hemoscope.records import CellImage, Manifest
 
@@ -83,15 +84,21 @@ def test_a_published_split_with_one_image_on_two_sides_is_a_warning():
 
 @given(
     st.lists(st.integers(0, 2**64 - 1), min_size=1, max_size=12),
-    st.lists(st.tuples(st.integers(0, 11), st.sets(st.integers(0, 63), max_size=4)), max_size=12),
+    st.lists(
+        st.tuples(st.integers(0, 11), st.integers(0, 7), st.sets(st.integers(0, 63), max_size=6)), max_size=12
+    ),
 )
 @settings(max_examples=80, deadline=None)
-def test_near_duplicates_are_the_connected_components_within_two_bits(bases, flips):
+def test_near_duplicates_are_the_connected_components_within_some_bits_of_any_orientation(bases, flips):
     hashes = list(bases)
-    for k, bits in flips:
-        hashes.append(hashes[k % len(hashes)] ^ sum(1 << bit for bit in bits))
+    for k, turn, bits in flips:
+        turned = int(orientations(np.array([hashes[k % len(hashes)]], dtype=np.uint64))[turn, 0])
+        hashes.append(turned ^ sum(1 << bit for bit in bits))
     images = [cell(f"a/{i:02d}.png", phash=value) for i, value in enumerate(hashes)]
-    reach = np.array([[bin(a ^ b).count("1") <= 2 for b in hashes] for a in hashes])
+    eight = orientations(np.array(hashes, dtype=np.uint64))
+    far = np.bitwise_count(eight[:, :, None] ^ eight[0][None, None])  # (8, N, N)
+    reach = (far[0] <= NEAR_BITS) | (far[1:] <= TURNED_BITS).any(axis=0)
+    assert (reach == reach.T).all()
     for _ in hashes:
         reach = (reach.astype(int) @ reach.astype(int)) > 0
     want = {tuple(f"a/{j:02d}.png" for j in np.flatnonzero(row)) for row in reach if row.sum() > 1}

@@ -20,8 +20,10 @@ from scipy.fft import dctn
 from hemoscope.data.catalog import data_card
 from hemoscope.data.decode import decode
 from hemoscope.data.fingerprint import perceptual_hash
+from hemoscope.data.groups import orientations
 from hemoscope.data.scan import scan, subtype_of, usable
 from hemoscope.data.scan_npz import BLOOD_CLASSES, npz_images
+from hemoscope.data.synthetic.scene import draw_cell
 from hemoscope.errors import DataError
 from hemoscope.places import available_cores
 from hemoscope.records import Manifest
@@ -80,12 +82,24 @@ def test_the_perceptual_hash_hardly_moves_when_an_image_is_compressed_and_scaled
     assert near <= 6 < far
 
 
-def test_the_perceptual_hash_compares_the_lowest_cosines_with_their_median():
+def test_the_perceptual_hash_is_the_signs_of_the_lowest_cosines_but_that_of_the_mean():
     gray = np.random.default_rng(1).integers(0, 256, (32, 32), dtype=np.uint8)
     low = dctn(gray.astype(float), norm="ortho")[:8, :8].ravel()
-    want = "".join("1" if value > np.median(low) else "0" for value in low)
-    assert f"{perceptual_hash(np.dstack([gray] * 3)):064b}" == want
-    assert want.count("1") == 32
+    want = "".join("1" if value > 0 else "0" for value in low)
+    assert f"{perceptual_hash(np.dstack([gray] * 3)):064b}" == "0" + want[1:]
+    assert 20 < want.count("1") < 44
+
+
+def test_the_hashes_of_flipped_and_turned_cells_follow_from_one():
+    rng = np.random.default_rng(2)
+    for name in ("neutrophil", "platelet"):
+        cell = draw_cell(name, size_px=96, rng=rng)
+        eight = orientations(np.array([perceptual_hash(cell)], dtype=np.uint64))[:, 0]
+        assert eight[0] == perceptual_hash(cell)
+        turned = [np.rot90(each, k) for each in (cell, cell[:, ::-1]) for k in range(4)]
+        found = [perceptual_hash(np.ascontiguousarray(each)) for each in turned]
+        assert len(set(found)) == 8
+        assert set(found) == set(eight.tolist())
 
 
 def test_every_bad_file_is_told_at_once_errors_first(image_folder):

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from hemoscope.data.canvas import is_long
-from hemoscope.data.groups import NEAR_BITS, content_groups, near_duplicates
+from hemoscope.data.groups import content_groups, near_duplicates
 from hemoscope.records import CellImage, Manifest, Problem
 
-__all__ = ["NEAR_BITS", "Audit", "audit", "near_duplicates", "second_acquisition"]
+__all__ = ["Audit", "audit", "near_duplicates", "second_acquisition"]
 
 Paths = tuple[str, ...]
 

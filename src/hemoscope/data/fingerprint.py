@@ -17,6 +17,7 @@ from hemoscope.records import CellImage, Side
 
 __all__ = ["Fingerprint", "background_of", "fingerprint", "perceptual_hash", "pixel_hash"]
 
+_SMALL_PX, _LOW = 32, 8
 _STEP = 4  # background is read from every fourth pixel each way: 8,000 of a PBC image's 130,000
 
 
@@ -75,16 +76,20 @@ def perceptual_hash(pixels: NDArray[np.uint8]) -> int:
     """Return 64 bits that change little when an image is scaled, compressed or brightened.
 
     The image is reduced to 32 x 32 grey; bit k says whether the k-th of the 8 x 8 lowest cosine
-    frequencies lies above their median.
+    frequencies is positive, row by row, the highest bit first; that of the mean is 0. A flip changes the
+    signs of the odd columns or rows and a transposition swaps the two, so that the hashes of an image's
+    eight orientations follow from one: `groups.orientations`.
 
     Source:
-        C. Zauner, Implementation and Benchmarking of Perceptual Image Hash Functions, 2010, DCT hash.
+        After C. Zauner, Implementation and Benchmarking of Perceptual Image Hash Functions, 2010, DCT hash,
+        which compares with the median instead.
     """
-    gray = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
-    small = cv2.resize(gray, (32, 32), interpolation=cv2.INTER_AREA).astype(np.float32)
-    low = cv2.dct(small)[:8, :8].ravel()
-    bits = np.packbits(low > np.median(low))
-    return int.from_bytes(bits.tobytes(), "big")
+    gray = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY).astype(
+        np.float32
+    )  # rounded once more, a flip would not be exact
+    low = cv2.dct(cv2.resize(gray, (_SMALL_PX, _SMALL_PX), interpolation=cv2.INTER_AREA))[:_LOW, :_LOW] > 0
+    low[0, 0] = False
+    return int.from_bytes(np.packbits(low).tobytes(), "big")
 
 
 def background_of(pixels: NDArray[np.uint8]) -> tuple[int, int, int]:

@@ -18,7 +18,7 @@ from hemoscope.runs import write_text
 
 __all__ = ["FileStamp", "ScanCache"]
 
-_VERSION = 3  # change it whenever decoding changes a pixel or the name of a conversion
+_VERSION = 4  # change it whenever decoding changes a pixel, the name of a conversion or a fingerprint
 
 
 @dataclass(frozen=True, slots=True)
