@@ -72,7 +72,7 @@ def test_a_card_of_any_size_costs_no_more_than_the_largest_there_is(tmp_path: Pa
     path = tmp_path / "run.json"
     with path.open("wb") as file:
         file.truncate(200 * MAX_BYTES)
-    with pytest.raises(RunError, match="larger than 64 MiB"):
+    with pytest.raises(RunError, match="is larger than 67,108,864 bytes"):
         read_card(path, done=False)
 
 

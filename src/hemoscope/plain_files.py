@@ -10,7 +10,7 @@ import os
 import stat
 from pathlib import Path
 
-__all__ = ["check_plain", "read_plain"]
+__all__ = ["check_plain", "read_plain", "why"]
 
 
 def check_plain(path: Path) -> None:
@@ -38,3 +38,8 @@ def read_plain(path: Path, *, most: int) -> bytes:
     if len(content) > most:
         raise OSError(errno.EFBIG, f"is larger than {most:,} bytes", str(path))
     return content
+
+
+def why(error: Exception) -> str:
+    """Return what an error says, without number and path where the system says them."""
+    return getattr(error, "strerror", None) or str(error)

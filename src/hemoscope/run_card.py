@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from hemoscope.errors import RunError
-from hemoscope.plain_files import read_plain
+from hemoscope.plain_files import read_plain, why
 
 __all__ = ["read_card"]
 
@@ -113,7 +113,7 @@ def read_card(path: Path, *, done: bool) -> Mapping[str, Any]:
     except FileNotFoundError:
         raise
     except (ValueError, RecursionError, OSError) as error:
-        raise _damaged(path, str(error)) from error
+        raise _damaged(path, why(error)) from error
     lacking = [".".join(keys) for keys in NEEDED if _at(card, keys) is None] if done else []
     if lacking:
         raise _damaged(path, f"it lacks {', '.join(lacking)}")

@@ -116,8 +116,8 @@ def test_images_that_look_alike_on_two_sides_of_a_given_split_are_a_warning():
     images = [
         cell("a/1.png", phash=0b0111, given_side="train"),
         cell("a/2.png", phash=0b0011, given_side="test"),
-        cell("a/3.png", phash=2**63 + 2**62 + 2**61, given_side="train"),
-        cell("a/4.png", phash=2**63 + 2**62, given_side="train"),
+        cell("a/3.png", phash=0b1_0111_0001 << 40, given_side="train"),
+        cell("a/4.png", phash=0b1_0111_0000 << 40, given_side="train"),
     ]
     found = [(p.level, p.path) for p in audit(manifest_of(images)).problems if "looks like" in p.what]
     assert found == [("warning", "a/1.png"), ("note", "a/3.png")]

@@ -7,6 +7,7 @@ import importlib.util
 import io
 import os
 import random
+import shutil
 import signal
 import socket
 import subprocess
@@ -15,12 +16,15 @@ import textwrap
 import time
 import zipfile
 from collections import namedtuple
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import requests
 from filelock import FileLock
 
-from hemoscope.data import transfer
+from hemoscope import transfer
 from hemoscope.data.catalog import DataCard
 from hemoscope.data.fetch import TransferPolicy, fetch
 from hemoscope.data.progress import byte_progress
@@ -489,3 +493,61 @@ def test_nothing_but_the_progress_is_written_to_the_terminal(tmp_path, capfd):
     with serving(BODY) as served:
         get(tmp_path, served.url)
     assert capfd.readouterr() == ("", "")
+
+
+def pinned(served, counts=(("basophil", 3), ("ig", 2))):
+    """A card that knows the content of `few_zip`'s images."""
+    lines = [
+        f"{hashlib.sha256(random.Random(i).randbytes(30_000)).hexdigest()}  {name}/{name}_{i}.jpg\n"
+        for name, n in counts
+        for i in range(n)
+    ]
+    content = hashlib.sha256("".join(lines).encode()).hexdigest()
+    return replace(folder_card(served.url), content=content)
+
+
+def test_images_are_verified_by_their_content_and_not_by_their_number_alone(tmp_path):
+    with serving(few_zip()) as served:
+        place = get(tmp_path, card=pinned(served))
+        assert get(tmp_path, card=pinned(served)) == place
+    assert len(served.requests) == 1
+    (place / "ig" / "ig_1.jpg").write_bytes(b"")
+    with pytest.raises(FetchError, match=r"not the published ones.*Move .*few away"):
+        get(tmp_path, card=pinned(served))
+    shutil.rmtree(place)
+    empty = io.BytesIO()
+    with zipfile.ZipFile(empty, "w") as z:
+        for name, n in (("basophil", 3), ("ig", 2)):
+            for i in range(n):
+                z.writestr(f"{name}/{name}_{i}.jpg", b"")
+    with serving(empty.getvalue()) as served, pytest.raises(FetchError, match="not the published ones"):
+        get(tmp_path, card=pinned(served))
+    assert not place.exists()
+
+
+@pytest.mark.parametrize(
+    ("asked", "sent_to", "followed"),
+    [
+        ("https://a.org/x", "https://b.org/y", True),
+        ("https://a.org/x", "/y", True),
+        ("https://a.org/x", "http://a.org/x", False),
+        ("https://a.org/x", "ftp://a.org/x", False),
+        ("http://a.org/x", "http://b.org/y", True),
+        ("http://a.org/x", "https://a.org/x", True),
+    ],
+)
+def test_from_https_nobody_is_sent_on_to_what_is_not_encrypted(asked, sent_to, followed):
+    response = requests.Response()
+    response.status_code, response.url = 302, asked
+    response.headers["Location"] = sent_to
+    with nullcontext() if followed else pytest.raises(FetchError, match="not encrypted"):
+        transfer._stay_encrypted(response)
+
+
+def test_every_answer_is_looked_at_before_it_is_followed(tmp_path, monkeypatch):
+    """The hook is there in a real transfer, on a server that can only speak http."""
+    seen = []
+    monkeypatch.setattr(transfer, "_stay_encrypted", lambda response, **_: seen.append(response.status_code))
+    with serving(BODY) as served:
+        get(tmp_path, served.url)
+    assert seen == [200]

@@ -307,10 +307,10 @@ def grown(key: str, item: object) -> Callable[[dict[str, bytes]], None]:
 
     def change(parts: dict[str, bytes]) -> None:
         card = json.loads(parts["bundle.json"])
-        *way, last = key.split(".")
+        *way, last = (int(step) if step.isdecimal() else step for step in key.split("."))
         inner = card
         for step in way:
-            inner = inner[int(step) if step.isdecimal() else step]
+            inner = inner[step]
         n = 3_900_000 // (len(json.dumps(item)) + (2 if isinstance(inner[last], list) else 14))
         if isinstance(inner[last], dict):
             inner[last] = {f"k{i}": item for i in range(n)}

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import nn
 
-from hemoscope.errors import ConfigError, DataError, ShapeError
+from hemoscope.errors import DataError, MissingPackageError, ShapeError
 from hemoscope.inference.explain import explain_pixels, randomised
 from hemoscope.inference.explained import _together, explain_to
 from hemoscope.inference.model import Model
@@ -87,7 +87,7 @@ def test_there_must_be_a_class_for_every_image():
 def test_without_the_library_the_message_says_what_to_install(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "pytorch_grad_cam", None)
     model = build("resnet18", 8, seed=0).eval()
-    with pytest.raises(ConfigError, match=r"pip install 'hemoscope\[explain\]'"):
+    with pytest.raises(MissingPackageError, match=r"pip install 'hemoscope\[explain\]'"):
         explain_pixels(
             network_of(model, 64), "resnet18", np.zeros((1, 64, 64, 3), np.uint8), np.zeros(1, np.int64)
         )

@@ -113,10 +113,10 @@ def test_pipes_in_a_run_folder_are_waited_for_by_nobody(
     os.mkfifo(folder / name)
     monkeypatch.chdir(tmp_path)
     codes = {
-        "report": code_of(["report", "runs"], monkeypatch) if name != MODEL else 1,
+        "report": code_of(["report", "runs"], monkeypatch) if name != MODEL else 1,  # it needs no network
         "bundle": code_of(["bundle", "runs", "--out", "out.hemo", "--device", "cpu"], monkeypatch),
     }
     said = capsys.readouterr()
     assert "Traceback" not in said.err
-    assert codes["bundle"] == 1
-    assert codes["report"] == 1 or name == HISTORY
+    wanted = 0 if name == HISTORY else 1  # a run without a history has its scores
+    assert codes == {"report": wanted, "bundle": wanted}

@@ -196,7 +196,7 @@ def test_flips_and_turns_are_counted_by_a_confusion_measured_with_them(
     out = smear.parent / "out"
     words = (smear, "--ranges", ranges, "--out", out, "--tta", "--json")
     refused = hemoscope("differential", single_file, *words)
-    assert refused.returncode == 1
+    assert refused.returncode == 2
     assert "was calibrated without flips and turns" in refused.stderr
     assert not out.exists()
     found = json.loads(hemoscope("differential", ensemble_file, *words).stdout)
@@ -208,7 +208,7 @@ def test_flips_and_turns_are_counted_by_a_confusion_measured_with_them(
 def test_a_class_without_a_role_stops_the_count_before_it_begins(single_file: Path, smear: Path):
     out = smear.parent / "out"
     result = hemoscope("differential", single_file, smear, "--out", out)
-    assert result.returncode == 1
+    assert result.returncode == 2
     assert "--ranges" in result.stderr
     assert not out.exists()
 

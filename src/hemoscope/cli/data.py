@@ -24,7 +24,10 @@ app = typer.Typer(
 
 DataDir = Annotated[
     Path,
-    typer.Argument(metavar="DIR", help="A folder of class folders, a CSV of labels, or a BloodMNIST .npz."),
+    typer.Argument(
+        metavar="DIR",
+        help="A folder of class folders, a CSV of labels, a zip or Parquet, or a BloodMNIST .npz.",
+    ),
 ]
 SHOWN = 40
 

@@ -40,7 +40,12 @@ class Executor(StrEnum):
     local = "local"
 
 
-Data = Annotated[Path, typer.Option(help="A folder of class folders, a CSV of labels, or a BloodMNIST .npz.")]
+Data = Annotated[
+    Path,
+    typer.Option(
+        help="A folder of class folders, a CSV of labels, a zip or Parquet of images, or a BloodMNIST .npz."
+    ),
+]
 SplitFile = Annotated[
     Path | None, typer.Option("--split", help="A split to use; by default policy paper, seed 0.")
 ]

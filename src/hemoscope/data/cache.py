@@ -1,4 +1,4 @@
-"""What hemoscope keeps and can make again: canvases, and what scans remember. Listed, and cleared when asked."""
+"""What hemoscope keeps and can make again: canvases, unpacked data, what scans remember. Listed, cleared when asked."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from hemoscope.data.canvas import CARD
+from hemoscope.data.packed import SOURCE
 from hemoscope.errors import RunError
 from hemoscope.places import cache_dir
 from hemoscope.runs import lock_folder
@@ -19,19 +20,22 @@ from hemoscope.runs import lock_folder
 __all__ = ["Kept", "clear", "kept"]
 
 
+What = Literal["canvas", "unpacked", "scan"]
+
+
 @dataclass(frozen=True, slots=True)
 class Kept:
     """Something that can be made again.
 
     Attributes:
-        what: A canvas, or what a scan remembers.
+        what: A canvas, the images of a zip or Parquet, or what a scan remembers.
         path: Its folder or file.
         root: The data set it was made of; empty where it does not say.
         bytes: How much room it takes.
         unused_days: Days since it was last used.
     """
 
-    what: Literal["canvas", "scan"]
+    what: What
     path: Path
     root: str
     bytes: int
@@ -41,6 +45,7 @@ class Kept:
 def kept() -> list[Kept]:
     """Return everything kept below the cache folder that can be made again, the largest first."""
     found = [_kept("canvas", home, home / CARD) for home in _inside(cache_dir() / "canvas")]
+    found += [_kept("unpacked", home, home / SOURCE) for home in _inside(cache_dir() / "unpacked")]
     found += [_kept("scan", file, file) for file in _inside(cache_dir() / "scan")]
     return sorted(found, key=lambda item: (-item.bytes, item.path))
 
@@ -53,9 +58,10 @@ def clear(items: Iterable[Kept]) -> list[Kept]:
     deleted: list[Kept] = []
     for item in items:
         with suppress(OSError, RunError):
-            if item.what == "canvas":
+            if item.path.is_dir():
                 with lock_folder(item.path):
-                    (item.path / CARD).unlink(missing_ok=True)
+                    for card in (CARD, SOURCE):
+                        (item.path / card).unlink(missing_ok=True)
                     shutil.rmtree(item.path)
             else:
                 item.path.unlink()
@@ -67,7 +73,7 @@ def _inside(folder: Path) -> list[Path]:
     return sorted(folder.iterdir()) if folder.is_dir() else []
 
 
-def _kept(what: Literal["canvas", "scan"], path: Path, described: Path) -> Kept:
+def _kept(what: What, path: Path, described: Path) -> Kept:
     files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
     used_at = described.stat().st_mtime if described.exists() else path.stat().st_mtime
     return Kept(
@@ -80,11 +86,11 @@ def _kept(what: Literal["canvas", "scan"], path: Path, described: Path) -> Kept:
 
 
 def _root(described: Path) -> str:
-    """Return the data set that a canvas' card, or the first line of a remembered scan, names."""
+    """Return the data that a canvas' card, that of what was unpacked, or a remembered scan's first line names."""
     try:
         with described.open("rb") as file:
             text = file.read(2**16)
-        document = json.loads(text if described.name == CARD else text.partition(b"\n")[0])
+        document = json.loads(text if described.suffix == ".json" else text.partition(b"\n")[0])
         return str(document["root"])
     except (OSError, ValueError, KeyError, TypeError):
         return ""

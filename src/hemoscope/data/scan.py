@@ -1,4 +1,4 @@
-"""A folder of class folders, a CSV of labels, or a BloodMNIST `.npz` becomes a Manifest with every problem in it.
+"""A folder of class folders, a CSV of labels or a file of images becomes a Manifest with every problem in it.
 
 The scan reads each file once, in parallel, and collects what it finds instead of stopping at the
 first bad file. It never writes into the data folder, never follows a link in a circle, and never
@@ -16,12 +16,13 @@ from pathlib import Path
 
 from hemoscope.data.decode import decode, read_image_file
 from hemoscope.data.fingerprint import Fingerprint, fingerprint
+from hemoscope.data.packed import is_packed, parquet_in, unpacked
 from hemoscope.data.scan_cache import FileStamp, ScanCache
 from hemoscope.data.scan_layout import Placed, arrange, look_alikes, show
 from hemoscope.data.scan_masks import masks_among
 from hemoscope.data.scan_walk import Found, is_hidden, walk
 from hemoscope.errors import DataError, ImageError
-from hemoscope.places import available_cores
+from hemoscope.places import available_cores, cache_dir
 from hemoscope.records import CellImage, Manifest, Problem
 
 __all__ = ["SUBTYPES", "scan", "subtype_of", "usable"]
@@ -37,11 +38,12 @@ Progress = Callable[[int, int], None]
 
 
 def scan(root: Path, *, progress: Progress | None = None, cache: Path | None = None) -> Manifest:
-    """Read every image below a data folder, in a list, or inside a BloodMNIST `.npz`.
+    """Read every image below a data folder, in a list, inside a zip or Parquet, or inside a BloodMNIST `.npz`.
 
     Args:
         root: A folder of class folders (folders inside them belong to their class), or of folders of
-            sides with class folders inside; a CSV of labels; or an `.npz`.
+            sides with class folders inside; a CSV of labels; a zip or Parquet of such, which is unpacked into
+            the cache and becomes the manifest's root; or an `.npz`.
         progress: Called with (images done, images in all) from the calling thread.
         cache: A file that remembers what was read, so that a second scan reads only files whose
             size or times changed. Written atomically; a damaged one is ignored. Not for an `.npz`.
@@ -52,6 +54,8 @@ def scan(root: Path, *, progress: Progress | None = None, cache: Path | None = N
     Raises:
         DataError: If `root` is none of these, is malformed, or is laid out as something else.
     """
+    if _state(root) == "a file" and is_packed(root):
+        root = _unpacked([root])
     state = _state(root)
     kind = root.suffix.lower()
     if state == "a file" and kind == ".npz":
@@ -64,11 +68,13 @@ def scan(root: Path, *, progress: Progress | None = None, cache: Path | None = N
         found, arranged, root = Found(), listed(root), root.parent
     elif state == "a folder":
         found = walk(root)
+        if packed := parquet_in(root, found):
+            return scan(_unpacked(packed), progress=progress, cache=cache)
         arranged = arrange(root, found)
     else:
         raise DataError(
-            f"expected a folder of class folders, a CSV of labels or a BloodMNIST .npz at {show(root)}, found "
-            f"{state}. Get one: hemoscope data fetch pbc, or hemoscope data synth DIR"
+            f"expected a folder of class folders, a CSV of labels, a zip or Parquet of labelled images, or a "
+            f"BloodMNIST .npz at {show(root)}, found {state}. Get one: hemoscope data fetch pbc, or hemoscope data synth DIR"
         )
     remembered = ScanCache.load(cache, root)
     images, converted, problems = _read_all(root, arranged.files, remembered, progress)
@@ -135,6 +141,16 @@ def subtype_of(name: str) -> str:
     """
     prefix, separator, _ = name.partition("_")
     return prefix if separator and prefix in SUBTYPES else ""
+
+
+def _unpacked(sources: Sequence[Path]) -> Path:
+    try:
+        return unpacked(sources)
+    except OSError as error:
+        raise DataError(
+            f"{show(sources[0])} cannot be unpacked into the cache, {cache_dir()}: {error.strerror or error}. Make "
+            "room, choose another with HEMOSCOPE_CACHE, or unpack it yourself and name the folder"
+        ) from error
 
 
 def _state(root: Path) -> str:

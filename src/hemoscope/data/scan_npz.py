@@ -25,7 +25,7 @@ from hemoscope.data.catalog import CARDS
 from hemoscope.data.decode import MAX_PIXELS, Decoded
 from hemoscope.data.fingerprint import fingerprint
 from hemoscope.errors import DataError
-from hemoscope.plain_files import check_plain
+from hemoscope.plain_files import check_plain, why
 from hemoscope.records import CellImage, Manifest, Side
 
 __all__ = ["BLOOD_CLASSES", "npz_images", "scan_npz"]
@@ -106,7 +106,7 @@ def _opened(root: Path) -> zipfile.ZipFile:
         check_plain(root)
         return zipfile.ZipFile(root)
     except (OSError, zipfile.BadZipFile) as error:
-        raise _refused(root, [f"it is no readable zip archive: {error}"]) from error
+        raise _refused(root, [f"it is no readable zip archive: {why(error)}"]) from error
 
 
 def _refused(root: Path, problems: list[str]) -> DataError:

@@ -11,7 +11,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from hemoscope.errors import ConfigError
-from hemoscope.plain_files import read_plain
+from hemoscope.plain_files import read_plain, why
 
 __all__ = ["ReferenceClass", "ReferenceTable", "Role", "read_reference"]
 
@@ -87,7 +87,7 @@ def read_reference(path: Path | None = None) -> ReferenceTable:
         content = read_plain(path, most=MOST_BYTES) if path else file.read_bytes()
         return ReferenceTable.model_validate(tomllib.loads(content.decode("utf-8")))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(f"the reference table {file} cannot be read: {error}") from error
+        raise ConfigError(f"the reference table {file} cannot be read: {why(error)}") from error
     except ValidationError as error:
         listing = "\n  ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
         raise ConfigError(f"the reference table {file} is not as expected:\n  {listing}") from error

@@ -28,7 +28,7 @@ from typing import Any, Literal
 from hemoscope.errors import ConfigError, DataError, ImageError
 from hemoscope.inference.inputs import Named
 from hemoscope.inference.model import Model, Verdict
-from hemoscope.plain_files import read_plain
+from hemoscope.plain_files import read_plain, why
 from hemoscope.runs import (
     atomic_path,
     from_cell,
@@ -238,7 +238,7 @@ def _check_plan(folder: Path, plan: dict[str, Any]) -> None:
     try:
         begun = json.loads(read_plain(file, most=MOST_PLAN_BYTES))
     except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{file} is damaged: {error}; delete {folder} to begin anew") from error
+        raise DataError(f"{file} is damaged: {why(error)}; delete {folder} to begin anew") from error
     if begun != plan:
         raise DataError(f"{folder} was begun with another model or other options; delete it to begin anew")
 

@@ -22,7 +22,7 @@ from hemoscope.archives import damage_told, open_xz
 from hemoscope.errors import DataError, FetchError, WeightsError
 from hemoscope.models.registry import ARCHITECTURES, Architecture, get_arch
 from hemoscope.places import cache_dir
-from hemoscope.plain_files import read_plain
+from hemoscope.plain_files import read_plain, why
 from hemoscope.runs import atomic_path, lock_folder, sha256_of, write_json
 from hemoscope.transfer import Download, Progress, TransferPolicy
 
@@ -321,7 +321,7 @@ def _read_json(path: Path, *, what: str) -> Any:
     try:
         return json.loads(read_plain(path, most=MOST_CARD_BYTES))
     except (OSError, ValueError, RecursionError) as error:
-        raise WeightsError(f"{path} is damaged: {error}; {what}") from error
+        raise WeightsError(f"{path} is damaged: {why(error)}; {what}") from error
 
 
 def _is_card(value: Any) -> bool:
