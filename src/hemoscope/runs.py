@@ -199,7 +199,7 @@ class Run:
         columns = [f"prob_{name}" for name in self.classes]
         try:
             # ParquetFile and not read_table, which imports a query engine for a second.
-            with pq.ParquetFile(path) as file:
+            with pq.ParquetFile(path, page_checksum_verification=True) as file:
                 table = file.read(columns=["split", "path", "target", "pred", *columns])
             _refuse_empty_cells(table)
             names = np.array([from_text(path) for path in table["path"].to_pylist()], dtype=object)
@@ -348,7 +348,7 @@ def write_predictions(path: Path, sides: Mapping[str, Predictions]) -> None:
     probs = np.concatenate([p.probs for p in sides.values()]).astype(np.float32)
     columns |= {f"prob_{name}": probs[:, i] for i, name in enumerate(classes)}
     with atomic_path(path) as part:
-        pq.write_table(pa.table(columns), part)
+        pq.write_table(pa.table(columns), part, write_page_checksum=True)
 
 
 @contextmanager

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import io
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -207,3 +210,32 @@ def test_awkward_images_are_read_or_have_a_reason(model: Model, tmp_path: Path):
     for name, verdict in zip(names, model.judge([tmp_path / n for n in names]), strict=True):
         assert (verdict.status != "error") == wanted[name], f"{name}: {verdict.reason}"
         assert verdict.status != "error" or verdict.reason
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_process_that_was_forked_after_loading_answers_the_same(single_file: Path, discs: Path):
+    """As a web server does that loads once and forks its workers; it hung for ever."""
+    script = (
+        "import os, sys, warnings\n"
+        "warnings.simplefilter('ignore')  # Python's own, on threads and forks\n"
+        "import hemoscope\n"
+        "model = hemoscope.load(sys.argv[1], device='cpu', precision='fp32')\n"
+        "warm = sys.argv[3] == 'asked'\n"
+        "if warm: model.predict_proba([sys.argv[2]])\n"
+        "child = os.fork()\n"
+        "print(model.predict_proba([sys.argv[2]]).round(4).tolist(), flush=True)\n"
+        "if child: sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))\n"
+        "os._exit(0)\n"
+    )
+    for before in ("loaded", "asked"):
+        done = subprocess.run(
+            [sys.executable, "-c", script, single_file, discs / "red/00.png", before],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=300,
+            env={**os.environ, "OMP_NUM_THREADS": "2"},
+        )
+        assert done.returncode == 0, done.stderr
+        first, second = done.stdout.splitlines()
+        assert first == second

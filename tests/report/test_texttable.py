@@ -1,8 +1,9 @@
 import re
+from dataclasses import replace
 
 from hemoscope.report.classwise import table2
 from hemoscope.report.collect import collect
-from hemoscope.report.texttable import Row, TextTable, as_markdown, panels
+from hemoscope.report.texttable import Raw, Row, TextTable, as_csv, as_markdown, panels
 
 AWKWARD = ("<script>alert(1)</script>", "50% _a_ & b", "pipe|and*star", "\\back{slash}", "~^#$", "平")
 
@@ -30,3 +31,12 @@ def test_panels_hold_every_class_once_and_the_overall_figures_first(runs):
     for part in parts:
         for row, whole in zip(part.rows, table.rows, strict=True):
             assert row.cells == tuple(whole.cells[table.head.index(title)] for title in part.head)
+
+
+def test_no_name_in_a_csv_is_a_formula_to_a_spreadsheet():
+    table = TextTable(
+        "t", "T", ("=head", "n"), ((Row("main", ("=1+1", "-3")), Row("main", ("@x", "+1+1"))),), 1
+    )
+    assert as_csv(table).splitlines() == ["'=head,n", "'=1+1,-3", "'@x,'+1+1"]
+    raw = replace(table, raw=Raw(("class", "change"), (("+a", -0.5),)))
+    assert as_csv(raw).splitlines() == ["class,change", "'+a,-0.5"]

@@ -149,7 +149,7 @@ def _images(source: Path) -> Iterator[tuple[bytes, str]]:
     import pyarrow.parquet as pq
 
     try:
-        with pq.ParquetFile(source) as file:
+        with pq.ParquetFile(source, page_checksum_verification=True) as file:
             columns = _columns(source, file.schema_arrow)
             for batch in file.iter_batches(_ROWS, columns=[columns.image, columns.label]):
                 for image, label in zip(*(column.to_pylist() for column in batch.columns), strict=True):

@@ -322,7 +322,7 @@ def _write_parquet(path: Path, rows: list[dict[str, Any]]) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    pq.write_table(pa.Table.from_pylist(rows, schema=_schema(list(rows[0]))), path)
+    pq.write_table(pa.Table.from_pylist(rows, schema=_schema(list(rows[0]))), path, write_page_checksum=True)
 
 
 def _join_text(whole: Path, parts: list[Path], head: str) -> None:
@@ -346,9 +346,9 @@ def _join_jsonl(whole: Path, parts: list[Path], columns: list[str]) -> None:  # 
 def _join_parquet(whole: Path, parts: list[Path], columns: list[str]) -> None:
     import pyarrow.parquet as pq
 
-    with pq.ParquetWriter(whole, _schema(columns)) as writer:
+    with pq.ParquetWriter(whole, _schema(columns), write_page_checksum=True) as writer:
         for part in parts:
-            with pq.ParquetFile(part) as piece:
+            with pq.ParquetFile(part, page_checksum_verification=True) as piece:
                 writer.write_table(piece.read())
 
 
@@ -368,7 +368,7 @@ def _read_jsonl(path: Path) -> Iterator[tuple[str, str]]:
 def _read_parquet(path: Path) -> Iterator[tuple[str, str]]:
     import pyarrow.parquet as pq
 
-    with pq.ParquetFile(path) as file:
+    with pq.ParquetFile(path, page_checksum_verification=True) as file:
         table = file.read(columns=["path", "status"])
     yield from zip(table["path"].to_pylist(), table["status"].to_pylist(), strict=True)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -20,6 +21,7 @@ __all__ = ["Kind", "Raw", "Row", "TextTable", "as_csv", "as_markdown", "panels",
 
 Kind = Literal["main", "strong", "interval", "paper", "difference", "section"]
 _CLASSES_A_PANEL = 10
+_NUMBER = re.compile(r"[-+]?\d[\d,.]*( %)?")
 _MARKS = {"strong": "**", "paper": "*", "section": "*"}
 
 
@@ -133,7 +135,10 @@ def _csv_cell(value: object) -> object:
         return NOT_DEFINED
     if isinstance(value, float):
         return f"{value:.10g}" if math.isfinite(value) else NOT_DEFINED
-    return to_cell(printable(value)) if isinstance(value, str) else value
+    if isinstance(value, str):
+        text = printable(value)
+        return text if _NUMBER.fullmatch(text) else to_cell(text)
+    return value
 
 
 def _piped(cells: Iterable[str]) -> str:
