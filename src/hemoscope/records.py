@@ -130,6 +130,12 @@ class Manifest:
         return {name: tally[name] for name in self.classes}
 
     @property
+    def short_sides_px(self) -> tuple[int, int] | None:
+        """The shorter sides of the smallest and of the largest image; None without images."""
+        sides = [min(image.width_px, image.height_px) for image in self.images]
+        return (min(sides), max(sides)) if sides else None
+
+    @property
     def errors(self) -> tuple[Problem, ...]:
         """The problems that stop training."""
         return tuple(p for p in self.problems if p.level == "error")

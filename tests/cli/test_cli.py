@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -98,6 +99,7 @@ def test_verbs_are_listed_in_the_order_in_which_they_are_met():
         ("data split EMPTY --out EMPTY/s.csv", "class folders"),
         ("evaluate EMPTY", "EMPTY"),
         ("bundle show EMPTY/none.hemo", "there is no bundle"),
+        ("evaluate FILE", "is a file; expected a run folder"),
     ],
 )
 def test_a_failure_is_exit_1_without_a_traceback(
@@ -173,9 +175,8 @@ def test_wrong_use_is_exit_2_before_any_work(
 
 def code_of(words: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> int | str | None:
     """Run a command in this process, for speed; EMPTY is an empty folder, NONE is not there."""
-    filled = [
-        word.replace("EMPTY", str(folder)).replace("NONE", str(folder / "none")) for word in words.split()
-    ]
+    named = {"EMPTY": str(folder), "NONE": str(folder / "none"), "FILE": __file__}
+    filled = [re.sub("|".join(named), lambda match: named[match[0]], word) for word in words.split()]
     monkeypatch.chdir(folder)
     monkeypatch.setattr(sys, "argv", ["hemoscope", *filled])
     with pytest.raises(SystemExit) as end:

@@ -212,6 +212,34 @@ def test_awkward_images_are_read_or_have_a_reason(model: Model, tmp_path: Path):
         assert verdict.status != "error" or verdict.reason
 
 
+def test_an_image_of_another_size_than_those_trained_on_is_for_review(model: Model, discs: Path):
+    with Image.open(discs / "red/00.png") as image:
+        cell = image.convert("RGB")
+    smallest, largest = model.card.short_sides_px or (0, 0)
+    assert smallest == largest == min(cell.size)
+    sizes = (smallest // 2 - 1, smallest // 2, smallest, 2 * largest, 2 * largest + 1)
+    verdicts = list(model.judge([cell.resize((side, 2 * side)) for side in sizes]))
+    odd = ["it knows cells in images of" in verdict.reason for verdict in verdicts]
+    assert odd[1:4] == [False] * 3
+    for verdict, far in zip(verdicts, (True, False, False, False, True), strict=True):
+        assert not far or verdict.status in ("review", "unknown")
+        assert not far or verdict.status == "unknown" or f"to {largest} px" in verdict.reason
+    silent = Model(model.card.model_copy(update={"data": {}}), model.networks, model.digest)
+    assert silent.card.short_sides_px is None
+    assert not any("knows cells" in verdict.reason for verdict in silent.judge([cell.resize((900, 900))]))
+
+
+@pytest.mark.parametrize("odd", [None, [], [3], [0, 5], [9, 3], [1.5, 2], ["1", "2"], [True, 5], {"a": 1}])
+def test_sizes_that_a_stranger_wrote_down_wrongly_are_not_known(odd: object, model: Model):
+    card = model.card.model_copy(update={"data": {"short_sides_px": odd}})
+    assert card.short_sides_px is None
+
+
+def test_a_precision_that_is_none_is_refused(single_file: Path):
+    with pytest.raises(ConfigError, match="expected a precision auto, fp32, bf16; got 'fp16'"):
+        hemoscope.load(single_file, device="cpu", precision="fp16")  # type: ignore[arg-type]
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 def test_a_process_that_was_forked_after_loading_answers_the_same(single_file: Path, discs: Path):
     """As a web server does that loads once and forks its workers; it hung for ever."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -83,6 +84,19 @@ def test_two_runs_become_one_file_that_checks_itself_and_is_not_replaced(runs: l
     assert replaced.returncode == 0, replaced.stderr
     assert read_bundle(out).digest != before  # by majority now
     assert [path.name for path in tmp_path.iterdir() if path != tmp_path / "runs"] == ["model.hemo"]
+
+
+@pytest.mark.slow
+def test_the_order_in_which_python_hashes_texts_changes_no_bundle(runs: list[Run], tmp_path: Path):
+    cards = []
+    for seed in ("1", "2"):
+        out = tmp_path / f"{seed}.hemo"
+        words = [sys.executable, "-m", "hemoscope", "bundle", str(runs[0].path), "--out", str(out)]
+        environment = {**os.environ, "PYTHONHASHSEED": seed}
+        subprocess.run(words, env=environment, check=True, capture_output=True, timeout=600)
+        cards.append(read_bundle(out).card.model_dump(exclude={"created"}))
+    assert cards[0] == cards[1]
+    assert cards[0]["calibration"]["measured"]["strange_called_unknown"]["noise"]["of"] > 0
 
 
 def test_a_bundle_is_shown_to_people_and_to_scripts(ensemble_file: Path):

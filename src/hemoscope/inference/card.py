@@ -140,6 +140,18 @@ class BundleCard(_Record):
     versions: Annotated[dict[str, str], _at_most(MAX_KEYS)]
     created: str = Field(max_length=50)
 
+    @property
+    def short_sides_px(self) -> tuple[int, int] | None:
+        """The shorter sides, smallest and largest, of the images of its runs; None where nobody wrote them down."""
+        sides = self.data.get("short_sides_px")
+        if (
+            not isinstance(sides, (list, tuple))
+            or len(sides) != 2
+            or any(type(side) is not int for side in sides)
+        ):
+            return None
+        return (sides[0], sides[1]) if 0 < sides[0] <= sides[1] else None
+
     @model_validator(mode="after")
     def _holds_together(self) -> BundleCard:
         c = len(self.classes)

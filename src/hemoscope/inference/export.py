@@ -124,6 +124,7 @@ def finished(content: bytes, bundle: Bundle, trust: Calibration, *, about: str) 
         "review_below": trust.review_below,
         "unknown_above": trust.unknown_above,
         "conformal_score": trust.conformal_score,
+        "short_sides_px": bundle.card.short_sides_px,
         "thresholds": about,
         "intended_use": bundle.card.intended_use,
         "bundle": bundle.digest,

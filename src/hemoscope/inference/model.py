@@ -29,7 +29,7 @@ from hemoscope.inference.bundle import Bundle, read_bundle
 from hemoscope.inference.card import BundleCard, Calibration
 from hemoscope.inference.network import Network
 from hemoscope.inference.stream import Answer, Source, stream
-from hemoscope.inference.verdict import decide
+from hemoscope.inference.verdict import decide, odd_size
 from hemoscope.models.build import head_path
 from hemoscope.models.registry import get_arch
 from hemoscope.records import FloatArray
@@ -166,6 +166,10 @@ class Model:
         if found.unknown[0]:
             status = "unknown"
             reason = f"unlike the cells it knows: distance {distance[0]:.3f} above {trust.unknown_above:.3f}"
+        elif odd_size(answer.side_px, known_px := self.card.short_sides_px):
+            status = "review"
+            smallest, largest = known_px or (0, 0)
+            reason = f"{answer.side_px} px; it knows cells in images of {smallest} to {largest} px"
         elif found.review[0]:
             status = "review"
             runner_up = names[int(np.argsort(-probs)[1] if probs.argmax() == best else probs.argmax())]

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from hemoscope.inference.card import BundleCard, Calibration
+from hemoscope.inference.verdict import SIZE_FACTOR
 
 __all__ = ["model_card"]
 
@@ -61,6 +62,7 @@ def model_card(card: BundleCard) -> str:
         "## How far to trust an answer",
         "",
         *_trust(trust),
+        *_sizes(card),
         "",
         *(["## With flips and turns (`--tta`)", "", *_trust(card.tta), ""] if card.tta else []),
         "## Members",
@@ -110,6 +112,18 @@ def _trust(trust: Calibration) -> list[str]:
             f"of the test images, with {m['conformal_mean_size']:.2f} classes on average."
         ),
         f"- {unknown}",
+    ]
+
+
+def _sizes(card: BundleCard) -> list[str]:
+    if card.short_sides_px is None:
+        return []
+    smallest, largest = card.short_sides_px
+    return [
+        (
+            f"- Its images have shorter sides of {smallest} to {largest} px; one that is more than {SIZE_FACTOR:g} times "
+            "smaller or larger is for review, for it may be no single cell's."
+        )
     ]
 
 

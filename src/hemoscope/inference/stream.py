@@ -48,12 +48,14 @@ class Answer:
         error: Why it could not be read; empty where it could.
         converted: What had to be done to make it upright 8-bit RGB, as `Decoded.conversions`; and `cropped`
             where it is so long that the central square leaves more than half of it out.
+        side_px: Its shorter side; 0 if it could not be read.
     """
 
     probs: FloatArray | None
     distance: FloatArray | None = None
     error: str = ""
     converted: tuple[str, ...] = ()
+    side_px: int = 0
 
 
 def predict_images(
@@ -113,7 +115,7 @@ def stream(
                     yield Answer(None, error=found)
                     continue
                 probs, distance = np.stack([p[row] for p, _ in said]), np.array([e[row] for _, e in said])
-                yield Answer(probs, distance, converted=found.converted)
+                yield Answer(probs, distance, converted=found.converted, side_px=found.side_px)
                 row += 1
 
 
@@ -157,10 +159,11 @@ def eight(batch: Tensor) -> Iterator[Tensor]:
 
 @dataclass(frozen=True, slots=True)
 class _Input:
-    """One image as each network is given it, and what was converted."""
+    """One image as each network is given it, what was converted, and its shorter side."""
 
     views: list[NDArray[np.uint8]]
     converted: tuple[str, ...]
+    side_px: int
 
 
 def _input(networks: Sequence[Network], image: Source) -> _Input | str:
@@ -176,7 +179,7 @@ def _input(networks: Sequence[Network], image: Source) -> _Input | str:
         return str(error)
     height, width = found.pixels.shape[:2]
     cropped = ("cropped",) if is_long(width, height) else ()
-    return _Input(views_of(networks, found.pixels), (*found.conversions, *cropped))
+    return _Input(views_of(networks, found.pixels), (*found.conversions, *cropped), min(height, width))
 
 
 def views_of(networks: Sequence[Network], pixels: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:

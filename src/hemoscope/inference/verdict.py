@@ -15,7 +15,9 @@ from hemoscope.evaluation.calibration import apply_temperature
 from hemoscope.inference.card import Calibration
 from hemoscope.records import FloatArray, IntArray
 
-__all__ = ["Decided", "decide", "is_unknown"]
+__all__ = ["SIZE_FACTOR", "Decided", "decide", "is_unknown", "odd_size"]
+
+SIZE_FACTOR = 2.0  # smaller or larger than what was trained on by more than this is for a person
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -78,3 +80,13 @@ def is_unknown(distance: FloatArray, trust: Calibration) -> NDArray[np.bool_]:
     if trust.unknown_above is None:
         return np.zeros(distance.shape, dtype=bool)
     return ~(distance <= trust.unknown_above)
+
+
+def odd_size(side_px: int, known_px: tuple[int, int] | None) -> bool:
+    """Whether an image is so much smaller or larger than those trained on that it may be no single cell's.
+
+    Args:
+        side_px: The image's shorter side.
+        known_px: Those of the images trained on, smallest and largest; None: not known, and none is odd.
+    """
+    return known_px is not None and not known_px[0] / SIZE_FACTOR <= side_px <= known_px[1] * SIZE_FACTOR

@@ -1,0 +1,141 @@
+"""Kill hemoscope at random moments, go on with the same command, and compare with what was never killed.
+
+Every verb that says it goes on is tried on drawn cells: training, a sweep, prediction in three forms, a
+differential count, a bundle, a split and a list. After some kills the command is left to finish; then every
+file that it leaves must be the one of an undisturbed run, but for times and hosts.
+Usage: python tools/kills.py [--kills 233] [--seed 0] [--work DIR]
+"""
+
+import argparse
+import csv
+import json
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+from hemoscope.inference.bundle import read_bundle
+from hemoscope.runs import Run, sha256_of
+
+TINY = ["--recipe", "demo", "--epochs", "2", "--device", "cpu", "--set", "precision=fp32"]
+OF_A_MOMENT = {"timings", "started_at", "finished_at", "command", "peak_memory_mib", "utilisation", "files"}
+
+
+def main() -> None:
+    """Print a line a verb, and exit 1 if anything differed."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kills", type=int, default=233)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--work", type=Path)
+    options = parser.parse_args()
+    work = options.work or Path(tempfile.mkdtemp(prefix="kills-"))
+    rng = random.Random(options.seed)
+    hemoscope("data", "synth", work / "cells", "--per-class", 24, "--size-px", 96)
+    hemoscope("train", "squeezenet1_1", "--data", work / "cells", "--out", work / "runs", *TINY)
+    hemoscope("bundle", work / "runs", "--out", work / "one.hemo", "--device", "cpu")
+    jobs = verbs(work)
+    whole, seconds = {}, {}
+    for name, words in jobs.items():
+        out = work / "whole" / name
+        began = time.monotonic()
+        hemoscope(*words(out))
+        seconds[name], whole[name] = time.monotonic() - began, content(out)
+    kills, finished, wrong = Counter[str](), Counter[str](), []
+    names = sorted(jobs)
+    while sum(kills.values()) < options.kills:
+        name = names[sum(finished.values()) % len(names)]
+        out = work / "killed" / f"{name}-{finished[name]}"
+        for _ in range(rng.randint(1, 5)):
+            kills[name] += killed(jobs[name](out), after_s=rng.uniform(0.0, 1.1 * seconds[name]))
+        hemoscope(*jobs[name](out))
+        finished[name] += 1
+        if differ := sorted(
+            k for k in whole[name] | (now := content(out)) if whole[name].get(k) != now.get(k)
+        ):
+            wrong.append(f"{out}: {', '.join(map(str, differ))}")
+        else:
+            shutil.rmtree(out)
+    for name in names:
+        print(f"{name:20} {kills[name]:4} kills, finished {finished[name]:3} times")
+    print(
+        f"{sum(kills.values())} kills; {len(wrong)} of {sum(finished.values())} ended otherwise",
+        *wrong,
+        sep="\n  ",
+    )
+    raise SystemExit(bool(wrong))
+
+
+def verbs(work: Path) -> dict:
+    """Return what is tried, by name: from a folder to write in to the words of the command."""
+    cells, model = work / "cells", work / "one.hemo"
+    return {
+        "train": lambda out: ("train", "squeezenet1_1", "--data", cells, "--out", out, "--seed", 1, *TINY),
+        "benchmark": lambda out: (
+            "benchmark", "--data", cells, "--arch", "squeezenet1_1,mobilenet_v2", "--jobs", 2, "--out", out, *TINY,
+        ),
+        **{
+            f"predict {form}": lambda out, form=form: (
+                "predict", model, cells, "--device", "cpu", "--batch-size", 16, "--out", out / f"cells.{form}",
+            )
+            for form in ("csv", "jsonl", "parquet")
+        },
+        "differential": lambda out: ("differential", model, cells, "--device", "cpu", "--title", "x", "--out", out),
+        "bundle": lambda out: ("bundle", work / "runs", "--device", "cpu", "--out", out / "b.hemo", "--overwrite"),
+        "data split": lambda out: ("data", "split", cells, "--out", out / "split.csv"),
+        "data list": lambda out: ("data", "list", cells, "--out", work / f"{out.name}.csv", "--overwrite"),
+    }  # fmt: skip
+
+
+def hemoscope(*words: object) -> None:
+    """Let a command finish; a folder that is there already is as good."""
+    done = subprocess.run(command(words), capture_output=True, text=True, check=False)
+    if done.returncode and "is there already" not in done.stderr:
+        raise SystemExit(f"{' '.join(map(str, words))}\n{done.stderr}")
+
+
+def killed(words: tuple, *, after_s: float) -> bool:
+    """Start a command and kill it; whether it still ran."""
+    process = subprocess.Popen(command(words), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        process.wait(after_s)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+        return True
+    return False
+
+
+def command(words: tuple) -> list[str]:
+    """Return a command line of this interpreter."""
+    return [sys.executable, "-m", "hemoscope", *map(str, words)]
+
+
+def content(out: Path) -> dict:
+    """Return what counts of everything below a folder, by name; no file that was only begun may be there."""
+    found: dict = {}
+    for path in sorted(out.rglob("*")):
+        name = path.relative_to(out).as_posix()
+        if path.is_dir() or path.name in (".lock", "report.html"):  # the page has a date
+            continue
+        if path.name == "run.json":
+            run = Run.open(path.parent)
+            found[name] = {k: v for k, v in run.card.items() if k not in OF_A_MOMENT}
+        elif path.name == "history.csv":
+            rows = csv.DictReader(path.read_text("utf-8").splitlines())
+            found[name] = [{k: v for k, v in row.items() if k != "images_per_s"} for row in rows]
+        elif path.suffix == ".hemo":
+            read = read_bundle(path)
+            found[name] = (read.card.model_dump(exclude={"created"}), read.selftest)
+        elif path.suffix == ".json":
+            found[name] = json.loads(path.read_text("utf-8"))
+        else:
+            found[name] = sha256_of(path)
+    return found
+
+
+if __name__ == "__main__":
+    main()
