@@ -197,7 +197,7 @@ def test_a_loss_that_explodes_stops_with_epoch_and_step(prepared: Prepared, tmp_
 
 def test_missing_weights_name_the_commands_and_never_fall_back(prepared: Prepared, tmp_path: Path):
     recipe = QUICK.model_copy(update={"weights": "imagenet"})
-    with pytest.raises(WeightsError, match="weights fetch resnet18.*weights import.*--set weights=none"):
+    with pytest.raises(WeightsError, match="weights fetch resnet18.*weights import.*--weights none"):
         learn(prepared, tmp_path, recipe=recipe)
 
 

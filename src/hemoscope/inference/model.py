@@ -173,8 +173,10 @@ class Model:
         elif found.review[0]:
             status = "review"
             runner_up = names[int(np.argsort(-probs)[1] if probs.argmax() == best else probs.argmax())]
-            reason = f"could be {runner_up}: probability {probs[best]:.3f}" + (
-                "" if trust.review_below is None else f" below {trust.review_below:.3f}"
+            reason = (
+                f"could be {runner_up}: probability {probs[best]:.3f} below {trust.review_below:.3f}"
+                if trust.review_below is not None
+                else f"this model accepts nothing by itself: no threshold keeps its errors at {trust.error_rate:.3g}"
             )
         return Verdict(
             status=status,

@@ -121,7 +121,7 @@ def load_imagenet(arch: str) -> tuple[dict[str, Tensor], WeightsFile, str]:
         raise WeightsError(
             f"no ImageNet weights of {arch} on this machine; expected {arch}.safetensors in {store_dir()} or "
             f"{get_arch(arch).weights_file} in torch hub's cache. Get them: hemoscope weights fetch {arch}, or "
-            f"hemoscope weights import FILE_OR_FOLDER. To train from scratch instead: --set weights=none"
+            f"hemoscope weights import FILE_OR_FOLDER. To train from scratch instead: --weights none"
         )
     digest = verify(weights)
     return _read_state(weights.path), weights, digest
