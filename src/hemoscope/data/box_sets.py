@@ -6,7 +6,6 @@ of them is right.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
@@ -23,7 +22,7 @@ from hemoscope.data.scan_walk import walk
 from hemoscope.data.yolo_names import holds_names
 from hemoscope.errors import DataError
 from hemoscope.plain_files import read_plain
-from hemoscope.records import SIDE_NAMES, Side
+from hemoscope.records import Side
 
 __all__ = ["read_boxes"]
 
@@ -61,7 +60,7 @@ def read_boxes(root: Path) -> tuple[BoxSet, dict[str, Side]]:
     for problem in found.problems:
         if problem.level == "error":  # a folder that may not be read
             boxes.problems.add(problem.path, problem.what)
-    return boxes, _sides(boxes, _listed_sides(root, found.others, known, boxes))
+    return boxes, _sides(boxes, lambda: _listed_sides(root, found.others, known, boxes))
 
 
 def _label_files(root: Path, others: Sequence[str], known: Pictures) -> tuple[list[str], str]:
@@ -125,25 +124,22 @@ def _listed_sides(root: Path, others: Iterable[str], known: Pictures, boxes: Box
     return sides
 
 
-def _sides(boxes: BoxSet, listed: Mapping[str, Side]) -> dict[str, Side]:
-    """Return the side of every picture that has boxes, by its folder, its label file or a list; none if all are on one."""
+def _sides(boxes: BoxSet, listed: Callable[[], Mapping[str, Side]]) -> dict[str, Side]:
+    """Return the side of every picture that has boxes; none if all are on one.
+
+    Its folder says it, or its label file's; lists of pictures where these do not.
+    """
     found: dict[str, Side | None] = {
-        picture.path: side_of(picture.path) or _side_of_labels(picture.labels) or listed.get(picture.path)
+        picture.path: side_of(picture.path) or side_of(picture.labels)
         for picture in boxes.pictures
         if picture.boxes
     }
+    if None in found.values():
+        sides = listed()
+        found = {path: side or sides.get(path) for path, side in found.items()}
     if len(set(found.values())) < 2:
         return {}
-    for path, side in found.items():
-        if side is None:
-            boxes.drop(
-                path, path, "is on no side of a split, and other pictures are; expected train, val or test"
-            )
+    what = "is on no side of a split, and other pictures are; expected train, val or test"
+    for path in (path for path, side in found.items() if side is None):
+        boxes.drop(path, path, what)
     return {path: side for path, side in found.items() if side}
-
-
-def _side_of_labels(path: str) -> Side | None:
-    """Return the side that a label file is of by its folders or, of many pictures, by its name."""
-    name = PurePosixPath(path)
-    words = re.split(r"[^a-z]+", name.stem.casefold()) if name.suffix.lower() == ".json" else ()
-    return side_of(path) or next((SIDE_NAMES[word] for word in words if word in SIDE_NAMES), None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posixpath
+import re
 import reprlib
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -69,12 +70,14 @@ def one_of(found: Sequence[str], what: str) -> str:
 
 
 def side_of(path: str) -> Side | None:
-    """Return the side that the folders of a path say, the uppermost one that does.
+    """Return the side that the folders of a path say, the uppermost one that does, or the name of a JSON file.
 
-    >>> side_of("images/train2017/1.jpg"), side_of("valid/labels/1.txt"), side_of("images/training set/1.jpg")
+    >>> side_of("images/train2017/1.jpg"), side_of("a/instances_val2017.json"), side_of("images/training set/1.jpg")
     ('train', 'val', None)
     """
-    return next((side for folder in path.split("/")[:-1] if (side := side_named(folder))), None)
+    *folders, name = path.split("/")
+    words = re.split(r"[^a-z]+", name.casefold()) if name.lower().endswith(".json") else []
+    return next((side for part in (*folders, *words) if (side := side_named(part))), None)
 
 
 def _stem(path: str) -> str:
@@ -86,7 +89,9 @@ def _name(path: str) -> str:
 
 
 def _nearest(found: Sequence[str], labels: str) -> list[str]:
-    """Return of several pictures those in the folder that is parallel to a label file's, or on its side."""
+    """Return the pictures that are not on another side than a label file; of several, those in its parallel folder."""
+    side = side_of(labels)
+    found = [path for path in found if not side or side_of(path) in (None, side)]
     for place in (_place, side_of):
         if len(found) > 1:
             near = [path for path in found if place(path) == place(labels)]

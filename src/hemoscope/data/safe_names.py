@@ -22,14 +22,13 @@ def safe_names(wanted: Iterable[tuple[str, str]], *, taken: Collection[str] = ()
     {'a': 'red_cell', 'b': 'Red_cell_2', 'c': '_'}
     """
     held = {_key(name) for name in taken}
-    tries: Counter[str] = Counter()
+    again: Counter[str] = Counter()
     names: dict[str, str] = {}
     for key, text in wanted:
         name = stem = _safe(text)
-        tries[stem] += 1
         while _key(name) in held:
-            tries[stem] += 1
-            name = f"{stem}_{tries[stem]}"
+            again[stem] += 1
+            name = f"{stem}_{again[stem] + 1}"
         held.add(_key(name))
         names[key] = name
     return names
