@@ -24,13 +24,16 @@ class Pictures:
         self._known = {plain(path): path for path in self.paths}
         self._by_stem: dict[str, list[str]] = defaultdict(list)
         self._by_name: dict[str, list[str]] = defaultdict(list)
+        self._by_place: dict[tuple[str, ...], list[str]] = defaultdict(list)
         for path in self.paths:
+            self._by_place[(*_place(path), _stem(path))].append(path)
             self._by_stem[_stem(path)].append(path)
             self._by_name[_name(path)].append(path)
 
     def of_labels(self, labels: str) -> list[str]:
         """Return the pictures that have the name of a label file: in its parallel folder, else anywhere."""
-        return _nearest(self._by_stem.get(_stem(labels), []), labels)
+        stem = _stem(labels)
+        return self._by_place.get((*_place(labels), stem)) or _nearest(self._by_stem.get(stem, []), labels)
 
     def named(self, name: str, labels: str) -> list[str]:
         """Return the pictures that a label file may mean by a name, best one where it lies nearest.
