@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hemoscope.errors import RunError
+from hemoscope.errors import DataError, RunError
 from hemoscope.records import Predictions
 from hemoscope.runs import (
     EpochRow,
@@ -19,6 +19,7 @@ from hemoscope.runs import (
     find_runs,
     format_history,
     lock_folder,
+    new_folder,
     write_json,
     write_predictions,
     write_text,
@@ -118,6 +119,41 @@ def test_who_may_read_a_file_is_for_the_user_to_say(tmp_path: Path):
         finally:
             os.umask(before)
         assert (tmp_path / "file.txt").stat().st_mode & 0o777 == mode
+
+
+def test_a_new_folder_appears_whole_or_not_at_all(tmp_path: Path):
+    def fail() -> None:
+        with new_folder(tmp_path / "above" / "new") as folder:
+            (folder / "a").write_text("half")
+            assert not (tmp_path / "above" / "new").exists()
+            raise OSError("the disk is full")
+
+    with pytest.raises(OSError, match="full"):
+        fail()
+    assert list((tmp_path / "above").iterdir()) == []
+    (tmp_path / "above" / "new").mkdir()
+    with new_folder(tmp_path / "above" / "new") as folder:
+        (folder / "a").write_text("whole")
+    assert [p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*")] == [
+        "above",
+        "above/new",
+        "above/new/a",
+    ]
+    with pytest.raises(DataError, match="is there already"), new_folder(tmp_path / "late"):
+        (tmp_path / "late").touch()
+    assert (tmp_path / "late").is_file()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["above", "late"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there is no umask")
+def test_who_may_read_a_new_folder_is_for_the_user_to_say(tmp_path: Path):
+    before = os.umask(0o027)
+    try:
+        with new_folder(tmp_path / "new"):
+            pass
+    finally:
+        os.umask(before)
+    assert (tmp_path / "new").stat().st_mode & 0o777 == 0o750
 
 
 def test_json_has_no_nan(tmp_path: Path):

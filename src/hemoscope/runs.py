@@ -20,6 +20,8 @@ import json
 import os
 import re
 import secrets
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
@@ -46,6 +48,9 @@ __all__ = [
     "from_text",
     "jsonable",
     "lock_folder",
+    "new_folder",
+    "refuse_existing",
+    "refuse_occupied",
     "sha256_of",
     "to_cell",
     "to_text",
@@ -279,6 +284,44 @@ def atomic_path(path: Path) -> Iterator[Path]:
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+@contextmanager
+def new_folder(folder: Path) -> Iterator[Path]:
+    """Give an empty folder to fill, which becomes `folder` in one step, or is gone after an error.
+
+    Beside it, in its parent, is room for what is not to arrive.
+
+    Raises:
+        DataError: If something is there already, before or after the work.
+    """
+    folder = folder.absolute()
+    refuse_occupied(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".part", dir=folder.parent))
+    try:
+        filled = scratch / "out"  # the scratch folder itself is for one person only
+        filled.mkdir()
+        yield filled
+        refuse_occupied(folder)
+        if folder.exists():
+            folder.rmdir()  # empty; Windows does not rename over it
+        filled.replace(folder)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def refuse_occupied(folder: Path) -> None:
+    """Refuse a folder to write that holds anything, or is a file.
+
+    Raises:
+        DataError: If so.
+    """
+    if os.path.lexists(folder) and (not folder.is_dir() or any(folder.iterdir())):
+        raise DataError(
+            f"{folder} is there already; expected it to be absent or an empty folder. It is left alone and "
+            "nothing was written; choose another, or delete it first"
+        )
 
 
 def refuse_existing(*paths: Path, overwrite: bool = False) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -169,6 +170,8 @@ VOC = "<annotation><object><name>WBC</name><bndbox><xmin>1</xmin></bndbox></obje
         ("{}.png", "{}.txt", YOLO),
         ("JPEGImages/{}.png", "Annotations/{}.xml", VOC),
         ("train/{}.png", "train/_annotations.coco.json", "{}"),
+        ("train2017/{}.png", "annotations/instances_train2017.json", "{}"),
+        ("images/{}.png", "annotations/cells.json", '{"info": {}, "images": []}'),
     ],
 )
 def test_a_detection_set_is_told_to_be_cropped(tmp_path, images, boxes, text):
@@ -177,8 +180,17 @@ def test_a_detection_set_is_told_to_be_cropped(tmp_path, images, boxes, text):
         file = tmp_path / boxes.format(i)
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text)
-    with pytest.raises(DataError, match="is a detection set.*Crop its boxes first"):
+    command = f"hemoscope data crop {tmp_path} --out {tmp_path}-cells"
+    with pytest.raises(DataError, match=f"is a detection set.*Crop its boxes first.*: {re.escape(command)}$"):
         scan(tmp_path)
+
+
+def test_the_command_for_a_detection_set_that_one_is_in_names_a_folder_beside_it(tmp_path, monkeypatch):
+    picture(tmp_path / "set" / "0.png", 0)
+    (tmp_path / "set" / "0.txt").write_text(YOLO)
+    monkeypatch.chdir(tmp_path / "set")
+    with pytest.raises(DataError, match=re.escape(f"hemoscope data crop . --out {tmp_path / 'set-cells'}")):
+        scan(Path())
 
 
 def test_texts_beside_images_are_no_boxes(tmp_path):

@@ -10,7 +10,7 @@ __all__ = ["main"]
 
 INTERRUPTED = 130
 # Done again, these go on where they stopped; `predict` where it writes to a file.
-GO_ON = ("demo", "data", "weights", "train", "benchmark", "differential")
+GO_ON = {("demo",), ("train",), ("benchmark",), ("differential",), ("data", "fetch"), ("weights", "fetch")}
 
 
 def main() -> None:
@@ -33,10 +33,9 @@ def main() -> None:
     except (SystemExit, KeyboardInterrupt) as end:  # typer turns Ctrl-C into an exit with 130
         if isinstance(end, SystemExit) and end.code != INTERRUPTED:
             raise
-        goes_on = sys.argv[1:2] and (
-            sys.argv[1] in GO_ON
-            or (sys.argv[1] == "predict" and any(w.startswith("--out") for w in sys.argv))
-        )
+        words = sys.argv[1:]
+        to_file = words[:1] == ["predict"] and any(word.startswith("--out") for word in words)
+        goes_on = to_file or tuple(words[:1]) in GO_ON or tuple(words[:2]) in GO_ON
         print(file=sys.stderr)  # noqa: T201
         _tell(
             "interrupted; what was finished is kept. The same command goes on from there."

@@ -1,4 +1,4 @@
-"""`hemoscope data`: fetch, check, list, split, synth, cache."""
+"""`hemoscope data`: fetch, check, list, crop, split, synth, cache."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hemoscope.cli.console import JsonFlag, note, print_json, print_table, printable, progress
-from hemoscope.cli.options import Overwrite
+from hemoscope.cli.console import JsonFlag, note, print_json, print_table, progress
+from hemoscope.cli.findings import print_findings
+from hemoscope.cli.options import LeaveOut, Overwrite, names_in
 
 if TYPE_CHECKING:
     from hemoscope.training.run import Prepared
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["app"]
 
 app = typer.Typer(
-    help="Data sets: fetch, check, list, split, draw synthetic cells, clear what was kept of them.",
+    help="Data sets: fetch, check, list, crop, split, draw synthetic cells, clear what was kept of them.",
     no_args_is_help=True,
 )
 
@@ -29,7 +30,8 @@ DataDir = Annotated[
         help="A folder of class folders, a CSV of labels, a zip or Parquet, or a BloodMNIST .npz.",
     ),
 ]
-SHOWN = 40
+MOST_CONTEXT = 10
+SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Leave out what is bad instead of refusing.")]
 
 
 class Policy(StrEnum):
@@ -76,35 +78,9 @@ def check(root: DataDir, *, as_json: JsonFlag = False) -> None:
     if as_json:
         print_json(findings)
     else:
-        _print_findings(findings)
+        print_findings(findings)
     if manifest.errors:
         raise typer.Exit(1)
-
-
-def _print_findings(findings: dict[str, object]) -> None:
-    from collections import Counter
-
-    classes: dict[str, int] = findings["classes"]  # type: ignore[assignment]
-    second: dict[str, int] = findings["second_acquisition_classes"]  # type: ignore[assignment]
-    problems: list[dict[str, str]] = findings["problems"]  # type: ignore[assignment]
-    rows = [["class", "images", "second acquisition"]]
-    rows += [[name, f"{n:,}", str(second.get(name, 0))] for name, n in classes.items()]
-    rows.append(["all", f"{findings['images']:,}", f"{findings['second_acquisition']}"])
-    print_table(rows, right=(1, 2))
-    typer.echo(
-        f"\n{findings['not_images']} files that are no images; {findings['duplicate_groups']} groups of identical "
-        f"images, {findings['conflicting_groups']} of them with contradictory labels; "
-        f"{findings['near_duplicate_groups']} groups that look alike"
-    )
-    given: dict[str, int] = findings["given_sides"]  # type: ignore[assignment]
-    if given:
-        typer.echo("given split: " + ", ".join(f"{n:,} {side}" for side, n in given.items()))
-    levels = Counter(p["level"] for p in problems)
-    typer.echo(", ".join(f"{levels[level]} {level}s" for level in ("error", "warning", "note")))
-    for problem in problems[:SHOWN]:
-        typer.echo(printable(f"  {problem['level']:7}  {problem['path']}: {problem['what']}"))
-    if len(problems) > SHOWN:
-        typer.echo(f"  and {len(problems) - SHOWN} more; all of them: --json")
 
 
 @app.command(name="list")
@@ -117,21 +93,60 @@ def list_images(
         int, typer.Option(min=0, help="Which is the patient or slide, kept on one side of a split.")
     ] = 0,
     split_level: Annotated[int, typer.Option(min=0, help="Which is train, val or test.")] = 0,
-    leave_out: Annotated[str, typer.Option(help="Classes to leave out, with commas between.")] = "",
+    leave_out: LeaveOut = "",
     overwrite: Overwrite = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Write the images of any folder as a CSV of labels, which every --data takes and anybody can edit."""
     from hemoscope.data.list_folder import Levels, write_list
 
-    without = [name.strip() for name in leave_out.split(",") if name.strip()]
     levels = Levels(class_level, group_level, split_level)
-    counts = write_list(root, out, levels, leave_out=without, overwrite=overwrite)
+    counts = write_list(root, out, levels, leave_out=names_in(leave_out), overwrite=overwrite)
     if as_json:
         print_json({"out": out, "counts": counts})
         return
     print_table([["class", "images"], *([name, f"{n:,}"] for name, n in counts.items())], right=(1,))
     note(f"use it in place of the folder: {out}")
+
+
+def _times(value: float) -> float:
+    if not 1 <= value <= MOST_CONTEXT:  # NaN is not
+        raise typer.BadParameter(f"expected a factor from 1 to {MOST_CONTEXT}; got {value}")
+    return value
+
+
+@app.command()
+def crop(
+    root: Annotated[Path, typer.Argument(metavar="DIR", help="Pictures with boxes around cells.")],
+    *,
+    out: Annotated[Path, typer.Option(help="New folder for the cells and their labels.csv.")],
+    context: Annotated[
+        float, typer.Option(callback=_times, help="Side of a crop over the longer side of its box.")
+    ] = 1.5,
+    leave_out: LeaveOut = "",
+    skip_bad: SkipBad = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Cut the cells out of a set with boxes (YOLO, Pascal VOC, COCO), with a CSV of labels for every --data."""
+    from hemoscope.data.crop import LABELS, crop_set
+
+    with progress() as report:
+        crops = crop_set(
+            root,
+            out,
+            context=context,
+            leave_out=names_in(leave_out),
+            skip_bad=skip_bad,
+            progress=lambda done, total: report("cropping pictures", done, total),
+        )
+    if crops.bad.count:
+        note("\n  ".join([f"left out {crops.bad.count} bad boxes, pictures or files:", *crops.bad.lines]))
+    if as_json:
+        print_json({"out": out, "counts": crops.counts, "left_out": crops.bad.count})
+        return
+    print_table([["class", "cells"], *([name, f"{n:,}"] for name, n in crops.counts.items())], right=(1,))
+    note(f"from {crops.pictures:,} pictures; {crops.without_boxes:,} have no box")
+    note(f"next: hemoscope data check {out / LABELS}, and give that file to --data")
 
 
 @app.command()
@@ -143,9 +158,7 @@ def split(
         Policy, typer.Option(help="paper: every image; clean: without duplicates.")
     ] = Policy.paper,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the draw.")] = 0,
-    skip_bad: Annotated[
-        bool, typer.Option("--skip-bad", help="Leave bad files out instead of refusing.")
-    ] = False,
+    skip_bad: SkipBad = False,
     overwrite: Overwrite = False,
     as_json: JsonFlag = False,
 ) -> None:

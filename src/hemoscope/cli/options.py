@@ -12,12 +12,14 @@ from hemoscope.places import DEVICE_NAMES, is_device_name
 
 __all__ = [
     "DeviceName",
+    "LeaveOut",
     "Members",
     "ModelFile",
     "Overwrite",
     "Vote",
     "VoteName",
     "a_share",
+    "names_in",
     "on_this_machine",
 ]
 
@@ -43,6 +45,7 @@ def a_share(value: float) -> float:
 
 
 DeviceName = Annotated[str, typer.Option("--device", callback=_device, help=f"{DEVICE_NAMES}.")]
+LeaveOut = Annotated[str, typer.Option(help="Classes to leave out, with commas between.")]
 ModelFile = Annotated[Path, typer.Argument(metavar="MODEL", help="A bundle.")]
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace what is there, once the new one is whole.")
@@ -57,6 +60,15 @@ Members = Annotated[
         "greedy, exhaustive, or names with commas between."
     ),
 ]
+
+
+def names_in(listed: str) -> list[str]:
+    """Return the names of a list with commas between them.
+
+    >>> names_in("a, b c,")
+    ['a', 'b c']
+    """
+    return [name.strip() for name in listed.split(",") if name.strip()]
 
 
 def on_this_machine(device: str) -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import errno
 import re
 import shutil
-import tempfile
 import unicodedata
 import zipfile
 from dataclasses import dataclass, field
@@ -18,11 +17,14 @@ from pathlib import Path, PurePosixPath
 
 from hemoscope.archives import MAX_LEVELS, damage_told, why_not
 from hemoscope.errors import DataError
+from hemoscope.runs import new_folder
 
-__all__ = ["UnpackLimits", "unpack"]
+__all__ = ["DEVICE_NAME", "UnpackLimits", "unpack"]
+
+DEVICE_NAME = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.IGNORECASE)
+"""Names that Windows gives to no file."""
 
 _CHUNK = 1 << 20
-_DEVICE = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.IGNORECASE)
 _NAMED_AT_MOST = 50
 
 
@@ -55,23 +57,11 @@ def unpack(archive: Path, into: Path, *, limits: UnpackLimits | None = None) -> 
             if `into` is there and not empty.
         OSError: If the disk is full or cannot be written: the archive is not to blame.
     """
-    if into.exists() and (not into.is_dir() or any(into.iterdir())):
-        raise DataError(
-            f"{into} is there already; expected a new or empty folder to unpack {archive.name} into"
-        )
-    into.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=f".{into.name}.", suffix=".part", dir=into.parent))
-    try:
-        work = _Work(limits or UnpackLimits(), scratch)
-        (scratch / "out").mkdir()
+    with new_folder(into) as out:
+        work = _Work(limits or UnpackLimits(), out)
         _unpack_one(archive, PurePosixPath(), work, chain=archive.name)
         if not work.files:
             raise DataError(f"{archive} holds no file; expected an archive of class folders")
-        if into.exists():
-            into.rmdir()  # empty; Windows does not rename over it
-        (scratch / "out").replace(into)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
     return sorted(into / file for file in work.files)
 
 
@@ -80,7 +70,7 @@ class _Work:
     """What one call of `unpack` has promised and written so far."""
 
     limits: UnpackLimits
-    scratch: Path
+    out: Path
     entries: int = 0
     declared_bytes: int = 0
     written_bytes: int = 0
@@ -102,12 +92,12 @@ def _unpack_one(path: Path, below: PurePosixPath, work: _Work, *, chain: str) ->
         plan = _plan(infos, below, work, chain)
         for info, target in plan:
             if target.suffix.lower() == ".zip":
-                inner = work.scratch / f"inner-{work.depth}.zip"
+                inner = work.out.parent / f"inner-{work.depth}.zip"
                 _copy(source, info, inner, work)
                 _unpack_one(inner, target.parent, work, chain=f"{chain} > {info.filename}")
                 inner.unlink()
             else:
-                _copy(source, info, work.scratch / "out" / target, work)
+                _copy(source, info, work.out / target, work)
                 work.files.append(target)
     work.depth -= 1
 
@@ -128,7 +118,7 @@ def _check_size(infos: list[zipfile.ZipInfo], size: int, work: _Work, chain: str
             f"{chain} unpacks {size:,} bytes to {declared:,}, {declared / size:,.0f} times as many; "
             f"expected at most {limits.ratio:g} times, as images do not shrink further"
         )
-    free = shutil.disk_usage(work.scratch).free
+    free = shutil.disk_usage(work.out).free
     if declared > free:
         raise OSError(errno.ENOSPC, f"unpacking {chain} takes {declared:,} bytes, {free:,} are free")
 
@@ -170,7 +160,7 @@ def _why_unsafe(info: zipfile.ZipInfo, parts: list[str]) -> str | None:
         (any(":" in part for part in parts), "names a drive or a stream"),
         (".." in parts, "climbs out of its folder"),
         (any(ord(c) < 32 for c in info.orig_filename), "has a control character in its name"),
-        (any(_DEVICE.fullmatch(part) for part in parts), "is a device's name on Windows"),
+        (any(DEVICE_NAME.fullmatch(part) for part in parts), "is a device's name on Windows"),
         (len(parts) > MAX_LEVELS, f"lies more than {MAX_LEVELS} folders deep"),
         (any(len(part.encode()) > 255 for part in parts), "has a name of more than 255 bytes"),
         (not parts and not name.endswith(("/", "\\")), "has no name"),

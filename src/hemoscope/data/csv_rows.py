@@ -14,7 +14,7 @@ from pathlib import Path
 
 from hemoscope.plain_files import read_plain
 
-__all__ = ["CsvRows", "Names", "csv_text", "plain", "read_rows"]
+__all__ = ["CsvRows", "Names", "csv_text", "decoded", "plain", "read_rows"]
 
 MOST_BYTES = 2**30  # a row of PBC's split has 100
 
@@ -29,7 +29,7 @@ def read_rows(path: Path) -> CsvRows:
         OSError: If it cannot be read.
         csv.Error: If it is no CSV file.
     """
-    text = _decoded(read_plain(path, most=MOST_BYTES))
+    text = decoded(read_plain(path, most=MOST_BYTES))
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text), strict=True)
     return [(reader.line_num, row) for row in reader if row]
 
@@ -38,6 +38,15 @@ def csv_text(rows: Iterable[Sequence[str]]) -> bytes:
     """Return rows as a CSV file: UTF-8, commas, LF line ends, file names of any characters."""
     lines = [",".join(map(_quoted, row)) for row in rows]
     return ("\n".join(lines) + "\n").encode("utf-8", "surrogateescape")
+
+
+def decoded(data: bytes) -> str:
+    """Return a text file's text, without its byte order mark; bytes that are no text are surrogates."""
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return data.decode("utf-16", "replace")
+    if data[1:2] == b"\0":  # UTF-16 of Windows without a mark: no CSV has a NUL
+        return data.decode("utf-16-le", "replace")
+    return data.decode("utf-8", "surrogateescape").removeprefix("\ufeff")
 
 
 def plain(name: str) -> str:
@@ -67,14 +76,6 @@ def _quoted(value: str) -> str:
     if any(character in value for character in ',"\r\n') or value != value.strip():
         return '"' + value.replace('"', '""') + '"'
     return value
-
-
-def _decoded(data: bytes) -> str:
-    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        return data.decode("utf-16", "replace")
-    if data[1:2] == b"\0":  # UTF-16 of Windows without a mark: no CSV has a NUL
-        return data.decode("utf-16-le", "replace")
-    return data.decode("utf-8", "surrogateescape").removeprefix("\ufeff")
 
 
 def _delimiter(text: str) -> str:

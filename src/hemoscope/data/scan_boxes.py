@@ -5,15 +5,18 @@ Opens a few small text files and no image.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
 from pathlib import Path, PurePosixPath
+from types import MappingProxyType
 
 from hemoscope.data.scan_walk import Found
+from hemoscope.records import SIDE_NAMES, Side
 
-__all__ = ["is_detection_set"]
+__all__ = ["BOX_FOLDERS", "is_detection_set", "is_yolo", "side_named"]
 
-_FOLDERS = frozenset(
+BOX_FOLDERS = frozenset(
     (
         "annotation",
         "annotations",
@@ -25,16 +28,12 @@ _FOLDERS = frozenset(
         "jpegimages",
         "labels",
         "main",
-        "test",
-        "testing",
-        "train",
-        "training",
-        "val",
-        "valid",
-        "validation",
         "xml",
     )
 )
+"""Names of folders, in small letters, that only part pictures from their boxes."""
+
+_AROUND_SIDES = re.compile(r"^obj_|_data$|[ _-]?\d{4}$")  # CVAT's obj_train_data, COCO's train2017
 _LOOKED_AT = 5
 _HEAD_BYTES = 4096
 
@@ -43,13 +42,14 @@ def is_detection_set(root: Path, found: Found) -> bool:
     """Tell images that have boxes, in folders whose names are no classes.
 
     Boxes are text or XML files of the same names as at least half of the images, by content and
-    not by name alone, or one COCO file for all.
+    not by name alone, or COCO files for all.
     """
     images = [*(path for path, _ in found.files), *found.loose]
     folders = {part.casefold() for path in images for part in PurePosixPath(path).parts[:-1]}
-    if not images or not folders <= _FOLDERS:
+    if not images or any(name not in BOX_FOLDERS and not side_named(name) for name in folders):
         return False
-    if any(_is_coco(PurePosixPath(path).name.casefold()) for path in found.others):
+    lists = [path for path in found.others if path.lower().endswith(".json")]
+    if any(map(_named_coco, lists)) or any(_holds_boxes(root, islice(lists, _LOOKED_AT))):
         return True
     stems = {PurePosixPath(path).stem for path in images}
     boxes = [
@@ -60,8 +60,27 @@ def is_detection_set(root: Path, found: Found) -> bool:
     return 2 * len(boxes) >= len(images) and any(_holds_boxes(root, islice(boxes, _LOOKED_AT)))
 
 
-def _is_coco(name: str) -> bool:
-    return name.endswith(".json") and ("coco" in name or name.startswith("instances"))
+def side_named(name: str) -> Side | None:
+    """Return the side of a split that a folder of a detection set, or its list of one, is named after.
+
+    >>> side_named("Valid"), side_named("train2017"), side_named("obj_test_data"), side_named("tests")
+    ('val', 'train', 'test', None)
+    """
+    return SIDE_NAMES.get(_AROUND_SIDES.sub("", name.strip().casefold()))
+
+
+def is_yolo(head: bytes) -> bool:
+    """Tell a line of a class number and at least four fractions."""
+    first = head.split(b"\n", 1)[0].split()
+    try:
+        return len(first) >= 5 and first[0].isdigit() and all(0 <= float(value) <= 1 for value in first[1:5])
+    except ValueError:
+        return False
+
+
+def _named_coco(path: str) -> bool:
+    name = PurePosixPath(path).name.casefold()
+    return "coco" in name or name.startswith("instances")
 
 
 def _holds_boxes(root: Path, paths: Iterable[str]) -> Iterable[bool]:
@@ -74,13 +93,13 @@ def _holds_boxes(root: Path, paths: Iterable[str]) -> Iterable[bool]:
                 head = opened.read(_HEAD_BYTES)
         except OSError:
             continue
-        yield b"<bndbox" in head if path.lower().endswith(".xml") else _is_yolo(head)
+        yield _HOLDS[PurePosixPath(path).suffix.lower()](head)
 
 
-def _is_yolo(head: bytes) -> bool:
-    """Tell a line of a class number and at least four fractions."""
-    first = head.split(b"\n", 1)[0].split()
-    try:
-        return len(first) >= 5 and first[0].isdigit() and all(0 <= float(value) <= 1 for value in first[1:5])
-    except ValueError:
-        return False
+_HOLDS: Mapping[str, Callable[[bytes], bool]] = MappingProxyType(
+    {
+        ".json": lambda head: b'"images"' in head or b'"categories"' in head,
+        ".txt": is_yolo,
+        ".xml": lambda head: b"<bndbox" in head,
+    }
+)

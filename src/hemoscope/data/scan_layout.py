@@ -67,7 +67,8 @@ def arrange(root: Path, found: Found) -> Arranged:
     if is_detection_set(root, found):
         raise DataError(
             f"{show(root)} is a detection set: it has boxes around cells, and a class is told by its folder "
-            "here. Crop its boxes first, each into the folder of its class"
+            f"here. Crop its boxes first, each into the folder of its class: hemoscope data crop {show(root)} "
+            f"--out {show(_beside(root))}"
         )
     if len(named) > 1:
         return _sides_above(root, found, tops, named)
@@ -83,6 +84,9 @@ def arrange(root: Path, found: Found) -> Arranged:
         _not_used(name, tops[name], "repeats the class folders; it looks like a copy of them")
         for name in copies
     ]
+    if "labels.csv" in found.others:
+        what = "lies beside the class folders and is not used; to use its split and groups, give it in their place"
+        problems.append(Problem("warning", "labels.csv", what))
     classes = [name for name in found.classes if name in rest]
     return Arranged(files, classes, problems)
 
@@ -196,6 +200,12 @@ def _refuse_for_list(root: Path, found: Found) -> None:
             f"labels (columns path, class and, if there are any, split and group), give it in place of the "
             f"folder: {show(root / lists[0])}"
         )
+
+
+def _beside(root: Path) -> Path:
+    """Return a folder beside one, whose name says what it is of."""
+    named = root if root.name not in ("", "..") else root.resolve()  # `.` has no name
+    return named.with_name(f"{named.name}-cells")
 
 
 def _not_used(name: str, top: _Top, why: str) -> Problem:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
 import signal
-import tempfile
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
@@ -18,7 +16,8 @@ import numpy as np
 from hemoscope.data.synthetic.kinds import class_names, kinds_of
 from hemoscope.data.synthetic.morphology import Kind
 from hemoscope.data.synthetic.scene import SIZE_LIMITS_PX, draw_kind
-from hemoscope.errors import ConfigError, DataError
+from hemoscope.errors import ConfigError
+from hemoscope.runs import new_folder
 
 __all__ = ["write_dataset"]
 
@@ -58,21 +57,10 @@ def write_dataset(
         DataError: If the folder holds anything, or is a file.
         ConfigError: If a number is out of range.
     """
-    folder = folder.absolute()
     _refuse_bad_numbers(per_class=per_class, size_px=size_px, seed=seed, jobs=jobs)
-    _refuse_occupied(folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    part = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".part", dir=folder.parent))
-    try:
+    with new_folder(folder) as part:
         todo = _plan(part, per_class=per_class, seed=seed)
         _write_all(todo, size_px=size_px, jobs=jobs, progress=progress)
-        part.chmod(0o755)
-        _refuse_occupied(folder)
-        if folder.exists():
-            folder.rmdir()
-        part.rename(folder)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
     return len(todo)
 
 
@@ -131,11 +119,3 @@ def _refuse_bad_numbers(*, per_class: int, size_px: int, seed: int, jobs: int) -
         problems.append(f"jobs must be at least 1, got {jobs}")
     if problems:
         raise ConfigError("; ".join(problems))
-
-
-def _refuse_occupied(folder: Path) -> None:
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise DataError(
-            f"expected {folder} to be absent or an empty folder, but it is in use; "
-            f"nothing was written. Choose another folder or delete it first"
-        )
