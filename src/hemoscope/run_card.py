@@ -47,6 +47,7 @@ class _Data(_Checked):
         list[str], Field(min_length=1, max_length=MAX_CLASSES), AfterValidator(_no_two_alike)
     ] = []
     counts: dict[str, dict[str, Count]] | None = None
+    converted: dict[str, Count] | None = None
     short_sides_px: Annotated[list[Count], Field(min_length=2, max_length=2)] | None = None
     left_out: list[_LeftOut] | None = None
     second_acquisition: dict[str, Count] | None = None

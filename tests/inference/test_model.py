@@ -229,6 +229,20 @@ def test_an_image_of_another_size_than_those_trained_on_is_for_review(model: Mod
     assert not any("knows cells" in verdict.reason for verdict in silent.judge([cell.resize((900, 900))]))
 
 
+def test_twelve_bits_in_sixteen_are_for_review_unless_it_was_trained_on_such(model: Model, tmp_path: Path):
+    rng = np.random.default_rng(0)
+    narrow = tmp_path / "narrow.png"
+    Image.fromarray(rng.integers(0, 4096, (40, 40)).astype(np.uint16)).save(narrow)
+    (verdict,) = model.judge([narrow])
+    assert "16-bit-narrow" in verdict.converted
+    assert verdict.status == "unknown" or "perhaps they have fewer bits" in verdict.reason
+    lenient = model.card.calibration.model_copy(update={"unknown_above": 3.0, "review_below": 0.0})
+    for data, wanted in ((model.card.data, "review"), ({"converted": {"16-bit-narrow": 3}}, "accepted")):
+        card = model.card.model_copy(update={"calibration": lenient, "data": data})
+        (verdict,) = Model(card, model.networks, model.digest).judge([narrow])
+        assert verdict.status == wanted
+
+
 @pytest.mark.parametrize("odd", [None, [], [3], [0, 5], [9, 3], [1.5, 2], ["1", "2"], [True, 5], {"a": 1}])
 def test_sizes_that_a_stranger_wrote_down_wrongly_are_not_known(odd: object, model: Model):
     card = model.card.model_copy(update={"data": {"short_sides_px": odd}})

@@ -152,6 +152,12 @@ class BundleCard(_Record):
             return None
         return (sides[0], sides[1]) if 0 < sides[0] <= sides[1] else None
 
+    @property
+    def converted(self) -> frozenset[str]:
+        """How images of its runs had to be converted, as `Manifest.converted`; empty where nobody wrote it down."""
+        reasons = self.data.get("converted")
+        return frozenset(map(str, reasons)) if isinstance(reasons, dict) else frozenset()
+
     @model_validator(mode="after")
     def _holds_together(self) -> BundleCard:
         c = len(self.classes)

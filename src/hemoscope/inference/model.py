@@ -37,6 +37,7 @@ from hemoscope.training.device import Device, choose_device, resolve_precision, 
 
 __all__ = ["ImageLike", "Model", "Status", "Verdict", "load"]
 
+NARROW = "16-bit-narrow"
 Status = Literal["accepted", "review", "unknown", "error"]
 ImageLike = str | PathLike[str] | bytes | Image.Image | NDArray[np.uint8] | torch.Tensor | ImageError
 
@@ -166,10 +167,8 @@ class Model:
         if found.unknown[0]:
             status = "unknown"
             reason = f"unlike the cells it knows: distance {distance[0]:.3f} above {trust.unknown_above:.3f}"
-        elif odd_size(answer.side_px, known_px := self.card.short_sides_px):
-            status = "review"
-            smallest, largest = known_px or (0, 0)
-            reason = f"{answer.side_px} px; it knows cells in images of {smallest} to {largest} px"
+        elif odd := self._odd(answer):
+            status, reason = "review", odd
         elif found.review[0]:
             status = "review"
             runner_up = names[int(np.argsort(-probs)[1] if probs.argmax() == best else probs.argmax())]
@@ -189,6 +188,15 @@ class Model:
             candidates=tuple(name for name, inside in zip(names, found.candidates[0], strict=True) if inside),
             converted=answer.converted,
         )
+
+    def _odd(self, answer: Answer) -> str:
+        """Return why a file may be no picture of one whole cell as this model knows them; empty if nothing says so."""
+        if odd_size(answer.side_px, known_px := self.card.short_sides_px):
+            smallest, largest = known_px or (0, 0)
+            return f"{answer.side_px} px; it knows cells in images of {smallest} to {largest} px"
+        if NARROW in answer.converted and NARROW not in self.card.converted:
+            return "its 16-bit values use a quarter of their range or less; perhaps they have fewer bits"
+        return ""
 
 
 def load(

@@ -23,7 +23,7 @@ from hemoscope.errors import DataError, FetchError, WeightsError
 from hemoscope.models.registry import ARCHITECTURES, Architecture, get_arch
 from hemoscope.places import cache_dir
 from hemoscope.plain_files import read_plain, why
-from hemoscope.runs import atomic_path, lock_folder, sha256_of, write_json
+from hemoscope.runs import lock_folder, sha256_of, write_json
 from hemoscope.transfer import Download, Progress, TransferPolicy
 
 if TYPE_CHECKING:
@@ -230,9 +230,9 @@ def _arch_of(path: Path) -> Architecture | None:
 
 def _import_one(path: Path) -> WeightsFile:
     import torch
-    from safetensors.torch import save_file
 
     from hemoscope.models.build import imagenet_network
+    from hemoscope.models.tensor_file import write_tensors
 
     row = _arch_of(path)
     assert row is not None  # noqa: S101  (callers keep only named files)
@@ -254,8 +254,7 @@ def _import_one(path: Path) -> WeightsFile:
         raise WeightsError(f"{len(odd)} tensors hold NaN or infinity ({odd[0]}, ...); expected numbers")
     origin = card.get("origin") or (TORCHVISION if named else path.name)
     target = store_dir() / f"{row.name}.safetensors"
-    with atomic_path(target) as part:
-        save_file({name: value.contiguous() for name, value in state.items()}, part)
+    write_tensors(target, state)
     note = "; ".join(filter(None, [card.get("note", ""), "rounded from float64" if wide else ""]))
     stored = {"arch": row.name, "sha256": sha256_of(target), "origin": origin, "note": note}
     write_json(

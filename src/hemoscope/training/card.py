@@ -50,6 +50,7 @@ class RunCard:
             "classes": manifest.classes,
             "counts": split.counts,
             "short_sides_px": manifest.short_sides_px,
+            "converted": manifest.converted,
             "left_out": [{"level": p.level, "path": p.path, "what": p.what} for p in left_out],
             "second_acquisition": dict(second_acquisition or {}),
         }

@@ -15,15 +15,16 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from hemoscope.errors import RunError
-from hemoscope.runs import EpochRow, atomic_path
+from hemoscope.models.tensor_file import ABOUT, on_cpu, write_tensors
+from hemoscope.runs import EpochRow
 
 __all__ = ["Pace", "load_checkpoint", "save_checkpoint", "save_model"]
 
-FILE, ABOUT = "checkpoint.safetensors", "hemoscope"
+FILE = "checkpoint.safetensors"
 # A save that takes longer than this waits until saving is at most this share of the work.
 DEAR_S, SHARE = 1.0, 0.05
 
@@ -71,9 +72,9 @@ def save_checkpoint(
         momentum = optimizer.state.get(parameter, {}).get("momentum_buffer")
         if momentum is not None:
             tensors[f"momentum.{name}"] = momentum
-    plain = _plain(tensors)
+    plain = on_cpu(tensors)
     state = {"history": [asdict(row) for row in history], "digest": digest, "train_s": train_s}
-    _save(plain, folder / FILE, state | {"sha256": _sha256(plain)})
+    write_tensors(folder / FILE, plain, state | {"sha256": _sha256(plain)})
 
 
 def load_checkpoint(
@@ -113,17 +114,7 @@ def load_checkpoint(
 
 def save_model(path: Path, model: nn.Module, about: dict[str, str]) -> None:
     """Save a network's weights as safetensors, atomically; equal networks give equal files."""
-    _save(_plain(model.state_dict()), path, about)
-
-
-def _plain(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-
-
-def _save(tensors: dict[str, Tensor], path: Path, about: Mapping[str, object]) -> None:
-    with atomic_path(path) as part:
-        # One key: the format's own writer puts several into a random order.
-        save_file(tensors, part, {ABOUT: json.dumps(about, sort_keys=True)})
+    write_tensors(path, model.state_dict(), about)
 
 
 def _sha256(tensors: Mapping[str, Tensor]) -> str:
