@@ -13,13 +13,19 @@ import json
 import os
 import random
 import shutil
-import subprocess
+import signal
 import sys
 import tempfile
 import time
 from collections import Counter
 from pathlib import Path
+from typing import TextIO
 
+import hemoscope.cli.app
+import hemoscope.inference.differential
+import hemoscope.inference.pack
+import hemoscope.training.loop
+from hemoscope.cli import main as main_of_hemoscope
 from hemoscope.inference.bundle import read_bundle
 from hemoscope.runs import Run, sha256_of
 
@@ -37,15 +43,15 @@ def main() -> None:
     os.environ["OMP_NUM_THREADS"] = "1"
     work = options.work or Path(tempfile.mkdtemp(prefix="kills-"))
     rng = random.Random(options.seed)
-    hemoscope("data", "synth", work / "cells", "--per-class", 12, "--size-px", 64)
-    hemoscope("train", "squeezenet1_1", "--data", work / "cells", "--out", work / "runs", *TINY)
-    hemoscope("bundle", work / "runs", "--out", work / "one.hemo", "--device", "cpu")
+    finish("data", "synth", work / "cells", "--per-class", 12, "--size-px", 64)
+    finish("train", "squeezenet1_1", "--data", work / "cells", "--out", work / "runs", *TINY)
+    finish("bundle", work / "runs", "--out", work / "one.hemo", "--device", "cpu")
     jobs = verbs(work)
     whole, seconds = {}, {}
     for name, words in jobs.items():
         out = work / "whole" / name
         began = time.monotonic()
-        hemoscope(*words(out))
+        finish(*words(out))
         seconds[name], whole[name] = time.monotonic() - began, content(out)
     kills, finished, wrong = Counter[str](), Counter[str](), []
     names = sorted(jobs)
@@ -54,13 +60,17 @@ def main() -> None:
         out = work / "killed" / f"{name}-{finished[name]}"
         for _ in range(rng.randint(1, 5)):
             kills[name] += killed(jobs[name](out), after_s=rng.uniform(0.0, 1.1 * seconds[name]))
-        hemoscope(*jobs[name](out))
+        finish(*jobs[name](out))
         finished[name] += 1
         now = content(out)
         if differ := sorted(k for k in whole[name] | now if whole[name].get(k) != now.get(k)):
             wrong.append(f"{out}: {', '.join(map(str, differ))}")
         else:
             shutil.rmtree(out)
+        print(
+            f"{sum(kills.values())} kills; {len(wrong)} of {sum(finished.values())} ended otherwise",
+            flush=True,
+        )
     for name in names:
         print(f"{name:20} {kills[name]:4} kills, finished {finished[name]:3} times")
     print(
@@ -91,28 +101,44 @@ def verbs(work: Path) -> dict:
     }  # fmt: skip
 
 
-def hemoscope(*words: object) -> None:
-    """Let a command finish; a folder that is there already is as good."""
-    done = subprocess.run(command(words), capture_output=True, text=True, check=False)
-    if done.returncode and "is there already" not in done.stderr:
-        raise SystemExit(f"{' '.join(map(str, words))}\n{done.stderr}")
+def finish(*words: object) -> None:
+    """Let a command finish; a file that is there already is as good."""
+    with tempfile.TemporaryFile("w+") as said:
+        _, status = os.waitpid(started(words, said), 0)
+        said.seek(0)
+        text = said.read()
+    if status and "is there already" not in text:
+        raise SystemExit(f"{' '.join(map(str, words))}\n{text}")
 
 
 def killed(words: tuple, *, after_s: float) -> bool:
     """Start a command and kill it; whether it still ran."""
-    process = subprocess.Popen(command(words), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    with Path(os.devnull).open("w") as nowhere:
+        pid = started(words, nowhere)
+    ends_at = time.monotonic() + after_s
+    while time.monotonic() < ends_at:
+        if os.waitpid(pid, os.WNOHANG)[0]:
+            return False
+        time.sleep(0.005)
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    return True
+
+
+def started(words: tuple, said: TextIO) -> int:
+    """Start a command in a process of its own, forked so that it need not import torch again."""
+    if pid := os.fork():
+        return pid
+    os.dup2(said.fileno(), 1)
+    os.dup2(said.fileno(), 2)
+    sys.argv = ["hemoscope", *map(str, words)]
+    code = 1
     try:
-        process.wait(after_s)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-        return True
-    return False
-
-
-def command(words: tuple) -> list[str]:
-    """Return a command line of this interpreter."""
-    return [sys.executable, "-m", "hemoscope", *map(str, words)]
+        main_of_hemoscope()
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else 1
+    finally:
+        os._exit(code)
 
 
 def content(out: Path) -> dict:
