@@ -9,6 +9,7 @@ Usage: python tools/kills.py [--kills 233] [--seed 0] [--work DIR]
 
 import argparse
 import csv
+import importlib
 import json
 import os
 import random
@@ -21,14 +22,11 @@ from collections import Counter
 from pathlib import Path
 from typing import TextIO
 
-import hemoscope.cli.app
-import hemoscope.inference.differential
-import hemoscope.inference.pack
-import hemoscope.training.loop
 from hemoscope.cli import main as main_of_hemoscope
 from hemoscope.inference.bundle import read_bundle
 from hemoscope.runs import Run, sha256_of
 
+HEAVY = ("cli.app", "inference.differential", "inference.pack", "training.loop")  # imported once, then forked
 TINY = ["--recipe", "demo", "--epochs", "2", "--device", "cpu", "--set", "precision=fp32"]
 OF_A_MOMENT = {"timings", "started_at", "finished_at", "command", "peak_memory_mib", "utilisation", "files"}
 
@@ -41,6 +39,8 @@ def main() -> None:
     parser.add_argument("--work", type=Path)
     options = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"
+    for name in HEAVY:
+        importlib.import_module(f"hemoscope.{name}")
     work = options.work or Path(tempfile.mkdtemp(prefix="kills-"))
     rng = random.Random(options.seed)
     finish("data", "synth", work / "cells", "--per-class", 12, "--size-px", 64)
