@@ -72,6 +72,19 @@ def test_the_pixel_hash_is_of_the_pixels_and_not_of_the_file(image_folder):
     assert one.hash != other.hash
 
 
+@posix
+def test_a_class_whose_name_is_no_text_is_refused_before_anything_is_trained(image_folder):
+    root = image_folder({"a": 4, "b": 4, "c": 4})
+    (root / "c").rename(root / os.fsdecode(b"caf\xe9"))
+    manifest = scan(root)
+    assert [(p.path, "is no UTF-8" in p.what) for p in manifest.errors] == [("caf\udce9", True)]
+    with pytest.raises(DataError, match=r"'caf\\udce9': the name of the class is no UTF-8"):
+        usable(manifest, skip_bad=False)
+    left = usable(manifest, skip_bad=True)
+    assert left.classes == ("a", "b")
+    assert {image.class_name for image in left.images} == {"a", "b"}
+
+
 def test_the_perceptual_hash_hardly_moves_when_an_image_is_compressed_and_scaled(image_folder):
     root = image_folder(TWO, size_px=128)
     with Image.open(root / "a" / "a_0000.png") as image:
@@ -210,17 +223,19 @@ ODD_NAMES = ["ein Bild ü.png", "a\nb.png", 'quo"te,.png', " lead.png", "日本.
 
 
 @posix
-@pytest.mark.parametrize("name", [*map(os.fsencode, ODD_NAMES), b"not-utf8-\xff\xfe.png"])
-def test_file_and_class_names_of_any_characters_are_read(image_folder, name):
+@pytest.mark.parametrize(
+    ("name", "class_name"),
+    [*((name, f"{name}.d") for name in ODD_NAMES), (os.fsdecode(b"not-utf8-\xff\xfe.png"), "c")],
+)
+def test_file_and_class_names_of_any_characters_are_read(image_folder, name, class_name):
     root = image_folder(TWO)
-    text = os.fsdecode(name)
-    (root / f"{text}.d").mkdir()
-    (root / f"{text}.d" / text).write_bytes(png())
+    (root / class_name).mkdir()
+    (root / class_name / name).write_bytes(png())
     manifest = scan(root)
     assert manifest.problems == ()
-    assert f"{text}.d" in manifest.classes
+    assert class_name in manifest.classes
     assert len(manifest.digest) == 64
-    image = next(image for image in manifest.images if image.path == f"{text}.d/{text}")
+    image = next(image for image in manifest.images if image.path == f"{class_name}/{name}")
     assert image.hash == hashlib.sha256(png()).hexdigest()
 
 

@@ -85,7 +85,7 @@ def scan(root: Path, *, progress: Progress | None = None, cache: Path | None = N
             what = f"what was read cannot be remembered in {show(cache)}: {error.strerror or error}"
             problems.append(Problem("note", ".", f"{what}; the next scan reads all of it again"))
     masks = masks_among(root, images)
-    images = [image for image in images if image.path not in masks]
+    images = [image for image in images if image.path not in masks and _is_text(image.class_name)]
     problems += [*found.problems, *arranged.problems, *_mask_problem(masks), *look_alikes(arranged.classes)]
     problems += _class_problems(root, arranged.classes, {image.class_name for image in images})
     return Manifest(
@@ -222,6 +222,10 @@ def _mask_problem(masks: Sequence[str]) -> Iterator[Problem]:
 def _class_problems(root: Path, classes: Sequence[str], with_images: set[str]) -> list[Problem]:
     problems = [
         Problem("error", name, "the class folder holds no readable image; expected at least 1")
+        if _is_text(name)
+        else Problem(
+            "error", name, "the name of the class is no UTF-8 and cannot stand in a table; rename it"
+        )
         for name in classes
         if name not in with_images
     ]
@@ -229,6 +233,11 @@ def _class_problems(root: Path, classes: Sequence[str], with_images: set[str]) -
         what = f"{_TOO_FEW}, found {len(classes)}"
         problems.append(Problem("error", ".", what + _hint(root, classes)))
     return problems
+
+
+def _is_text(name: str) -> bool:
+    """Whether a name is text; bytes that are none are lone surrogates in Python."""
+    return not any("\ud800" <= character <= "\udfff" for character in name)
 
 
 def _hint(root: Path, classes: Sequence[str]) -> str:
