@@ -9,24 +9,23 @@ Usage: python tools/kills.py [--kills 233] [--seed 0] [--work DIR]
 
 import argparse
 import csv
-import importlib
 import json
+import multiprocessing
 import os
 import random
 import shutil
-import signal
 import sys
 import tempfile
 import time
 from collections import Counter
+from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import TextIO
 
-from hemoscope.cli import main as main_of_hemoscope
 from hemoscope.inference.bundle import read_bundle
 from hemoscope.runs import Run, sha256_of
 
-HEAVY = ("cli.app", "inference.differential", "inference.pack", "training.loop")  # imported once, then forked
+CONTEXT = multiprocessing.get_context("forkserver")
+HEAVY = ("cli.app", "inference.differential", "inference.pack", "training.loop")  # imported once
 TINY = ["--recipe", "demo", "--epochs", "2", "--device", "cpu", "--set", "precision=fp32"]
 OF_A_MOMENT = {"timings", "started_at", "finished_at", "command", "peak_memory_mib", "utilisation", "files"}
 
@@ -39,8 +38,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path)
     options = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"
-    for name in HEAVY:
-        importlib.import_module(f"hemoscope.{name}")
+    CONTEXT.set_forkserver_preload([f"hemoscope.{name}" for name in HEAVY])
     work = options.work or Path(tempfile.mkdtemp(prefix="kills-"))
     rng = random.Random(options.seed)
     finish("data", "synth", work / "cells", "--per-class", 12, "--size-px", 64)
@@ -103,42 +101,38 @@ def verbs(work: Path) -> dict:
 
 def finish(*words: object) -> None:
     """Let a command finish; a file that is there already is as good."""
-    with tempfile.TemporaryFile("w+") as said:
-        _, status = os.waitpid(started(words, said), 0)
-        said.seek(0)
-        text = said.read()
-    if status and "is there already" not in text:
+    with tempfile.NamedTemporaryFile("w+") as said:
+        process = started(words, said.name)
+        process.join()
+        text = Path(said.name).read_text("utf-8")
+    if process.exitcode and "is there already" not in text:
         raise SystemExit(f"{' '.join(map(str, words))}\n{text}")
 
 
 def killed(words: tuple, *, after_s: float) -> bool:
     """Start a command and kill it; whether it still ran."""
-    with Path(os.devnull).open("w") as nowhere:
-        pid = started(words, nowhere)
-    ends_at = time.monotonic() + after_s
-    while time.monotonic() < ends_at:
-        if os.waitpid(pid, os.WNOHANG)[0]:
-            return False
-        time.sleep(0.005)
-    os.kill(pid, signal.SIGKILL)
-    os.waitpid(pid, 0)
-    return True
+    process = started(words, os.devnull)
+    process.join(after_s)
+    ran = process.is_alive()
+    process.kill()
+    process.join()
+    return ran
 
 
-def started(words: tuple, said: TextIO) -> int:
-    """Start a command in a process of its own, forked so that it need not import torch again."""
-    if pid := os.fork():
-        return pid
-    os.dup2(said.fileno(), 1)
-    os.dup2(said.fileno(), 2)
-    sys.argv = ["hemoscope", *map(str, words)]
-    code = 1
-    try:
-        main_of_hemoscope()
-    except SystemExit as end:
-        code = end.code if isinstance(end.code, int) else 1
-    finally:
-        os._exit(code)
+def started(words: tuple, said: str) -> BaseProcess:
+    """Start a command in a process of its own, forked from one that has imported torch and nothing else."""
+    process = CONTEXT.Process(target=command, args=(list(map(str, words)), said))
+    process.start()
+    return process
+
+
+def command(words: list[str], said: str) -> None:
+    """Be the command."""
+    with Path(said).open("w") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    sys.argv = ["hemoscope", *words]
+    main_of_hemoscope()
 
 
 def content(out: Path) -> dict:

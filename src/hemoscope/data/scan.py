@@ -32,6 +32,7 @@ SUBTYPES = frozenset(
 )
 _LEVELS = ("error", "warning", "note")
 _SHOWN = 20
+_LONGEST_NAME = 200  # as in a bundle's card
 _TOO_FEW = "expected at least 2 class folders"
 
 Progress = Callable[[int, int], None]
@@ -85,7 +86,7 @@ def scan(root: Path, *, progress: Progress | None = None, cache: Path | None = N
             what = f"what was read cannot be remembered in {show(cache)}: {error.strerror or error}"
             problems.append(Problem("note", ".", f"{what}; the next scan reads all of it again"))
     masks = masks_among(root, images)
-    images = [image for image in images if image.path not in masks and _is_text(image.class_name)]
+    images = [image for image in images if image.path not in masks and not _why_no_name(image.class_name)]
     problems += [*found.problems, *arranged.problems, *_mask_problem(masks), *look_alikes(arranged.classes)]
     problems += _class_problems(root, arranged.classes, {image.class_name for image in images})
     return Manifest(
@@ -221,10 +222,10 @@ def _mask_problem(masks: Sequence[str]) -> Iterator[Problem]:
 
 def _class_problems(root: Path, classes: Sequence[str], with_images: set[str]) -> list[Problem]:
     problems = [
-        Problem("error", name, "the class folder holds no readable image; expected at least 1")
-        if _is_text(name)
-        else Problem(
-            "error", name, "the name of the class is no UTF-8 and cannot stand in a table; rename it"
+        Problem(
+            "error",
+            name,
+            _why_no_name(name) or "the class folder holds no readable image; expected at least 1",
         )
         for name in classes
         if name not in with_images
@@ -235,9 +236,17 @@ def _class_problems(root: Path, classes: Sequence[str], with_images: set[str]) -
     return problems
 
 
-def _is_text(name: str) -> bool:
-    """Whether a name is text; bytes that are none are lone surrogates in Python."""
-    return not any("\ud800" <= character <= "\udfff" for character in name)
+def _why_no_name(name: str) -> str:
+    """Return why a class cannot have a name, which stands in tables and bundles; empty if it can."""
+    if any("\ud800" <= character <= "\udfff" for character in name):  # bytes that are no text, in Python
+        return "the name of the class is no UTF-8; rename it"
+    if any(character < " " for character in name):
+        return "the name of the class holds a control character; rename it"
+    return (
+        ""
+        if len(name) <= _LONGEST_NAME
+        else f"the name of the class is longer than {_LONGEST_NAME} characters"
+    )
 
 
 def _hint(root: Path, classes: Sequence[str]) -> str:
