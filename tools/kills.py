@@ -128,11 +128,13 @@ def started(words: tuple, said: str) -> BaseProcess:
 
 def command(words: list[str], said: str) -> None:
     """Be the command."""
+    from hemoscope.cli import main as hemoscope
+
     with Path(said).open("w") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
     sys.argv = ["hemoscope", *words]
-    main_of_hemoscope()
+    hemoscope()
 
 
 def content(out: Path) -> dict:
