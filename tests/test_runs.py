@@ -182,3 +182,32 @@ def test_a_lock_keeps_others_out_and_dies_with_its_process(tmp_path: Path):
     process.join()
     with lock_folder(tmp_path):
         pass
+
+
+def test_what_a_killed_writer_left_is_deleted_and_what_another_is_writing_is_not(tmp_path: Path):
+    path = tmp_path / "[a].txt"
+    script = (
+        "import sys, time\n"
+        "from pathlib import Path\n"
+        "from hemoscope.runs import atomic_path\n"
+        "with atomic_path(Path(sys.argv[1])) as part:\n"
+        "    part.write_text('half')\n"
+        "    print('writing', flush=True)\n"
+        "    sys.stdin.read()\n"
+    )
+    command = [sys.executable, "-c", script, str(path)]
+    writers = [
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in "ab"
+    ]
+    for writer in writers:
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == "writing\n"
+    assert len(list(tmp_path.iterdir())) == 2
+    writers[0].kill()
+    writers[0].wait()
+    write_text(path, "whole")
+    assert len(list(tmp_path.glob(".*.part"))) == 1  # of the one that still writes
+    writers[1].communicate("")
+    assert writers[1].returncode == 0
+    assert path.read_text() == "half"
+    assert list(tmp_path.iterdir()) == [path]

@@ -14,6 +14,7 @@ imports torch.
 from __future__ import annotations
 
 import csv
+import glob
 import hashlib
 import io
 import json
@@ -23,7 +24,7 @@ import secrets
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from pathlib import Path
@@ -271,19 +272,52 @@ def find_runs(
 def atomic_path(path: Path) -> Iterator[Path]:
     """Give a temporary path beside `path`; on success it replaces `path` in one step.
 
-    A crash leaves the old file or none, never half of one.
+    A crash leaves the old file or none, never half of one. What a killed process has left of the same file is
+    deleted: its lock died with it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    for left in path.parent.glob(f".{glob.escape(path.name)}.????????.part"):
+        _delete_abandoned(left)
     part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    # Not by tempfile, whose files are for one person: who may read the result, the user's umask says.
+    held = os.open(part, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)
     try:
-        # Not by tempfile, whose files are for one person: who may read the result, the user's umask says.
-        os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        _lock(held)
         yield part
         with part.open("rb+") as file:
             os.fsync(file.fileno())
+        if os.name == "nt":  # an open file cannot be renamed there, nor deleted by anybody else
+            os.close(held)
+            held = -1
         part.replace(path)
     finally:
+        if held >= 0:
+            os.close(held)
         part.unlink(missing_ok=True)
+
+
+def _lock(file: int) -> bool:
+    """Hold an open file until this process ends; whether nobody else does."""
+    try:
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (ImportError, OSError):  # Windows; somebody's; a file system without locks
+        return False
+    return True
+
+
+def _delete_abandoned(part: Path) -> None:
+    with suppress(OSError):
+        if os.name == "nt":
+            part.unlink()  # refused while somebody has it open
+            return
+        file = os.open(part, os.O_RDWR)
+        try:
+            if _lock(file):
+                part.unlink()
+        finally:
+            os.close(file)
 
 
 @contextmanager

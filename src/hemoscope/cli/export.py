@@ -40,8 +40,7 @@ def export(
     if int8 and int8.resolve() == out.resolve():
         raise typer.BadParameter("expected another file than --out", param_hint="--int8")
     from hemoscope.inference.bundle import read_bundle
-    from hemoscope.inference.export import export as write
-    from hemoscope.inference.export import need_packages
+    from hemoscope.inference.export import checked, need_packages
     from hemoscope.inference.labelled import decoded, sides_of, some_images
     from hemoscope.runs import atomic_path, refuse_existing
 
@@ -55,22 +54,19 @@ def export(
         images = [decoded(image) for image, _ in sides["val"][:: len(sides["val"]) // COMPARED + 1]]
     else:
         images = some_images(data, COMPARED) if data else []
-    with atomic_path(out) as part:  # both files or none
-        parity = write(bundle, part, images=images, overwrite=True)
-        done = None
-        if int8:
-            from hemoscope.inference.quantise import quantise
+    content, parity = checked(bundle, images)
+    done = None
+    if int8:
+        from hemoscope.inference.quantise import quantised
 
-            with progress() as tell:
-                done = quantise(
-                    bundle,
-                    part,
-                    int8,
-                    val=sides["val"],
-                    test=sides["test"],
-                    overwrite=overwrite,
-                    progress=tell,
-                )
+        with progress() as tell:
+            small, done = quantised(bundle, content, val=sides["val"], test=sides["test"], progress=tell)
+        with atomic_path(out) as part, atomic_path(int8) as other:  # both or none
+            part.write_bytes(content)
+            other.write_bytes(small)
+    else:
+        with atomic_path(out) as part:
+            part.write_bytes(content)
     result: dict[str, object] = {
         "onnx": out,
         "compared": parity.n,

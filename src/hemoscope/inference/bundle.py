@@ -38,7 +38,7 @@ from hemoscope.plain_files import check_plain
 from hemoscope.runs import atomic_path, refuse_existing
 from hemoscope.training.step import IMAGENET_MEAN, IMAGENET_STD
 
-__all__ = ["Bundle", "read_bundle", "write_bundle"]
+__all__ = ["Bundle", "read_bundle", "write_bundle", "write_parts"]
 
 CARD, README, SUMS, SELFTEST = "bundle.json", "README.md", "SHA256SUMS", "selftest.json"
 KNOWN = "known.safetensors"
@@ -89,12 +89,18 @@ def write_bundle(path: Path, parts: Mapping[str, bytes], *, overwrite: bool = Fa
         DataError: If there is a file already.
         BundleError: If a name does not belong into a bundle.
     """
+    refuse_existing(path, overwrite=overwrite)
+    with atomic_path(path) as part:
+        return write_parts(part, parts)
+
+
+def write_parts(file: Path, parts: Mapping[str, bytes]) -> str:
+    """Write a bundle's parts into a file that nobody reads yet; see `write_bundle`."""
     wrong = [name for name in parts if not _NAMES.fullmatch(name)]
     if wrong:
         raise BundleError(f"a bundle holds no {wrong[0]!r}")
-    refuse_existing(path, overwrite=overwrite)
     sums = "".join(f"{hashlib.sha256(parts[name]).hexdigest()}  {name}\n" for name in sorted(parts))
-    with atomic_path(path) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as archive:
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         for name, content in [*sorted(parts.items()), (SUMS, sums.encode())]:
             archive.writestr(zipfile.ZipInfo(name, _EPOCH), content)
     return hashlib.sha256(sums.encode()).hexdigest()

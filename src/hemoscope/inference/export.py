@@ -37,7 +37,7 @@ from hemoscope.inference.model import Model, on_device
 from hemoscope.inference.network import ask
 from hemoscope.runs import atomic_path, refuse_existing
 
-__all__ = ["Parity", "export", "finished", "graph", "need_packages", "open_session"]
+__all__ = ["Parity", "checked", "export", "finished", "graph", "need_packages", "open_session"]
 
 OPSET = 18
 OUTPUTS = ["probs", "pred", "distance"]
@@ -77,8 +77,16 @@ def export(
         DataError: If `out` is there already.
         BundleError: If the answers differ by more than `TOLERANCE`.
     """
-    need_packages()
     refuse_existing(out, overwrite=overwrite)
+    content, parity = checked(bundle, images)
+    with atomic_path(out) as part:
+        part.write_bytes(content)
+    return parity
+
+
+def checked(bundle: Bundle, images: Iterable[NDArray[np.uint8]] = ()) -> tuple[bytes, Parity]:
+    """Return a bundle as ONNX that has given the same answers as the model; see `export`."""
+    need_packages()
     model = on_device(bundle, "cpu", "fp32")
     trust = bundle.card.calibration
     about = (
@@ -94,9 +102,7 @@ def export(
             f"the exported model differs by up to {worst:.3g} in a probability or distance, more than {TOLERANCE}, "
             f"on {parity.n} images; nothing was written"
         )
-    with atomic_path(out) as part:
-        part.write_bytes(content)
-    return parity
+    return content, parity
 
 
 def graph(bundle: Bundle, *, features: bool = False) -> bytes:

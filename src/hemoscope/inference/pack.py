@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -21,7 +22,7 @@ from hemoscope.ensemble import How, align
 from hemoscope.errors import BundleError, DataError, RunError
 from hemoscope.evaluation.summary import score
 from hemoscope.inference.answers import Answers, ask_anew, remember, stored
-from hemoscope.inference.bundle import CARD, KNOWN, README, SELFTEST, Bundle, read_bundle, write_bundle
+from hemoscope.inference.bundle import CARD, KNOWN, README, SELFTEST, Bundle, read_bundle, write_parts
 from hemoscope.inference.calibrate import calibrate, measure
 from hemoscope.inference.card import BundleCard, Calibration, MemberCard, Preprocessing
 from hemoscope.inference.model import on_device
@@ -150,10 +151,8 @@ def pack(
     cells = {f"selftest-{i}.png": _drawn(name, i) for i, name in enumerate(class_names())}
     expected = _expected(card, runs, cells)
     with atomic_path(out) as part:
-        write_bundle(
-            part, {**parts, **cells, SELFTEST: json.dumps(expected, indent=1).encode()}, overwrite=True
-        )
-        verify(read_bundle(part))
+        write_parts(part, {**parts, **cells, SELFTEST: json.dumps(expected, indent=1).encode()})
+        verify(replace(read_bundle(part), path=out))
     return card
 
 

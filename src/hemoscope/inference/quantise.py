@@ -29,7 +29,7 @@ from hemoscope.inference.labelled import Labelled, decoded
 from hemoscope.records import FloatArray, Predictions
 from hemoscope.runs import atomic_path, jsonable, refuse_existing
 
-__all__ = ["Quantised", "quantise"]
+__all__ = ["Quantised", "quantise", "quantised"]
 
 SCALES = 128  # images that set the scales
 _OPERATORS = ["Conv", "Gemm"]  # MatMul is the resampling
@@ -100,6 +100,16 @@ def quantise(
         BundleError: If the bundle remembers other cells than those of `val`.
     """
     refuse_existing(out, overwrite=overwrite)
+    content, found = quantised(bundle, source.read_bytes(), val=val, test=test, progress=progress)
+    with atomic_path(out) as part:
+        part.write_bytes(content)
+    return found
+
+
+def quantised(
+    bundle: Bundle, source: bytes, *, val: Labelled, test: Labelled, progress: Progress | None = None
+) -> tuple[bytes, Quantised]:
+    """Return an INT8 form of what `export` wrote, and what it costs; see `quantise`."""
     if not val or not test:
         raise DataError(
             f"INT8 needs validation images for scales and thresholds and test images to be counted; got {len(val):,} "
@@ -114,12 +124,10 @@ def quantise(
         _said(bundle, open_session(model), test, f"counting test images, {form}", progress)
         for model, form in ((source, "fp32"), (done, "INT8"))
     )
-    with atomic_path(out) as part:
-        part.write_bytes(done)
     right = [int((said.pred == said.target).sum()) for said, _, _ in (before, after)]
     intervals = [tuple(float(end) for end in wilson(hits, len(test))) for hits in right]
     distance = None if trust.unknown_above is None else after[1]
-    return Quantised(
+    return done, Quantised(
         n=len(test),
         right_fp32=right[0],
         right_int8=right[1],
@@ -132,7 +140,7 @@ def quantise(
         unknown_above=trust.unknown_above,
         conformal_score=trust.conformal_score,
         measured=dict(jsonable(measure(after[0], distance, trust))),  # type: ignore[call-overload]
-        mib_fp32=source.stat().st_size / 2**20,
+        mib_fp32=len(source) / 2**20,
         mib_int8=len(done) / 2**20,
     )
 
