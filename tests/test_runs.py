@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -204,7 +206,7 @@ def test_what_a_killed_writer_left_is_deleted_and_what_another_is_writing_is_not
         assert writer.stdout.readline() == "writing\n"
     assert len(list(tmp_path.iterdir())) == 2
     writers[0].kill()
-    writers[0].wait()
+    writers[0].communicate()
     write_text(path, "whole")
     assert len(list(tmp_path.glob(".*.part"))) == 1  # of the one that still writes
     writers[1].communicate("")
