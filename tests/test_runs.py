@@ -147,6 +147,16 @@ def test_a_new_folder_appears_whole_or_not_at_all(tmp_path: Path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["above", "late"]
 
 
+@pytest.mark.skipif(os.name == "nt", reason="links need a privilege there")
+def test_a_link_to_an_empty_folder_is_a_place_for_a_new_one(tmp_path: Path):
+    (tmp_path / "room").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "room")
+    with new_folder(tmp_path / "link") as folder:
+        (folder / "a").write_text("whole")
+    assert (tmp_path / "link" / "a").read_text() == "whole"
+    assert (tmp_path / "link").is_symlink()
+
+
 @pytest.mark.skipif(os.name == "nt", reason="there is no umask")
 def test_who_may_read_a_new_folder_is_for_the_user_to_say(tmp_path: Path):
     before = os.umask(0o027)

@@ -329,17 +329,17 @@ def new_folder(folder: Path) -> Iterator[Path]:
     Raises:
         DataError: If something is there already, before or after the work.
     """
-    folder = folder.absolute()
     refuse_occupied(folder)
+    folder = folder.resolve()  # a link to an empty folder stays
     folder.parent.mkdir(parents=True, exist_ok=True)
+    if folder.exists():
+        folder.rmdir()  # empty; Windows does not rename over it, and a mounted one is refused before the work
     scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".part", dir=folder.parent))
     try:
         filled = scratch / "out"  # the scratch folder itself is for one person only
         filled.mkdir()
         yield filled
         refuse_occupied(folder)
-        if folder.exists():
-            folder.rmdir()  # empty; Windows does not rename over it
         filled.replace(folder)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)

@@ -141,6 +141,7 @@ def test_a_failure_is_exit_1_without_a_traceback(
         ("predict NONE NONE --overwrite", "needs --out"),
         ("evaluate NONE --split NONE", "--split needs --data"),
         ("export NONE --out x --int8 y", "--int8 needs --data"),
+        ("export NONE --out x --split y", "needs --int8"),
         ("export NONE --out x --int8 x --data NONE", "another file than --out"),
         *(
             (f"{verb} --device cpu:x", "expected auto, cuda, cuda:N, mps or cpu")

@@ -149,12 +149,12 @@ def test_everything_wrong_is_told_at_once_and_left_out_with_skip_bad(tmp_path):
     for part in (
         "images/1.png: ",
         "labels/lost.txt: there is no picture of its name",
-        "labels/2.txt: has boxes for",
+        "again/2.txt: there is no picture of its name",
     ):
         assert part in told
     assert {p.name for p in tmp_path.iterdir()} == {"set"}
     crops = crop_set(tmp_path / "set", tmp_path / "out", skip_bad=True)
-    check(tmp_path / "out", [listed[0], listed[3], listed[4]])
+    check(tmp_path / "out", [listed[0], *listed[2:5]])
     assert crops.bad.count == 15
 
 
@@ -399,3 +399,13 @@ def assert_part_of(cell: np.ndarray, pixels: np.ndarray) -> None:
         np.array_equal(pixels[y, x], cell[0, 0]) and np.array_equal(pixels[y : y + side, x : x + side], cell)
         for y, x in places
     )
+
+
+def test_labels_whose_picture_is_gone_take_no_picture_of_another_folder(tmp_path):
+    listed = fields(["images/b/1.png", "images/b/2.png"])
+    for field in listed:
+        field.save(tmp_path / "set")
+    write(tmp_path / "set/labels/a/1.txt", yolo_text(listed[0]))
+    write(tmp_path / "set/labels/b/2.txt", yolo_text(listed[1]))
+    with pytest.raises(DataError, match=r"labels/a/1\.txt: there is no picture of its name"):
+        crop_set(tmp_path / "set", tmp_path / "out")

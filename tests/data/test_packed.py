@@ -198,3 +198,52 @@ def test_damaged_parquet_is_a_sentence(cells: Path, tmp_path: Path, store: Path)
         except DataError as error:
             assert len(str(error)) < 2000  # noqa: PT017
     assert not list(store.rglob(".data.*"))
+
+
+def test_files_that_are_renamed_to_other_sides_are_on_other_sides(cells: Path, tmp_path: Path):
+    rows = rows_of(cells)
+    first = parquet(tmp_path / "hub" / "train-0.parquet", rows[::2], names=["ig", "platelet"])
+    second = parquet(tmp_path / "hub" / "test-0.parquet", rows[1::2], names=["ig", "platelet"])
+    sides = {image.hash: image.given_side for image in scan_cached(tmp_path / "hub").images}
+    first.rename(tmp_path / "hub" / "other.parquet")
+    second.rename(first)
+    (tmp_path / "hub" / "other.parquet").rename(second)
+    swapped = {image.hash: image.given_side for image in scan_cached(tmp_path / "hub").images}
+    assert {side: swapped[key] for key, side in sides.items()} == {"train": "test", "test": "train"}
+    parquet(tmp_path / "hub" / "extra.parquet", rows[:2], names=["ig", "platelet"])
+    with pytest.raises(DataError, match=r"extra\.parquet: expected a name that begins with the side"):
+        scan_cached(tmp_path / "hub")
+
+
+def test_large_binary_columns_hold_images_too(cells: Path, tmp_path: Path):
+    rows = rows_of(cells)
+    columns = {
+        "image": pa.array([content for content, _ in rows], pa.large_binary()),
+        "label": pa.array([name for _, name in rows], pa.large_string()),
+    }
+    pq.write_table(pa.table(columns), tmp_path / "cells.parquet")
+    assert scan_cached(tmp_path / "cells.parquet").counts == {"ig": 7, "platelet": 6}
+
+
+def test_a_zip_of_class_folders_with_a_list_of_labels_is_read_by_the_list(cells: Path, tmp_path: Path):
+    """As `data crop` writes it: without the list its sides and groups would be lost."""
+    files = sorted(path.relative_to(cells).as_posix() for path in cells.rglob("*.png"))
+    lines = [f"{path},{path.split('/')[0]},P{i % 5}" for i, path in enumerate(files)]
+    with zipfile.ZipFile(tmp_path / "crops.zip", "w") as archive:
+        for path in files:
+            archive.write(cells / path, f"crops/{path}")
+        archive.writestr("crops/labels.csv", "\n".join(["path,class,group", *lines]))
+        archive.writestr("README.txt", "crops of a set")
+    groups = {image.group for image in scan_cached(tmp_path / "crops.zip").images}
+    assert groups == {f"P{i}" for i in range(5)}
+
+
+def test_advice_on_a_zip_does_not_lead_into_the_cache(cells: Path, tmp_path: Path, store: Path):
+    with zipfile.ZipFile(tmp_path / "smears.zip", "w") as archive:
+        for i, (content, name) in enumerate(rows_of(cells)):
+            archive.writestr(f"patient-{i % 3}/{name}/{i}.png", content)
+    with pytest.raises(DataError) as error:
+        scan_cached(tmp_path / "smears.zip")
+    assert f"hemoscope data list {tmp_path / 'smears'} --out" in str(error.value)
+    assert f"First unpack {tmp_path / 'smears.zip'} there" in str(error.value)
+    assert str(store) not in str(error.value)

@@ -241,6 +241,19 @@ def test_explain_shows_where_and_how_much_it_counts(single_file: Path, discs: Pa
     assert hemoscope(*words).returncode == 1
     assert hemoscope(*words, "--overwrite").returncode == 0
     assert sorted(path.name for path in out.iterdir()) == ["000.png", "explanations.csv", "sheet.png"]
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    (tmp_path / "empty").mkdir()
+    for source, message in ((tmp_path / "empty", "no image to explain"), (out, "lies in")):
+        refused = hemoscope("explain", single_file, source, "--out", out, "--overwrite")
+        assert refused.returncode == 1
+        assert message in refused.stderr
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+    own = tmp_path / "photos"
+    shutil.copytree(discs / "red", own)
+    photos = sorted(path.name for path in own.iterdir())
+    refused = hemoscope("explain", single_file, own, "--out", own, "--overwrite")
+    assert refused.returncode == 1
+    assert sorted(path.name for path in own.iterdir()) == photos
     (out / "mine.txt").touch()
     refused = hemoscope(*words, "--overwrite")
     assert refused.returncode == 1

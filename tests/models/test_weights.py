@@ -276,6 +276,42 @@ def test_a_damaged_card_of_weights_is_a_sentence(text: str, state: dict[str, tor
         import_weights([tmp_path / "squeezenet1_1.safetensors"])
 
 
+def test_two_files_of_one_architecture_are_refused_in_one_call(
+    state: dict[str, torch.Tensor], tmp_path: Path
+):
+    save_file(state, tmp_path / "squeezenet1_1.safetensors")
+    torch.save(state, tmp_path / "squeezenet1_1.pth")
+    with pytest.raises(WeightsError, match="one of 2 files of squeezenet1_1; expected one"):
+        import_weights([tmp_path])
+    assert status("squeezenet1_1") == "absent"
+
+
+def test_one_damaged_card_hides_no_other_weights(state: dict[str, torch.Tensor], tmp_path: Path):
+    save_file(state, tmp_path / "squeezenet1_1.safetensors")
+    (imported,) = import_weights([tmp_path / "squeezenet1_1.safetensors"])
+    (store_dir() / "alexnet.safetensors").touch()
+    (store_dir() / "alexnet.json").write_text("{")
+    assert status("alexnet") == "damaged"
+    command = [sys.executable, "-m", "hemoscope"]
+    for words, code in ((["models"], 0), (["weights", "list"], 0), (["weights", "verify"], 1)):
+        done = subprocess.run([*command, *words], capture_output=True, text=True, check=False)
+        assert done.returncode == code, done.stderr
+        assert "squeezenet1_1" in done.stdout
+        assert "damaged" in done.stdout
+    assert find("squeezenet1_1") == imported
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there is no umask")
+def test_who_may_read_weights_is_for_the_user_to_say(state: dict[str, torch.Tensor], tmp_path: Path):
+    save_file(state, tmp_path / "squeezenet1_1.safetensors")
+    before = os.umask(0o022)
+    try:
+        (imported,) = import_weights([tmp_path / "squeezenet1_1.safetensors"])
+    finally:
+        os.umask(before)
+    assert imported.path.stat().st_mode & 0o777 == 0o644
+
+
 def test_an_unknown_architecture_is_refused():
     with pytest.raises(UnknownNameError, match="did you mean resnet18"):
         fetch("resnet81")

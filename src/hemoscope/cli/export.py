@@ -44,6 +44,8 @@ def export(
     from hemoscope.inference.labelled import decoded, sides_of, some_images
     from hemoscope.runs import atomic_path, refuse_existing
 
+    if split and not int8:
+        raise typer.BadParameter("needs --int8", param_hint="--split")
     if int8 and not data:
         raise typer.BadParameter("--int8 needs --data", param_hint="--int8")
     need_packages()
@@ -61,6 +63,7 @@ def export(
 
         with progress() as tell:
             small, done = quantised(bundle, content, val=sides["val"], test=sides["test"], progress=tell)
+        refuse_existing(out, int8, overwrite=overwrite)  # once more: minutes have passed
         with atomic_path(out) as part, atomic_path(int8) as other:  # both or none
             part.write_bytes(content)
             other.write_bytes(small)

@@ -59,13 +59,14 @@ def list_models(*, as_json: JsonFlag = False) -> None:
 def list_weights(*, as_json: JsonFlag = False) -> None:
     """Show which ImageNet weights are on this machine, and where."""
     from hemoscope.models.registry import ARCHITECTURES
-    from hemoscope.models.weights import find, store_dir
+    from hemoscope.models.weights import find, status, store_dir
 
-    found = {row.name: find(row.name) for row in ARCHITECTURES}
+    states = {row.name: status(row.name) for row in ARCHITECTURES}
+    found = {name: None if state == "damaged" else find(name) for name, state in states.items()}
     rows = [
         {
             "arch": name,
-            "weights": weights.state if weights else "absent",
+            "weights": states[name],
             "path": weights.path if weights else None,
             "origin": weights.origin if weights else None,
             "note": weights.note if weights else None,
@@ -116,14 +117,13 @@ def verify_weights(archs: ArchNames = None, *, as_json: JsonFlag = False) -> Non
 
     rows = []
     for name in _known(archs):
-        weights = find(name)
-        if weights is None:
-            if archs:
-                rows.append(
-                    {"arch": name, "sound": False, "what": "absent; hemoscope weights fetch or import"}
-                )
-            continue
         try:
+            weights = find(name)
+            if weights is None:
+                if archs:
+                    what = "absent; hemoscope weights fetch or import"
+                    rows.append({"arch": name, "sound": False, "what": what})
+                continue
             digest = verify(weights)
             if weights.sha256:
                 rows.append({"arch": name, "sound": True, "what": f"sha256 {digest}"})

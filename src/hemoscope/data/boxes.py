@@ -100,6 +100,13 @@ class BoxSet:
         """The pictures, each with the boxes of the only label file that is of it."""
         return [picture for picture in self._by_path.values() if picture]
 
+    @property
+    def without_boxes(self) -> int:
+        """How many pictures have no box, in a label file or for want of one."""
+        return self.n_pictures - sum(
+            picture is None or bool(picture.boxes) for picture in self._by_path.values()
+        )
+
     def add(self, picture: Picture) -> None:
         """Take a picture and its boxes; a second time it is a problem, and neither counts."""
         if picture.path in self._by_path:

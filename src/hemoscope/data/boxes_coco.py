@@ -80,7 +80,7 @@ def _pictures(
             picture = one_of(known.named(_file_name(image), path), reprlib.repr(image["file_name"]))
             size = size_of(image.get("width"), image.get("height"))
         except ValueError as error:
-            problems.add(f"{path} image {key}", error)
+            problems.add(f"{path} image {reprlib.repr(key)}", error)
         else:
             yield Picture(picture, boxes[key], path, size)
 

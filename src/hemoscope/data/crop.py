@@ -23,7 +23,7 @@ from hemoscope.data.csv_rows import csv_text
 from hemoscope.data.decode import decode
 from hemoscope.data.safe_names import safe_names
 from hemoscope.data.scan_layout import show
-from hemoscope.errors import DataError, ImageError
+from hemoscope.errors import ConfigError, DataError, ImageError
 from hemoscope.places import available_cores
 from hemoscope.runs import new_folder, refuse_occupied
 
@@ -81,18 +81,22 @@ def crop_set(
         DataError: If `root` is no such set, `out` is occupied or inside it, or no box is left; with
             everything that is wrong where `skip_bad` is off.
     """
+    if not context >= 1:
+        raise ConfigError(f"expected a context of at least 1, the box itself; got {context}")
     refuse_occupied(out)
     if out.resolve().is_relative_to(root.resolve()):
         raise DataError(f"expected a folder outside of {show(root)} for the crops, got {show(out)}")
     boxes, sides = read_boxes(root)
     problems, pictures = boxes.problems, _without(boxes, leave_out)
     rows: list[tuple[str, str, str, str]] = []
+    cropped: set[str] = set()
     with new_folder(out) as folder:
         for done, cut in enumerate(_cut_all(root, folder, pictures, context), 1):
             for where, what in cut.problems:
                 problems.add(where, what)
             side, group = sides.get(cut.path, ""), _COPY.sub("", cut.path)
             rows += [(path, name, side, group) for path, name in cut.cells]
+            cropped |= {cut.path} if cut.cells else set()
             if progress is not None:
                 progress(done, len(pictures))
         _refuse(root, problems, skip_bad=skip_bad, any_left=bool(rows))
@@ -100,8 +104,7 @@ def crop_set(
         lines = [("path", "class", "split", "group"), *rows]
         (folder / LABELS).write_bytes(csv_text([[line[i] for i in used] for line in lines]))
     counts = Counter(name for _, name, _, _ in rows)
-    with_boxes = sum(bool(picture.boxes) for picture in boxes.pictures)
-    return Crops(dict(sorted(counts.items())), len(pictures), boxes.n_pictures - with_boxes, problems)
+    return Crops(dict(sorted(counts.items())), len(cropped), boxes.without_boxes, problems)
 
 
 def _refuse(root: Path, problems: Problems, *, skip_bad: bool, any_left: bool) -> None:

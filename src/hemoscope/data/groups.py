@@ -123,11 +123,13 @@ def _components(n: int, pairs: Iterable[tuple[int, int]]) -> list[list[int]]:
 
 
 def _close_pairs(hashes: NDArray[np.uint64]) -> Iterable[tuple[int, int]]:
+    different, first, number = np.unique(hashes, return_index=True, return_inverse=True)
+    yield from enumerate(first[number].tolist())  # the same ones to their first
     block = 1024  # 1024 x 17,000 distances are 17 MB
-    for number, turned in enumerate(orientations(hashes)):
-        most = TURNED_BITS if number else NEAR_BITS
-        for start in range(0, len(hashes), block):
-            distance = np.bitwise_count(turned[start : start + block, None] ^ hashes[None, start:])
+    for orientation, turned in enumerate(orientations(different)):
+        most = TURNED_BITS if orientation else NEAR_BITS
+        for start in range(0, len(different), block):
+            distance = np.bitwise_count(turned[start : start + block, None] ^ different[None, start:])
             for a, b in zip(*np.nonzero(distance <= most), strict=True):
                 if a < b:
-                    yield start + int(a), start + int(b)
+                    yield int(first[start + a]), int(first[start + b])

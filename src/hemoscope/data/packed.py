@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,12 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 from hemoscope.data.archive import unpack
 from hemoscope.data.csv_rows import csv_text
+from hemoscope.data.decode import IMAGE_SUFFIXES
 from hemoscope.data.scan_walk import Found, is_hidden
 from hemoscope.errors import DataError
 from hemoscope.places import cache_dir
 from hemoscope.plain_files import check_plain
 from hemoscope.records import SIDE_NAMES
-from hemoscope.runs import lock_folder, sha256_of, write_json
+from hemoscope.runs import lock_folder, new_folder, sha256_of, write_json
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -71,12 +71,13 @@ def unpacked(sources: Sequence[Path]) -> Path:
     """
     for source in sources:
         check_plain(source)
-    digests = [sha256_of(source) for source in sources]
+    digests = [f"{sha256_of(source)} {_side_of(source)}".rstrip() for source in sources]
     name = hashlib.sha256("\n".join(digests).encode()).hexdigest()[:32]
     home = cache_dir() / "unpacked" / name
     with lock_folder(home, wait=True):
         if not (home / SOURCE).is_file():
-            shutil.rmtree(home / "data", ignore_errors=True)  # of a kill
+            for left in (home / "data", *home.glob(".data.*")):  # of a kill
+                shutil.rmtree(left, ignore_errors=True)
             if sources[0].suffix.lower() == ".zip":
                 unpack(sources[0], home / "data")
             else:
@@ -87,15 +88,17 @@ def unpacked(sources: Sequence[Path]) -> Path:
 
 
 def _labelled(folder: Path) -> Path:
-    """Return where the class folders lie, below folders that hold nothing but the next; or the one CSV."""
+    """Return where the class folders lie, below folders with nothing of images beside them; or the one list."""
     while True:
         entries = [entry for entry in sorted(folder.iterdir()) if not is_hidden(entry.name)]
         folders = [entry for entry in entries if entry.is_dir()]
-        if len(folders) != 1 or len(entries) > 1:
-            break
+        files = [entry for entry in entries if not entry.is_dir()]
+        lists = [file for file in files if file.suffix.lower() in {".csv", ".tsv"}]
+        if len(lists) == 1 and (len(folders) < 2 or lists[0].name == LABELS):
+            return lists[0]
+        if len(folders) != 1 or lists or any(file.suffix.lower() in IMAGE_SUFFIXES for file in files):
+            return folder
         folder = folders[0]
-    lists = [entry for entry in entries if entry.suffix.lower() in {".csv", ".tsv"}]
-    return lists[0] if len(lists) == 1 and len(folders) < 2 else folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,13 +111,18 @@ class _Columns:
 
 
 def _write_parquet(sources: Sequence[Path], home: Path) -> None:
-    scratch = Path(tempfile.mkdtemp(prefix=".data.", dir=home))
-    try:
-        (scratch / "images").mkdir()
-        rows: list[tuple[str, str, str]] = []
-        total = 0
+    sides = {source: _side_of(source) for source in sources}
+    unknown = [str(source) for source, side in sides.items() if not side]
+    if unknown and len(unknown) < len(sides):
+        raise DataError(
+            f"{', '.join(unknown[:3])}: expected a name that begins with the side, as train-00000-of-00001.parquet and "
+            "the other files have one"
+        )
+    rows: list[tuple[str, str, str]] = []
+    total = 0
+    with new_folder(home / "data") as folder:
+        (folder / "images").mkdir()
         for source in sources:
-            side = _side_of(source)
             for content, class_name in _images(source):
                 path = f"images/{len(rows):07}{_suffix(content)}"
                 total += len(content)
@@ -122,15 +130,11 @@ def _write_parquet(sources: Sequence[Path], home: Path) -> None:
                     raise DataError(
                         f"{source} and its like hold more than {MAX_IMAGES:,} images or {MAX_BYTES >> 30} GiB"
                     )
-                (scratch / path).write_bytes(content)
-                rows.append((path, class_name, side))
-        sides = {side for _, _, side in rows}
-        width = 3 if "" not in sides and len(sides) > 1 else 2
+                (folder / path).write_bytes(content)
+                rows.append((path, class_name, sides[source]))
+        width = 3 if len(set(sides.values())) > 1 else 2
         lines = [("path", "class", "split"), *rows]
-        (scratch / LABELS).write_bytes(csv_text([line[:width] for line in lines]))
-        scratch.replace(home / "data")
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+        (folder / LABELS).write_bytes(csv_text([line[:width] for line in lines]))
 
 
 def _side_of(source: Path) -> str:
@@ -165,6 +169,7 @@ def _columns(source: Path, schema: pa.Schema) -> _Columns:
         field.name
         for field in schema
         if pa.types.is_binary(field.type)
+        or pa.types.is_large_binary(field.type)
         or (pa.types.is_struct(field.type) and field.type.get_field_index("bytes") >= 0)
     ]
     labels = [field.name for field in schema if field.name in _CLASSES]

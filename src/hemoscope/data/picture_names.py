@@ -19,8 +19,9 @@ __all__ = ["Pictures", "one_of", "side_of"]
 class Pictures:
     """The pictures below a folder, found by what label files say. Nothing outside of it is ever found."""
 
-    def __init__(self, paths: Iterable[str]) -> None:
+    def __init__(self, paths: Iterable[str], labels: Iterable[str] = ()) -> None:
         self.paths = sorted(paths)
+        self._parallel = not {_place(path) for path in self.paths}.isdisjoint(map(_place, labels))
         self._known = {plain(path): path for path in self.paths}
         self._by_stem: dict[str, list[str]] = defaultdict(list)
         self._by_name: dict[str, list[str]] = defaultdict(list)
@@ -31,9 +32,10 @@ class Pictures:
             self._by_name[_name(path)].append(path)
 
     def of_labels(self, labels: str) -> list[str]:
-        """Return the pictures that have the name of a label file: in its parallel folder, else anywhere."""
+        """Return the pictures of a label file's name: in the parallel folder, or anywhere if no folders are parallel."""
         stem = _stem(labels)
-        return self._by_place.get((*_place(labels), stem)) or _nearest(self._by_stem.get(stem, []), labels)
+        beside = self._by_place.get((*_place(labels), stem), [])
+        return beside if beside or self._parallel else _nearest(self._by_stem.get(stem, []), labels)
 
     def named(self, name: str, labels: str) -> list[str]:
         """Return the pictures that a label file may mean by a name, best one where it lies nearest.

@@ -56,7 +56,7 @@ def scan(root: Path, *, progress: Progress | None = None, cache: Path | None = N
         DataError: If `root` is none of these, is malformed, or is laid out as something else.
     """
     if _state(root) == "a file" and is_packed(root):
-        root = _unpacked([root])
+        return _scan_packed(root, [root], progress, cache)
     state = _state(root)
     kind = root.suffix.lower()
     if state == "a file" and kind == ".npz":
@@ -70,7 +70,7 @@ def scan(root: Path, *, progress: Progress | None = None, cache: Path | None = N
     elif state == "a folder":
         found = walk(root)
         if packed := parquet_in(root, found):
-            return scan(_unpacked(packed), progress=progress, cache=cache)
+            return _scan_packed(root, packed, progress, cache)
         arranged = arrange(root, found)
     else:
         raise DataError(
@@ -144,13 +144,22 @@ def subtype_of(name: str) -> str:
     return prefix if separator and prefix in SUBTYPES else ""
 
 
-def _unpacked(sources: Sequence[Path]) -> Path:
+def _scan_packed(
+    root: Path, sources: Sequence[Path], progress: Progress | None, cache: Path | None
+) -> Manifest:
     try:
-        return unpacked(sources)
+        folder = unpacked(sources)
     except OSError as error:
         raise DataError(
             f"{show(sources[0])} cannot be unpacked into the cache, {cache_dir()}: {error.strerror or error}. Make "
             "room, choose another with HEMOSCOPE_CACHE, or unpack it yourself and name the folder"
+        ) from error
+    try:
+        return scan(folder, progress=progress, cache=cache)
+    except DataError as error:  # advice must not lead into the cache, which may be cleared
+        theirs = root.with_suffix("") if root.is_file() else root
+        raise DataError(
+            f"{str(error).replace(show(folder), show(theirs))}\nFirst unpack {show(root)} there"
         ) from error
 
 

@@ -1,7 +1,8 @@
 """The card of a bundle: everything needed to give the same answer anywhere, as checked records.
 
-The card is JSON that a stranger may have written: every number has bounds, every text a length, every list
-a size that is looked at before its items, and what is unknown is refused. It never holds code or paths.
+The card is JSON of at most 4 MiB that a stranger may have written: what a verdict is computed from has bounds,
+every list of records a size that is looked at before its items, and unknown fields are refused. What is only shown
+(recipe, data, split, scores, measured figures) is taken as it is. It never holds code.
 """
 
 from __future__ import annotations

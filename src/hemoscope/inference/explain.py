@@ -20,7 +20,7 @@ from hemoscope.models.registry import get_arch
 from hemoscope.records import FloatArray, IntArray
 from hemoscope.training.step import Normalise
 
-__all__ = ["explain_pixels", "randomised"]
+__all__ = ["explain_pixels", "need_package", "randomised"]
 
 
 def explain_pixels(network: Network, arch: str, images: NDArray[np.uint8], target: IntArray) -> FloatArray:
@@ -73,6 +73,15 @@ def randomised(network: Network, arch: str, *, head: Head = "replace_last", seed
     """
     model = build(arch, len(network.classes), head=head, seed=seed)
     return replace(network, model=model.eval().to(network.device.torch_device), known=None)
+
+
+def need_package() -> None:
+    """Refuse where the package grad-cam is missing.
+
+    Raises:
+        MissingPackageError: With the command that installs it.
+    """
+    _library()
 
 
 def _library() -> Any:

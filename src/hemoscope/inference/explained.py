@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-import re
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,13 +16,14 @@ from numpy.typing import NDArray
 from hemoscope.data.augment import view_affine
 from hemoscope.data.decode import decode
 from hemoscope.errors import DataError, ImageError
-from hemoscope.inference.explain import explain_pixels, randomised
+from hemoscope.inference.explain import explain_pixels, need_package, randomised
 from hemoscope.inference.inputs import Named
 from hemoscope.inference.model import Model
 from hemoscope.inference.network import Network
 from hemoscope.inference.nulls import Trial, examine, mean_trial
 from hemoscope.inference.sheet import join, save_png, tile
 from hemoscope.inference.stream import views_of
+from hemoscope.plain_files import read_plain
 from hemoscope.records import FloatArray
 from hemoscope.runs import atomic_path, to_text
 
@@ -30,24 +31,34 @@ __all__ = ["explain_to", "free_folder"]
 
 SHEET_MOST = 120
 AT_ONCE = 64  # images whose maps are held together; the map of another image is one of these
-_OWN = re.compile(r"\d{3,}\.png|sheet\.png|explanations\.csv")
+SHEET, TABLE = "sheet.png", "explanations.csv"
+MOST_TABLE_BYTES = 2**28
 OTHERS = 2  # maps of other images that a map is compared with
 
 
 def free_folder(out: Path, *, overwrite: bool = False) -> list[Path]:
-    """Return the files of earlier explanations in a folder; refuse it for them, or for what is none.
+    """Return the files of earlier explanations in a folder, as their table lists them; refuse others.
 
     Raises:
         DataError: If the folder holds something, with `overwrite` something that is no explanation.
     """
     held = sorted(out.iterdir()) if out.is_dir() else []
-    old = [file for file in held if overwrite and _OWN.fullmatch(file.name)]
-    if others := [file.name for file in held if file not in old]:
+    own = _listed(out / TABLE) | {SHEET, TABLE} if overwrite else set()
+    if others := [file.name for file in held if file.name not in own]:
         raise DataError(
             f"{out} is not empty ({', '.join(others[:3])}); choose another --out"
             + ("" if overwrite else ", or --overwrite to replace explanations")
         )
-    return old
+    return held
+
+
+def _listed(table: Path) -> set[str]:
+    """Return the pictures that a table of explanations names."""
+    try:
+        rows = csv.DictReader(read_plain(table, most=MOST_TABLE_BYTES).decode("utf-8").splitlines())
+        return {row["file"] for row in rows}
+    except (OSError, ValueError, KeyError, csv.Error):
+        return set()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -83,16 +94,27 @@ def explain_to(
         model: What to ask.
         images: Names and sources.
         seed: Of the random weights, of which other image a map is compared with, and of ties and noise.
-        overwrite: Delete the explanations that are in the folder first.
+        overwrite: Replace the explanations that are in the folder, once the new ones are whole.
         progress: Called with (what is done, done, in all).
 
     Returns:
         The rows of the CSV, and what each image's map scored.
 
     Raises:
-        DataError: If the folder holds anything else, or images cannot be read; all of them are named.
+        MissingPackageError: If the package grad-cam is not installed.
+        DataError: If the folder holds anything else, there is no image or one lies in the folder, or images
+            cannot be read; all of them are named.
     """
     old = free_folder(out, overwrite=overwrite)
+    need_package()
+    if not images:
+        raise DataError("there is no image to explain")
+    if inside := [
+        name
+        for name, source in images
+        if isinstance(source, Path) and source.resolve().parent == out.resolve()
+    ]:
+        raise DataError(f"{inside[0]} lies in {out}, where the explanations go; choose another --out")
     bad: list[str] = []
     for name, source in images:
         try:
@@ -101,9 +123,26 @@ def explain_to(
             bad.append(f"{name}: {error}")
     if bad:
         raise DataError(f"{len(bad)} of {len(images)} images cannot be read:\n  " + "\n  ".join(bad[:20]))
-    out.mkdir(parents=True, exist_ok=True)
-    for file in old:
-        file.unlink()
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{out.name}.", suffix=".part", dir=out.parent) as scratch:
+        rows, trials = _explain(Path(scratch), model, images, seed=seed, progress=progress)
+        out.mkdir(exist_ok=True)
+        new = sorted(Path(scratch).iterdir())
+        for file in new:
+            file.replace(out / file.name)
+        for file in {file.name for file in old} - {file.name for file in new}:
+            (out / file).unlink()
+    return rows, trials
+
+
+def _explain(
+    out: Path,
+    model: Model,
+    images: Sequence[Named],
+    *,
+    seed: int,
+    progress: Callable[[str, int, int], None] | None,
+) -> tuple[list[dict[str, object]], list[Trial]]:
     untrained = [
         randomised(network, member.arch, head=member.head, seed=seed)
         for network, member in zip(model.networks, model.card.members, strict=True)
@@ -141,9 +180,8 @@ def explain_to(
             rows.append(row)
             if progress:
                 progress("explaining", i + 1, len(images))
-    if tiles:
-        save_png(out / "sheet.png", join(tiles))
-        _write_csv(out / "explanations.csv", rows)
+    save_png(out / SHEET, join(tiles))
+    _write_csv(out / TABLE, rows)
     return rows, trials
 
 

@@ -147,6 +147,8 @@ def predict_to(
             whole = folder / f"whole{form}"
             with atomic_path(whole) as path:
                 _JOIN[form](path, [_part(folder, i, form) for i in range(done)], _columns(model))
+            if not keep_parts:
+                refuse_existing(out, overwrite=overwrite)  # once more: hours may have passed
             whole.replace(out)
     if not (keep_parts and done):
         clear_parts(out)

@@ -150,6 +150,7 @@ def pack(
         parts[KNOWN] = save({f"member-{i}": cells for i, cells in enumerate(known)})
     cells = {f"selftest-{i}.png": _drawn(name, i) for i, name in enumerate(class_names())}
     expected = _expected(card, runs, cells)
+    refuse_existing(out, overwrite=overwrite)  # once more: minutes have passed
     with atomic_path(out) as part:
         write_parts(part, {**parts, **cells, SELFTEST: json.dumps(expected, indent=1).encode()})
         verify(replace(read_bundle(part), path=out))

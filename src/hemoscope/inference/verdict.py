@@ -1,7 +1,8 @@
 """One rule for what becomes of an answer: accepted, for review, or unknown.
 
 The model judges by it, thresholds are chosen with it, and a card's figures are counted with it, so
-that a card cannot describe another rule than the model has.
+that a card cannot describe another rule than the model has. Beyond it the model sends to review what is no image
+like those of its runs, by size or bit depth: of their test images that is none.
 """
 
 from __future__ import annotations

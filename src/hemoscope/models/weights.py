@@ -11,6 +11,7 @@ import json
 import os
 import re
 import tempfile
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from hemoscope.archives import damage_told, open_xz
-from hemoscope.errors import DataError, FetchError, WeightsError
+from hemoscope.errors import DataError, FetchError, RunError, WeightsError
 from hemoscope.models.registry import ARCHITECTURES, Architecture, get_arch
 from hemoscope.places import cache_dir
 from hemoscope.plain_files import read_plain, why
@@ -87,9 +88,12 @@ def find(arch: str) -> WeightsFile | None:
     return None
 
 
-def status(arch: str) -> Literal["cached", "imported", "absent"]:
-    """Say whether weights are here, without reading them."""
-    found = find(arch)
+def status(arch: str) -> Literal["cached", "imported", "absent", "damaged"]:
+    """Say whether weights are here, without reading them; damaged if their card cannot be read."""
+    try:
+        found = find(arch)
+    except WeightsError:
+        return "damaged"
     return found.state if found else "absent"
 
 
@@ -159,7 +163,8 @@ def fetch(
     part, came = staging / f"{row.weights_file}.part", staging / row.weights_file
     try:
         with lock_folder(staging):
-            Download(part, policy=policy or TransferPolicy(), progress=progress)(url, came)
+            if not came.is_file():  # else of a call that was stopped before it was checked
+                Download(part, policy=policy or TransferPolicy(), progress=progress)(url, came)
             digest = sha256_of(came)
             _check_prefix(came, digest, row)
             write_json(_pin_of(row), {"arch": arch, "sha256": digest, "url": url})
@@ -167,6 +172,8 @@ def fetch(
         with suppress(OSError):
             (staging / ".lock").unlink(missing_ok=True)
             staging.rmdir()
+    except RunError as error:
+        raise WeightsError(f"the weights of {arch} are being fetched by another process") from error
     except (OSError, FetchError) as error:
         raise WeightsError(
             f"could not fetch the weights of {arch} from {url}: {error}. On a machine with internet access download "
@@ -190,9 +197,11 @@ def import_weights(sources: Iterable[Path]) -> list[WeightsFile]:
             "expected checkpoints named after an architecture, such as resnet18.safetensors or "
             "vgg16-397923af.pth; found none. The names: hemoscope models"
         )
+    of = Counter(row.name for path in files if (row := _arch_of(path)))
     done, problems = [], []
     for path in files:
         try:
+            _refuse_twice(path, of)
             done.append(_import_one(path))
         except (WeightsError, DataError, OSError) as error:
             problems.append(f"{path.name}: {error}")
@@ -200,6 +209,14 @@ def import_weights(sources: Iterable[Path]) -> list[WeightsFile]:
         listing = "\n  ".join(problems)
         raise WeightsError(f"{len(problems)} of {len(files)} files could not be imported:\n  {listing}")
     return done
+
+
+def _refuse_twice(path: Path, of: Mapping[str, int]) -> None:
+    row = _arch_of(path)
+    if row and of[row.name] > 1:
+        raise WeightsError(
+            f"one of {of[row.name]} files of {row.name}; expected one, name the one that you mean"
+        )
 
 
 def _expand(sources: Iterable[Path]) -> Iterable[Path]:
