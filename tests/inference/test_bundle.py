@@ -293,6 +293,8 @@ def test_1200_cards_of_odd_values_are_refused_or_answer_and_count(bundle: Bundle
         except BundleError as error:
             refused += len(str(error)) < 5000
             continue
+        if spots[spot][0] in ("scores", "split", "limits", "versions", "intended_use", "chosen", "created"):
+            continue  # shown, and nothing is computed with it
         (verdict,) = on_device(replace(bundle, card=read), "cpu", "fp32").judge(
             [np.zeros((40, 40, 3), np.uint8)]
         )
