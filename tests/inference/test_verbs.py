@@ -18,9 +18,10 @@ from hemoscope.evaluation.differential import Differential, Doubt
 from hemoscope.evaluation.reference import read_reference
 from hemoscope.inference.bundle import read_bundle
 from hemoscope.inference.differential import count_cells
+from hemoscope.inference.explained import explain_to
 from hemoscope.inference.inputs import find_images
-from hemoscope.inference.model import Model
-from hemoscope.inference.outputs import clear_parts
+from hemoscope.inference.model import Model, load
+from hemoscope.inference.outputs import clear_parts, predict_to
 from hemoscope.runs import Run
 
 RANGES = """
@@ -112,18 +113,15 @@ def test_a_bundle_is_shown_to_people_and_to_scripts(ensemble_file: Path):
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
-def test_predictions_are_replaced_on_request_only(
-    single_file: Path, discs: Path, tmp_path: Path, suffix: str
-):
+def test_predictions_are_replaced_on_request_only(model: Model, discs: Path, tmp_path: Path, suffix: str):
     out = tmp_path / f"cells{suffix}"
-    words = ("predict", single_file, discs / "red", "--out", out)
-    assert hemoscope(*words).returncode == 0
+    red, blue = ([(path.name, path) for path in sorted((discs / name).iterdir())] for name in ("red", "blue"))
+    predict_to(out, model, red)
     before = out.read_bytes()
-    refused = hemoscope(*words[:2], discs / "blue", *words[3:])
-    assert refused.returncode == 1
-    assert "--overwrite" in refused.stderr
+    with pytest.raises(DataError, match="--overwrite"):
+        predict_to(out, model, blue)
     assert out.read_bytes() == before
-    assert hemoscope(*words[:2], discs / "blue", *words[3:], "--overwrite").returncode == 0
+    predict_to(out, model, blue, overwrite=True)
     assert out.read_bytes() != before
     assert list(tmp_path.iterdir()) == [out]
 
@@ -242,17 +240,18 @@ def test_explain_shows_where_and_how_much_it_counts(single_file: Path, discs: Pa
     assert hemoscope(*words, "--overwrite").returncode == 0
     assert sorted(path.name for path in out.iterdir()) == ["000.png", "explanations.csv", "sheet.png"]
     before = {path.name: path.read_bytes() for path in out.iterdir()}
-    (tmp_path / "empty").mkdir()
-    for source, message in ((tmp_path / "empty", "no image to explain"), (out, "lies in")):
-        refused = hemoscope("explain", single_file, source, "--out", out, "--overwrite")
-        assert refused.returncode == 1
-        assert message in refused.stderr
-    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+    asked = load(single_file, device="cpu", precision="fp32")
     own = tmp_path / "photos"
     shutil.copytree(discs / "red", own)
     photos = sorted(path.name for path in own.iterdir())
-    refused = hemoscope("explain", single_file, own, "--out", own, "--overwrite")
-    assert refused.returncode == 1
+    for source, into, message in (
+        ([], out, "no image to explain"),
+        (find_images([str(out)]), out, "lies in"),
+        (find_images([str(own)]), own, "is not empty"),
+    ):
+        with pytest.raises(DataError, match=message):
+            explain_to(into, asked, list(source), overwrite=True)
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
     assert sorted(path.name for path in own.iterdir()) == photos
     (out / "mine.txt").touch()
     refused = hemoscope(*words, "--overwrite")
