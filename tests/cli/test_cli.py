@@ -338,8 +338,8 @@ def test_ctrl_c_says_how_to_go_on_and_the_same_command_does(discs: Path, tmp_pat
         "--out",
         str(tmp_path),
         *QUICK,
-        "--set",
-        "epochs=40",
+        "--epochs",  # the last one counts
+        "40",
         "--json",
     ]
     process = subprocess.Popen(
