@@ -254,6 +254,7 @@ def test_a_precision_that_is_none_is_refused(single_file: Path):
         hemoscope.load(single_file, device="cpu", precision="fp16")  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 def test_a_process_that_was_forked_after_loading_answers_the_same(single_file: Path, discs: Path):
     """As a web server does that loads once and forks its workers; it hung for ever."""

@@ -40,7 +40,7 @@ def code_of(words: list[str], monkeypatch: pytest.MonkeyPatch) -> int | str | No
     return end.value.code
 
 
-@pytest.mark.parametrize("special", ["pipe", "/dev/zero"])
+@pytest.mark.parametrize("special", ["pipe", pytest.param("/dev/zero", marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     "words",
     [
