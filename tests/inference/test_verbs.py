@@ -245,10 +245,13 @@ def test_explain_shows_where_and_how_much_it_counts(single_file: Path, discs: Pa
     own = tmp_path / "photos"
     shutil.copytree(discs / "red", own)
     photos = sorted(path.name for path in own.iterdir())
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "sheet.png").touch()
     for source, into, message in (
         ([], out, "no image to explain"),
         (find_images([str(out)]), out, "lies in"),
         (find_images([str(own)]), own, "is not empty"),
+        (find_images([str(own)]), tmp_path / "mine", r"is not empty \(sheet\.png\)"),
     ):
         with pytest.raises(DataError, match=message):
             explain_to(into, asked, list(source), overwrite=True)

@@ -43,7 +43,8 @@ def free_folder(out: Path, *, overwrite: bool = False) -> list[Path]:
         DataError: If the folder holds something, with `overwrite` something that is no explanation.
     """
     held = sorted(out.iterdir()) if out.is_dir() else []
-    own = _listed(out / TABLE) | {SHEET, TABLE} if overwrite else set()
+    pictures = _listed(out / TABLE) if overwrite else set()
+    own = pictures | {SHEET, TABLE} if pictures else pictures  # a sheet without its table is somebody's own
     if others := [file.name for file in held if file.name not in own]:
         raise DataError(
             f"{out} is not empty ({', '.join(others[:3])}); choose another --out"
