@@ -29,13 +29,13 @@ from scipy.stats import rankdata
 
 from hemoscope.data.synthetic.scene import draw_with_mask
 from hemoscope.errors import HemoscopeError
-from hemoscope.inference.explain import explain_pixels, randomised
-from hemoscope.inference.network import load_run
-from hemoscope.inference.nulls import MARGIN, NULLS, blobs, claims, examine
-from hemoscope.inference.road import road
-from hemoscope.inference.stream import predict_pixels
+from hemoscope.explain.gradcam import explain_pixels, randomised
+from hemoscope.explain.nulls import MARGIN, NULLS, blobs, claims, examine
+from hemoscope.explain.road import road
 from hemoscope.models.registry import arch_names, parse_archs
 from hemoscope.models.weights import find
+from hemoscope.predict.network import load_run
+from hemoscope.predict.stream import predict_pixels
 from hemoscope.training.recipe import Recipe
 from hemoscope.training.run import prepare, run_job
 

@@ -24,14 +24,14 @@ from numpy.typing import NDArray
 from sklearn.datasets import load_sample_images
 from sklearn.metrics import roc_auc_score
 
+from hemoscope.bundle.known import choose, distances
+from hemoscope.bundle.known import left_out as but_itself
 from hemoscope.data.decode import decode
-from hemoscope.evaluation.calibration import unknown_threshold
 from hemoscope.evaluation.intervals import wilson
-from hemoscope.inference.known import choose, distances
-from hemoscope.inference.known import left_out as but_itself
-from hemoscope.inference.network import Network, load_run
-from hemoscope.inference.strangers import strangers
-from hemoscope.inference.stream import predict_pixels, views_of
+from hemoscope.evaluation.refusal import unknown_threshold
+from hemoscope.packing.strangers import strangers
+from hemoscope.predict.network import Network, load_run
+from hemoscope.predict.stream import predict_pixels, views_of
 from hemoscope.runs import Run
 
 Pixels = NDArray[np.uint8]

@@ -14,10 +14,11 @@ from pathlib import Path
 import numpy as np
 from measure import headline, keep, machine, place, table
 
+from hemoscope.files import write_json, write_text
 from hemoscope.models.registry import arch_names
 from hemoscope.paper import CLASSES
 from hemoscope.records import Predictions
-from hemoscope.runs import EpochRow, format_history, write_json, write_predictions, write_text
+from hemoscope.runs import EpochRow, format_history, write_predictions
 
 VERBS = (
     "",

@@ -13,6 +13,8 @@ from filelock import FileLock
 from hypothesis import HealthCheck, settings
 from PIL import Image
 
+from tests.two_networks import bundle, ensemble_file, misfiled, model, runs, single_file  # noqa: F401
+
 # By default a property fails where one example takes 200 ms or drawing is slow: on a busy machine all do.
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any machine")

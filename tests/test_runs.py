@@ -13,19 +13,9 @@ import numpy as np
 import pytest
 
 from hemoscope.errors import DataError, RunError
+from hemoscope.files import atomic_path, lock_folder, new_folder, write_json, write_text
 from hemoscope.records import Predictions
-from hemoscope.runs import (
-    EpochRow,
-    Run,
-    atomic_path,
-    find_runs,
-    format_history,
-    lock_folder,
-    new_folder,
-    write_json,
-    write_predictions,
-    write_text,
-)
+from hemoscope.runs import EpochRow, Run, find_runs, format_history, write_predictions
 
 ODD = "ig/caf\udce9 \u00e9,\n'.jpg"
 

@@ -21,11 +21,12 @@ from collections import Counter
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-from hemoscope.inference.bundle import read_bundle
-from hemoscope.runs import Run, sha256_of
+from hemoscope.bundle.file import read_bundle
+from hemoscope.files import sha256_of
+from hemoscope.runs import Run
 
 CONTEXT = multiprocessing.get_context("forkserver")
-HEAVY = ("cli.app", "inference.differential", "inference.pack", "training.loop")  # imported once
+HEAVY = ("cli.app", "differential.smear", "packing.pack", "training.loop")  # imported once
 TINY = ["--recipe", "demo", "--epochs", "2", "--device", "cpu", "--set", "precision=fp32"]
 OF_A_MOMENT = {"timings", "started_at", "finished_at", "command", "peak_memory_mib", "utilisation", "files"}
 

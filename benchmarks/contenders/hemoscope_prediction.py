@@ -9,10 +9,10 @@ import torch
 from plain import arguments
 from prediction import CLASSES, files_of, report
 
-from hemoscope.inference.network import Network
-from hemoscope.inference.stream import predict_images
 from hemoscope.models.build import build
 from hemoscope.models.registry import get_arch
+from hemoscope.predict.network import Network
+from hemoscope.predict.stream import predict_images
 from hemoscope.training.device import Device, choose_device, resolve_precision, tune
 
 

@@ -23,10 +23,11 @@ from hemoscope.data.canvas import Canvas, open_canvas
 from hemoscope.data.scan import scan
 from hemoscope.models.build import build
 from hemoscope.models.registry import get_arch
+from hemoscope.training.batches import Batches
 from hemoscope.training.device import Device, choose_device, resolve_precision, tune
 from hemoscope.training.epochs import WARM_UP as GRAPH_WARM_UP
 from hemoscope.training.epochs import Clock, DeviceEpochs, HostEpochs
-from hemoscope.training.step import Batches, train_step
+from hemoscope.training.step import train_step
 
 
 def repeated(canvas: Canvas, times: int, folder: Path) -> Canvas:

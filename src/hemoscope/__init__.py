@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from hemoscope.inference.model import Model, Verdict, load
+    from hemoscope.predict.model import Model, Verdict, load
 
 __all__ = ["Model", "Verdict", "__version__", "load"]
 
@@ -16,7 +16,7 @@ def __getattr__(name: str) -> Any:
 
         return version("hemoscope")
     if name in ("Model", "Verdict", "load"):
-        from hemoscope.inference import model  # torch, which most of the command line does without
+        from hemoscope.predict import model  # torch, which most of the command line does without
 
         return getattr(model, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

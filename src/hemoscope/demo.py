@@ -14,10 +14,10 @@ from typing import Any
 
 from hemoscope.errors import RunError
 from hemoscope.places import available_cores
+from hemoscope.progress import Progress
 from hemoscope.runs import Run
 from hemoscope.sweep.plan import PlannedRun, plan
 from hemoscope.training.loop import Watcher
-from hemoscope.training.run import Progress
 
 __all__ = ["Demo", "run_demo"]
 
@@ -57,9 +57,9 @@ def run_demo(
         RunError: If one of the networks could not be trained.
     """
     from hemoscope.data.synthetic import write_dataset
+    from hemoscope.ensemble.members import assemble
     from hemoscope.evaluation.summary import score
     from hemoscope.report import write_report
-    from hemoscope.report.collect import collect
     from hemoscope.sweep.local import run_sweep, side_by_side
     from hemoscope.training.device import choose_device
     from hemoscope.training.recipe import load_recipe
@@ -69,14 +69,13 @@ def run_demo(
     cores = available_cores()
     cells, runs_folder = out / "cells", out / "runs"
     if not cells.is_dir():
-        report = (lambda done, n: progress("drawing cells", done, n)) if progress else None
         write_dataset(
             cells,
             per_class=PER_CLASS,
             size_px=SIZE_PX,
             seed=CELLS_SEED,
             jobs=cores,
-            progress=report,
+            progress=progress,
         )
     prepared = prepare(cells, progress=progress)
     recipe = load_recipe("demo")
@@ -97,7 +96,7 @@ def run_demo(
     if len(runs) < len(outcomes):
         raise RunError("; ".join(f"{o.planned.arch}: {o.reason}" for o in outcomes if not o.run))
     members = ",".join(run.name for run in runs)  # all three; choosing among so few would say nothing
-    ensemble = collect(runs_folder, members=members, vote="majority").ensemble
+    ensemble = assemble(runs_folder, members=members).ensemble
     path = write_report(runs_folder, out / "report", members=members, data=cells)
     scores = (ensemble.scores if ensemble else score(runs[0].predictions("test"))).to_json()
     elapsed_s = round(time.perf_counter() - start, 1)

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,8 @@ from numpy.typing import NDArray
 from hemoscope.errors import ShapeError
 
 __all__ = [
+    "LEVELS",
+    "SIDES",
     "SIDE_NAMES",
     "CellImage",
     "FloatArray",
@@ -31,12 +33,16 @@ __all__ = [
     "Side",
     "Split",
     "SplitRow",
+    "sorted_by_level",
 ]
 
 IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float64]
 Side = Literal["train", "val", "test"]
 Level = Literal["error", "warning", "note"]
+
+SIDES: tuple[Side, ...] = get_args(Side)
+LEVELS: tuple[Level, ...] = get_args(Level)
 
 SIDE_NAMES: Mapping[str, Side] = {
     "train": "train",
@@ -184,7 +190,7 @@ class Split:
     def counts(self) -> dict[str, dict[str, int]]:
         """Images a side and class."""
         tally = Counter((r.side, r.class_name) for r in self.rows)
-        return {s: {c: tally[s, c] for c in self.classes} for s in ("train", "val", "test")}
+        return {s: {c: tally[s, c] for c in self.classes} for s in SIDES}
 
 
 @dataclass(frozen=True)
@@ -245,6 +251,11 @@ class Predictions:
             probs=self.probs[index],
             pred=self.pred[index],
         )
+
+
+def sorted_by_level(problems: Iterable[Problem]) -> tuple[Problem, ...]:
+    """Return problems with errors first, each level by path."""
+    return tuple(sorted(problems, key=lambda p: (LEVELS.index(p.level), p.path, p.what)))
 
 
 def _digest(lines: Iterable[str]) -> str:

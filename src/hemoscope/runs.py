@@ -1,4 +1,4 @@
-"""The run folder: atomic files, a DONE marker written last, and the index over many runs.
+"""The run folder: what lies in it, a DONE marker written last, and the index over many runs.
 
     runs/resnet18-paper-s0-1a2b3c4d/
       run.json             what was run, on what, with what result (the run card)
@@ -14,17 +14,8 @@ imports torch.
 from __future__ import annotations
 
 import csv
-import glob
-import hashlib
 import io
-import json
-import os
-import re
-import secrets
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from pathlib import Path
@@ -32,8 +23,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from hemoscope.errors import DataError, RunError
-from hemoscope.plain_files import check_plain
+from hemoscope.encoding import from_text, to_text
+from hemoscope.errors import RunError
+from hemoscope.files import atomic_path, sha256_of
 from hemoscope.records import Predictions
 
 if TYPE_CHECKING:
@@ -42,22 +34,9 @@ if TYPE_CHECKING:
 __all__ = [
     "EpochRow",
     "Run",
-    "atomic_path",
     "find_runs",
     "format_history",
-    "from_cell",
-    "from_text",
-    "jsonable",
-    "lock_folder",
-    "new_folder",
-    "refuse_existing",
-    "refuse_occupied",
-    "sha256_of",
-    "to_cell",
-    "to_text",
-    "write_json",
     "write_predictions",
-    "write_text",
 ]
 
 CARD, HISTORY, PREDICTIONS, MODEL, DONE = (
@@ -268,132 +247,6 @@ def find_runs(
     return found
 
 
-@contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside `path`; on success it replaces `path` in one step.
-
-    A crash leaves the old file or none, never half of one. What a killed process has left of the same file is
-    deleted: its lock died with it.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    for left in path.parent.glob(f".{glob.escape(path.name)}.????????.part"):
-        _delete_abandoned(left)
-    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-    # Not by tempfile, whose files are for one person: who may read the result, the user's umask says.
-    held = os.open(part, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)
-    try:
-        _lock(held)
-        yield part
-        with part.open("rb+") as file:
-            os.fsync(file.fileno())
-        if os.name == "nt":  # an open file cannot be renamed there, nor deleted by anybody else
-            os.close(held)
-            held = -1
-        part.replace(path)
-    finally:
-        if held >= 0:
-            os.close(held)
-        part.unlink(missing_ok=True)
-
-
-def _lock(file: int) -> bool:
-    """Hold an open file until this process ends; whether nobody else does."""
-    try:
-        import fcntl
-
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (ImportError, OSError):  # Windows; somebody's; a file system without locks
-        return False
-    return True
-
-
-def _delete_abandoned(part: Path) -> None:
-    with suppress(OSError):
-        if os.name == "nt":
-            part.unlink()  # refused while somebody has it open
-            return
-        file = os.open(part, os.O_RDWR)
-        try:
-            if _lock(file):
-                part.unlink()
-        finally:
-            os.close(file)
-
-
-@contextmanager
-def new_folder(folder: Path) -> Iterator[Path]:
-    """Give an empty folder to fill, which becomes `folder` in one step, or is gone after an error.
-
-    Beside it, in its parent, is room for what is not to arrive.
-
-    Raises:
-        DataError: If something is there already, before or after the work.
-    """
-    refuse_occupied(folder)
-    folder = folder.resolve()  # a link to an empty folder stays
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    if folder.exists():
-        folder.rmdir()  # empty; Windows does not rename over it, and a mounted one is refused before the work
-    scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".part", dir=folder.parent))
-    try:
-        filled = scratch / "out"  # the scratch folder itself is for one person only
-        filled.mkdir()
-        yield filled
-        refuse_occupied(folder)
-        filled.replace(folder)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-
-
-def refuse_occupied(folder: Path) -> None:
-    """Refuse a folder to write that holds anything, or is a file.
-
-    Raises:
-        DataError: If so.
-    """
-    if os.path.lexists(folder) and (not folder.is_dir() or any(folder.iterdir())):
-        raise DataError(
-            f"{folder} is there already; expected it to be absent or an empty folder. It is left alone and "
-            "nothing was written; choose another, or delete it first"
-        )
-
-
-def refuse_existing(*paths: Path, overwrite: bool = False) -> None:
-    """Refuse to write what is there already, before any work; with `overwrite` only folders are refused.
-
-    Raises:
-        DataError: With all that is there.
-    """
-    there = [str(path) for path in paths if (path.is_dir() if overwrite else os.path.lexists(path))]
-    if there and overwrite:
-        raise DataError(f"{', '.join(there)}: expected a file to replace, got a folder")
-    if there:
-        raise DataError(
-            f"{', '.join(there)} is there already; choose another --out, or --overwrite to replace it"
-        )
-
-
-def sha256_of(path: Path) -> str:
-    """Return the SHA-256 of a plain file in hexadecimal."""
-    check_plain(path)
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a UTF-8 text file atomically, with LF line ends on every system.
-
-    What is not UTF-8 in a file name is written as an escape, which JSON reads back.
-    """
-    with atomic_path(path) as part:
-        part.write_bytes(to_text(text).encode("utf-8"))
-
-
-def write_json(path: Path, value: object) -> None:
-    """Write a JSON document atomically; NaN becomes null, because JSON has no NaN."""
-    write_text(path, json.dumps(jsonable(value), indent=2, ensure_ascii=False) + "\n")
-
-
 def format_history(rows: Sequence[EpochRow]) -> str:
     """Return history.csv's text.
 
@@ -426,73 +279,3 @@ def write_predictions(path: Path, sides: Mapping[str, Predictions]) -> None:
     columns |= {f"prob_{name}": probs[:, i] for i, name in enumerate(classes)}
     with atomic_path(path) as part:
         pq.write_table(pa.table(columns), part, write_page_checksum=True)
-
-
-@contextmanager
-def lock_folder(folder: Path, *, wait: bool = False) -> Iterator[None]:
-    """Hold a folder for this process; the operating system frees it even after a kill.
-
-    Args:
-        folder: Made if it is not there.
-        wait: Wait until it is free instead of refusing.
-
-    Raises:
-        RunError: If another process holds it.
-    """
-    from filelock import FileLock, Timeout
-
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / ".lock")
-    try:
-        lock.acquire(timeout=-1 if wait else 0)
-    except Timeout:
-        raise RunError(
-            f"{folder} is in use by another process; wait for it or choose another --out"
-        ) from None
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-def to_text(path: str) -> str:
-    """Return a path as text; a byte that is no UTF-8, a lone surrogate in Python, becomes an escape."""
-    return path.encode("utf-8", "backslashreplace").decode("utf-8")
-
-
-def from_text(text: str) -> str:
-    """Return the path that `to_text` was given."""
-    if "\\udc" not in text:
-        return text
-    return re.sub(r"\\udc([89a-f][0-9a-f])", lambda match: chr(0xDC00 + int(match[1], 16)), text)
-
-
-def to_cell(text: str) -> str:
-    """Return a text that no spreadsheet takes for a formula: an apostrophe comes first where it would.
-
-    >>> to_cell("=1+1.jpg"), to_cell("a=1.jpg")
-    ("'=1+1.jpg", 'a=1.jpg')
-    """
-    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r", "'")) else text
-
-
-def from_cell(text: str) -> str:
-    """Return the text that `to_cell` was given."""
-    return text.removeprefix("'")
-
-
-def jsonable(value: object) -> object:
-    """Return a value that JSON can hold: arrays as lists, paths as text, NaN and infinity as null."""
-    if isinstance(value, Mapping):
-        return {str(k): jsonable(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [jsonable(v) for v in value]
-    if isinstance(value, np.generic):
-        return jsonable(value.item())
-    if isinstance(value, np.ndarray):
-        return jsonable(value.tolist())
-    if isinstance(value, float) and not np.isfinite(value):
-        return None
-    if isinstance(value, Path):
-        return value.as_posix()
-    return value

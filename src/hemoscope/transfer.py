@@ -11,22 +11,19 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import urljoin
 
 from hemoscope.errors import FetchError
-from hemoscope.runs import write_json
+from hemoscope.files import write_json
+from hemoscope.progress import Progress
 
 if TYPE_CHECKING:
     import requests
 
-__all__ = ["Download", "Progress", "TransferPolicy"]
-
-# What is being done, bytes done, bytes in all (0 where the server does not say).
-Progress = Callable[[str, int, int], None]
+__all__ = ["Download", "TransferPolicy"]
 
 _CHUNK = 1 << 16
 _PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
@@ -151,7 +148,7 @@ class Download:
 
     def _tell(self, have: int, total: int | None) -> None:
         if self._progress:
-            self._progress(f"downloading {self._part.stem}", have, total or 0)
+            self._progress(f"downloading {self._part.stem}", have, total or None)
 
     def _discard(self, why: str) -> None:
         self._part.unlink(missing_ok=True)

@@ -11,7 +11,7 @@ import pytest
 
 from hemoscope.data.cache import clear, kept
 from hemoscope.data.canvas import CARD, open_canvas
-from hemoscope.runs import lock_folder
+from hemoscope.files import lock_folder
 from hemoscope.training.run import scan_cached
 
 

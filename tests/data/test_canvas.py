@@ -65,9 +65,9 @@ def test_the_central_square_is_resize_then_crop_to_rounding(shape: tuple[int, in
 
 
 def test_a_second_opening_reads_and_does_not_build(manifest: Manifest, store: Path):
-    calls: list[tuple[int, int]] = []
+    calls: list[tuple[str, int, int]] = []
     open_canvas(manifest, 32, folder=store, progress=lambda *a: calls.append(a))
-    assert calls[-1] == (9, 9)
+    assert calls[-1] == ("building the canvas", 9, 9)
     calls.clear()
     open_canvas(manifest, 32, folder=store, progress=lambda *a: calls.append(a))
     assert calls == []
@@ -128,7 +128,7 @@ def test_a_canvas_is_read_whole_once_a_process(
 
 
 def _build_a_part(manifest: Manifest, folder: Path, built: Event) -> None:
-    def wait(done: int, _n: int) -> None:
+    def wait(_what: str, done: int, _n: int | None) -> None:
         if done == 3:
             built.set()
             threading.Event().wait()

@@ -25,9 +25,9 @@ import requests
 from filelock import FileLock
 
 from hemoscope import transfer
+from hemoscope.cli.progress import byte_progress
 from hemoscope.data.catalog import DataCard
 from hemoscope.data.fetch import TransferPolicy, fetch
-from hemoscope.data.progress import byte_progress
 from hemoscope.errors import ConfigError, FetchError, UnknownNameError
 
 # Tests are imported by path and are no package, so that a helper beside them has to be as well.

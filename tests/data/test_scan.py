@@ -22,9 +22,10 @@ from hemoscope.data.decode import decode
 from hemoscope.data.fingerprint import perceptual_hash
 from hemoscope.data.groups import orientations
 from hemoscope.data.scan import scan, subtype_of, usable
-from hemoscope.data.scan_npz import BLOOD_CLASSES, npz_images
+from hemoscope.data.scan_npz import npz_images
 from hemoscope.data.synthetic.scene import draw_cell
 from hemoscope.errors import DataError
+from hemoscope.paper import CLASSES
 from hemoscope.places import available_cores
 from hemoscope.records import Manifest
 
@@ -335,7 +336,7 @@ def test_usable_leaves_out_bad_files_and_classes_without_images(image_folder):
 
 def test_progress_goes_from_one_to_all(image_folder):
     calls = []
-    scan(image_folder(TWO), progress=lambda done, total: calls.append((done, total)))
+    scan(image_folder(TWO), progress=lambda what, done, total: calls.append((done, total)))
     assert calls == [(1, 4), (2, 4), (3, 4), (4, 4)]
 
 
@@ -449,7 +450,7 @@ class TestNpz:
     def test_bloodmnist_gives_its_classes_sides_and_pixels(self, tmp_path):
         made = arrays()
         manifest = scan(self.save(tmp_path, made))
-        assert manifest.classes == BLOOD_CLASSES == tuple(sorted(BLOOD_CLASSES))
+        assert manifest.classes == CLASSES == tuple(sorted(CLASSES))
         assert Counter(image.given_side for image in manifest.images) == {"train": 8, "val": 8, "test": 8}
         by_path = {image.path: image for image in manifest.images}
         assert by_path["val/00003"].class_name == "ig"
@@ -484,7 +485,7 @@ class TestNpz:
         digest = f"md5:{hashlib.md5(file.read_bytes()).hexdigest()}"
         card = replace(data_card("bloodmnist"), digest=digest)
         monkeypatch.setattr("hemoscope.data.scan_npz.CARDS", (card,))
-        assert scan(file).classes == BLOOD_CLASSES
+        assert scan(file).classes == CLASSES
 
     def test_alphabetical_order_is_label_order_with_many_labels(self, tmp_path):
         manifest = scan(self.save(tmp_path, arrays(n=12, labels=12)))
@@ -569,7 +570,7 @@ def test_the_real_mini_set_is_324_cells_and_one_stray_file(real_cells):
     assert manifest.not_images == 1
     assert found(manifest) == [("note", "neutrophil/.DS_169665.jpg")]
     assert manifest.converted == {}
-    assert manifest.classes == BLOOD_CLASSES
+    assert manifest.classes == CLASSES
     assert {image.subtype for image in manifest.images if image.class_name == "neutrophil"} <= {
         "SNE",
         "BNE",

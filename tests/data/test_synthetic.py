@@ -126,11 +126,11 @@ def test_an_unknown_class_is_refused_with_the_close_match() -> None:
 
 
 def test_a_data_set_has_the_classes_names_and_size_that_were_asked_for(tmp_path: Path) -> None:
-    seen: list[tuple[int, int]] = []
+    seen: list[tuple[str, int, int]] = []
     n = write_dataset(tmp_path / "set", per_class=6, size_px=48, progress=lambda *at: seen.append(at))
     files = files_of(tmp_path / "set")
     assert n == len(files) == 48
-    assert seen == [(k, 48) for k in range(1, 49)]
+    assert seen == [("drawing cells", k, 48) for k in range(1, 49)]
     assert [p.name for p in tmp_path.iterdir()] == ["set"]
     for name in CLASSES:
         mine = [path for path in files if path.startswith(f"{name}/")]
@@ -158,13 +158,13 @@ def test_a_larger_set_begins_with_the_smaller_one_byte_for_byte(tmp_path: Path) 
 
 
 def test_several_processes_draw_the_same_set_byte_for_byte_and_report_every_image(tmp_path: Path) -> None:
-    seen: list[tuple[int, int]] = []
+    seen: list[tuple[str, int, int]] = []
     write_dataset(tmp_path / "one", per_class=5, size_px=40, seed=5)
     write_dataset(
         tmp_path / "two", per_class=5, size_px=40, seed=5, jobs=2, progress=lambda *at: seen.append(at)
     )
     assert files_of(tmp_path / "two") == files_of(tmp_path / "one")
-    assert seen == [(k, 40) for k in range(1, 41)]
+    assert seen == [("drawing cells", k, 40) for k in range(1, 41)]
 
 
 def test_all_images_of_a_set_differ_and_another_seed_gives_another_set(tmp_path: Path) -> None:
@@ -198,7 +198,7 @@ def test_an_empty_folder_is_filled(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_a_writing_that_is_stopped_leaves_nothing_behind(tmp_path: Path, jobs: int) -> None:
-    def stop(done: int, _total: int) -> None:
+    def stop(_what: str, done: int, _total: int | None) -> None:
         if done == 3:
             raise KeyboardInterrupt
 

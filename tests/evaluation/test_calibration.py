@@ -10,19 +10,21 @@ from scipy.stats import beta, binom, binomtest
 from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
 
 from hemoscope.errors import ConfigError, ShapeError
-from hemoscope.evaluation import calibration
+from hemoscope.evaluation import calibration, refusal
 from hemoscope.evaluation.calibration import (
     apply_temperature,
-    auroc,
     brier_score,
-    conformal_sets,
-    conformal_summary,
-    conformal_threshold,
-    detection_rate,
     expected_calibration_error,
     fit_temperature,
     negative_log_likelihood,
     reliability,
+)
+from hemoscope.evaluation.refusal import (
+    auroc,
+    conformal_sets,
+    conformal_summary,
+    conformal_threshold,
+    detection_rate,
     review_threshold,
     unknown_threshold,
 )
@@ -535,4 +537,5 @@ def test_a_diagram_without_bins_is_refused():
 
 
 def test_every_exported_name_exists():
-    assert all(hasattr(calibration, name) for name in calibration.__all__)
+    for module in (calibration, refusal):
+        assert all(hasattr(module, name) for name in module.__all__)

@@ -25,7 +25,8 @@ from torchvision.models import get_model
 from hemoscope.errors import UnknownNameError, WeightsError
 from hemoscope.models import weights as module
 from hemoscope.models.registry import get_arch
-from hemoscope.models.weights import fetch, find, import_weights, load_imagenet, status, store_dir, verify
+from hemoscope.models.weights import fetch, find, load_imagenet, status, store_dir, verify
+from hemoscope.models.weights_import import import_weights
 
 
 @pytest.fixture(autouse=True)

@@ -12,18 +12,9 @@ import numpy as np
 import pytest
 
 from hemoscope.evaluation.summary import score
+from hemoscope.files import write_json, write_text
 from hemoscope.records import Predictions
-from hemoscope.runs import (
-    CARD,
-    DONE,
-    HISTORY,
-    PREDICTIONS,
-    EpochRow,
-    format_history,
-    write_json,
-    write_predictions,
-    write_text,
-)
+from hemoscope.runs import CARD, DONE, HISTORY, PREDICTIONS, EpochRow, format_history, write_predictions
 
 PBC = ("basophil", "eosinophil", "erythroblast", "ig", "lymphocyte", "monocyte", "neutrophil", "platelet")
 PBC_TEST = (147, 375, 187, 348, 146, 171, 400, 282)

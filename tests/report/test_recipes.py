@@ -1,6 +1,6 @@
 import pytest
 
-from hemoscope.report.recipes import changes, describe, is_papers
+from hemoscope.training.changes import changes, describe, is_papers
 from hemoscope.training.recipe import RECIPES, load_recipe
 
 

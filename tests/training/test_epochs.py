@@ -11,9 +11,10 @@ import torch
 from hemoscope.data.augment import Augmentation, draw_affine, view_affine
 from hemoscope.data.canvas import Canvas
 from hemoscope.models.build import build
+from hemoscope.training.batches import Batches, upload
 from hemoscope.training.device import Device
 from hemoscope.training.epochs import Clock, DeviceEpochs, HostEpochs
-from hemoscope.training.step import Batches, train_step, upload
+from hemoscope.training.step import train_step
 
 CPU = torch.device("cpu")
 

@@ -18,16 +18,17 @@ from torch import Tensor
 
 from hemoscope.data.augment import Augmentation, draw_affine, view_affine
 from hemoscope.data.canvas import Canvas
-from hemoscope.inference.network import load_run
-from hemoscope.inference.stream import predict_images
 from hemoscope.models.build import build
 from hemoscope.models.registry import ARCHITECTURES, get_arch
+from hemoscope.predict.network import load_run
+from hemoscope.predict.stream import predict_images
+from hemoscope.training.batches import Batches, upload
 from hemoscope.training.device import Device, Precision, tune
 from hemoscope.training.epochs import WARM_UP, Clock, DeviceEpochs
 from hemoscope.training.loop import Watcher
 from hemoscope.training.recipe import Recipe
 from hemoscope.training.run import Prepared, run_job
-from hemoscope.training.step import Batches, predict_probs, train_step, upload
+from hemoscope.training.step import predict_probs, train_step
 
 pytestmark = [
     pytest.mark.gpu,

@@ -14,10 +14,11 @@ import torch
 from hemoscope.data.split_file import write_split
 from hemoscope.errors import ConfigError, DataError, RunError, SplitError, TrainingError, WeightsError
 from hemoscope.evaluation.summary import score
-from hemoscope.inference.evaluate import predict_folder
-from hemoscope.inference.network import load_network, load_run
+from hemoscope.files import lock_folder
+from hemoscope.predict.evaluate import predict_folder
+from hemoscope.predict.network import load_network, load_run
 from hemoscope.records import Split, SplitRow
-from hemoscope.runs import EpochRow, Run, find_runs, lock_folder
+from hemoscope.runs import EpochRow, Run, find_runs
 from hemoscope.training.device import Device, choose_device, resolve_precision, tune
 from hemoscope.training.job import Job
 from hemoscope.training.loop import Watcher

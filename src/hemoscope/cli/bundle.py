@@ -8,16 +8,9 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from hemoscope.cli.console import JsonFlag, note, print_json, printable, progress
-from hemoscope.cli.options import (
-    DeviceName,
-    Members,
-    Overwrite,
-    Vote,
-    VoteName,
-    a_share,
-    on_this_machine,
-)
+from hemoscope.cli.console import JsonFlag, note, print_json, printable
+from hemoscope.cli.options import DeviceName, Members, Overwrite, Vote, VoteName, a_share, on_this_machine
+from hemoscope.cli.progress import progress
 
 __all__ = ["bundle_app"]
 
@@ -69,13 +62,15 @@ def make(
     as_json: JsonFlag = False,
 ) -> None:
     """Make a bundle of one run, or of an ensemble of runs."""
-    from hemoscope.inference.pack import pack
-    from hemoscope.report.collect import collect
-    from hemoscope.runs import find_runs, refuse_existing
+    from hemoscope.ensemble.members import assemble
+    from hemoscope.files import refuse_existing
+    from hemoscope.packing.calibrate import Goals
+    from hemoscope.packing.pack import pack
+    from hemoscope.runs import find_runs
 
     on_this_machine(device)
     refuse_existing(out, overwrite=overwrite)
-    result = collect(runs, members=members, vote=vote.value)
+    result = assemble(runs, members=members, how=vote.value)
     for item in result.left_out:
         note(f"left out: {item.name}: {item.reason}")
     finished = {run.name: run for run in find_runs(runs, on_damage=lambda *_: None)}
@@ -95,9 +90,7 @@ def make(
             data=data,
             tta=tta,
             device_name=device,
-            error_rate=error_rate,
-            coverage=coverage,
-            unknown_share=unknown_share,
+            goals=Goals(error_rate, coverage, unknown_share),
             overwrite=overwrite,
             progress=tell,
         )
@@ -118,7 +111,7 @@ def make(
 @bundle_app.command("show")
 def show(bundle: BundleFile, *, as_json: JsonFlag = False) -> None:
     """Say what a bundle is: its networks, scores and thresholds, what they were measured on, its limits."""
-    from hemoscope.inference.bundle import read_bundle
+    from hemoscope.bundle.file import read_bundle
 
     read = read_bundle(bundle)
     if as_json:
@@ -137,9 +130,9 @@ def verify(
     as_json: JsonFlag = False,
 ) -> None:
     """Check a bundle whole: every digest, every tensor, and its answers to its own drawn cells."""
-    from hemoscope.inference.bundle import read_bundle
-    from hemoscope.inference.pack import TOLERANCE
-    from hemoscope.inference.pack import verify as check
+    from hemoscope.bundle.file import read_bundle
+    from hemoscope.packing.pack import TOLERANCE
+    from hemoscope.packing.pack import verify as check
 
     read = read_bundle(bundle)
     worst = check(read, device_name=device)

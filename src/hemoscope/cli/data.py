@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hemoscope.cli.console import JsonFlag, note, print_json, print_table, progress
+from hemoscope.cli.console import JsonFlag, note, print_json, print_table
 from hemoscope.cli.findings import print_findings
 from hemoscope.cli.options import LeaveOut, Overwrite, names_in
+from hemoscope.cli.progress import progress
 
 if TYPE_CHECKING:
     from hemoscope.training.run import Prepared
@@ -51,8 +52,8 @@ def fetch(
     as_json: JsonFlag = False,
 ) -> None:
     """Download a data set: resumable, verified, unpacked safely."""
+    from hemoscope.cli.progress import byte_progress
     from hemoscope.data.fetch import fetch as fetch_data
-    from hemoscope.data.progress import byte_progress
 
     with byte_progress() as report:
         place = fetch_data(name, to, progress=report)
@@ -137,7 +138,7 @@ def crop(
             context=context,
             leave_out=names_in(leave_out),
             skip_bad=skip_bad,
-            progress=lambda done, total: report("cropping pictures", done, total),
+            progress=report,
         )
     if crops.bad.count:
         note("\n  ".join([f"left out {crops.bad.count} bad boxes, pictures or files:", *crops.bad.lines]))
@@ -165,7 +166,7 @@ def split(
     """Divide the images into 64 % train, 24 % val, 12 % test; identical content stays on one side."""
     from hemoscope.data.split_file import write_split
     from hemoscope.errors import DataError
-    from hemoscope.runs import refuse_existing
+    from hemoscope.files import refuse_existing
     from hemoscope.training.run import prepare
 
     refuse_existing(out, overwrite=True)  # the same split may be there
@@ -215,7 +216,7 @@ def synth(
             per_class=per_class,
             size_px=size_px,
             seed=seed,
-            progress=lambda done, total: report("drawing cells", done, total),
+            progress=report,
         )
     if as_json:
         print_json(

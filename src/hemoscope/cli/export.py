@@ -9,8 +9,9 @@ from typing import Annotated
 
 import typer
 
-from hemoscope.cli.console import JsonFlag, note, percent, print_json, print_table, progress
+from hemoscope.cli.console import JsonFlag, note, percent, print_json, print_table
 from hemoscope.cli.options import DeviceName, ModelFile, Overwrite
+from hemoscope.cli.progress import progress
 
 __all__ = ["explain", "export"]
 
@@ -39,10 +40,10 @@ def export(
     """Write a bundle as ONNX that takes raw images, once it gives the same answers as the model."""
     if int8 and int8.resolve() == out.resolve():
         raise typer.BadParameter("expected another file than --out", param_hint="--int8")
-    from hemoscope.inference.bundle import read_bundle
-    from hemoscope.inference.export import checked, need_packages
-    from hemoscope.inference.labelled import decoded, sides_of, some_images
-    from hemoscope.runs import atomic_path, refuse_existing
+    from hemoscope.bundle.file import read_bundle
+    from hemoscope.export.onnx import checked, need_packages
+    from hemoscope.files import atomic_path, refuse_existing
+    from hemoscope.packing.labelled import decoded, sides_of, some_images
 
     if split and not int8:
         raise typer.BadParameter("needs --int8", param_hint="--split")
@@ -59,7 +60,7 @@ def export(
     content, parity = checked(bundle, images)
     done = None
     if int8:
-        from hemoscope.inference.quantise import quantised
+        from hemoscope.export.int8 import quantised
 
         with progress() as tell:
             small, done = quantised(bundle, content, val=sides["val"], test=sides["test"], progress=tell)
@@ -117,10 +118,10 @@ def explain(
     probability of the class with the coldest pixels replaced, less that with the hottest replaced: 56 forward
     passes an image and network.
     """
-    from hemoscope.inference.explained import explain_to, free_folder
-    from hemoscope.inference.inputs import Passed, find_images
-    from hemoscope.inference.model import load
-    from hemoscope.inference.nulls import NULLS, claims
+    from hemoscope.explain.nulls import NULLS, claims
+    from hemoscope.explain.write import explain_to, free_folder
+    from hemoscope.predict.inputs import Passed, find_images
+    from hemoscope.predict.model import load
 
     free_folder(out, overwrite=overwrite)
     passed = Passed()

@@ -89,7 +89,7 @@ def fetch_weights(
     as_json: JsonFlag = False,
 ) -> None:
     """Download torchvision's IMAGENET1K_V1 weights, verified by digest; what is here is kept."""
-    from hemoscope.data.progress import byte_progress
+    from hemoscope.cli.progress import byte_progress
     from hemoscope.errors import WeightsError
     from hemoscope.models.weights import fetch
 
@@ -150,7 +150,7 @@ def import_weights_command(
     as_json: JsonFlag = False,
 ) -> None:
     """Take checkpoints (.pth, .safetensors, either with .xz) into the store, verified."""
-    from hemoscope.models.weights import import_weights
+    from hemoscope.models.weights_import import import_weights
 
     done = import_weights(sources)
     if as_json:

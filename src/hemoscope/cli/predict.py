@@ -10,8 +10,9 @@ from typing import Annotated, Any
 
 import typer
 
-from hemoscope.cli.console import JsonFlag, counted, note, percent, print_json
+from hemoscope.cli.console import JsonFlag, note, percent, print_json
 from hemoscope.cli.options import DeviceName, ModelFile, Overwrite
+from hemoscope.cli.progress import counted
 
 __all__ = ["predict"]
 
@@ -44,9 +45,9 @@ def predict(
     if overwrite and out is None:
         raise typer.BadParameter("needs --out", param_hint="--overwrite")
     from hemoscope.errors import DataError
-    from hemoscope.inference.inputs import Passed, count_images, find_images
-    from hemoscope.inference.model import load
-    from hemoscope.inference.outputs import Tally, predict_rows, predict_to, write_csv
+    from hemoscope.predict.inputs import Passed, count_images, find_images
+    from hemoscope.predict.model import load
+    from hemoscope.predict.rows import Tally, predict_rows, predict_to, write_csv
 
     passed = Passed()
     found = find_images(inputs, passed=passed)

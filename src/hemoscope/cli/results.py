@@ -9,8 +9,9 @@ from typing import Annotated
 
 import typer
 
-from hemoscope.cli.console import JsonFlag, note, print_json, print_scores, printable, progress
+from hemoscope.cli.console import JsonFlag, note, print_json, print_scores, printable
 from hemoscope.cli.options import DeviceName, Members, Vote, VoteName, on_this_machine
+from hemoscope.cli.progress import progress
 
 __all__ = ["ensemble", "evaluate", "report"]
 
@@ -47,7 +48,7 @@ def evaluate(
     if data is None:
         predictions = finished.predictions("test")
     else:
-        from hemoscope.inference.evaluate import predict_folder
+        from hemoscope.predict.evaluate import predict_folder
 
         with progress() as tell:
             found = predict_folder(finished, data, split_file=split, device_name=device, progress=tell)
@@ -80,10 +81,10 @@ def ensemble(
     as_json: JsonFlag = False,
 ) -> None:
     """Let several runs vote; members are chosen on validation images only."""
+    from hemoscope.ensemble.members import assemble
     from hemoscope.errors import RunError
-    from hemoscope.report.collect import collect
 
-    result = collect(runs, members=members, vote=vote.value)
+    result = assemble(runs, members=members, how=vote.value)
     for item in result.left_out:
         note(f"left out: {item.name}: {item.reason}")
     chosen = result.ensemble

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hemoscope.cli.console import JsonFlag, Progress, note, percent, print_json, print_scores, progress
+from hemoscope.cli.console import JsonFlag, note, percent, print_json, print_scores
 from hemoscope.cli.options import DeviceName, on_this_machine
+from hemoscope.cli.progress import progress
+from hemoscope.progress import Progress
 
 if TYPE_CHECKING:
     from hemoscope.runs import Run

@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 
 from hemoscope.archives import MAX_LEVELS, damage_told, why_not
 from hemoscope.errors import DataError
-from hemoscope.runs import new_folder
+from hemoscope.files import new_folder
 
 __all__ = ["DEVICE_NAME", "UnpackLimits", "unpack"]
 

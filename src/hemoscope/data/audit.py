@@ -15,7 +15,7 @@ import numpy as np
 
 from hemoscope.data.canvas import is_long
 from hemoscope.data.groups import content_groups, near_duplicates
-from hemoscope.records import CellImage, Manifest, Problem
+from hemoscope.records import CellImage, Manifest, Problem, sorted_by_level
 
 __all__ = ["Audit", "audit", "near_duplicates", "second_acquisition"]
 
@@ -25,7 +25,6 @@ _TONE_GAP = 15
 _TONE_SPREADS = 2
 _TONE_IMAGES = 5
 _IMBALANCE = 10
-_LEVELS = ("error", "warning", "note")
 
 
 @dataclass(frozen=True)
@@ -107,7 +106,6 @@ def audit(manifest: Manifest) -> Audit:
         *_converted_problem(manifest),
         *_long_problem(manifest),
     ]
-    problems = sorted((*manifest.problems, *found), key=lambda p: (_LEVELS.index(p.level), p.path, p.what))
     return Audit(
         images=len(manifest.images),
         not_images=manifest.not_images,
@@ -120,7 +118,7 @@ def audit(manifest: Manifest) -> Audit:
         imbalance=imbalance,
         converted=dict(manifest.converted),
         given_sides=dict(sorted(Counter(i.given_side for i in manifest.images if i.given_side).items())),
-        problems=tuple(problems),
+        problems=sorted_by_level((*manifest.problems, *found)),
     )
 
 

@@ -14,8 +14,8 @@ from typing import Literal
 from hemoscope.data.canvas import CARD
 from hemoscope.data.packed import SOURCE
 from hemoscope.errors import RunError
+from hemoscope.files import lock_folder
 from hemoscope.places import cache_dir
-from hemoscope.runs import lock_folder
 
 __all__ = ["Kept", "clear", "kept"]
 

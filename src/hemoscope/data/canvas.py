@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -23,17 +23,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hemoscope.errors import DataError, ShapeError
+from hemoscope.files import lock_folder, write_json
 from hemoscope.places import available_cores, cache_dir
+from hemoscope.progress import Progress
 from hemoscope.records import CellImage, IntArray, Manifest
-from hemoscope.runs import lock_folder, write_json
 
 __all__ = ["CARD", "PIXELS", "Canvas", "center_square", "is_long", "open_canvas"]
 
 # Part of the name: change it whenever decoding or resizing changes a pixel.
 PIXEL_RULES = "3: upright RGB, central square, Pillow bilinear with antialiasing, rows before columns"
 PIXELS, CARD = "pixels.npy", "canvas.json"
-
-Progress = Callable[[int, int], None]
 
 _read_whole: set[tuple[Path, int, int]] = set()  # by this process: home, size and time of the pixels
 
@@ -206,7 +205,7 @@ def _write(
                 file.seek(first + row * size)
                 file.write(square.tobytes())
             if progress:
-                progress(done, shape[0])
+                progress("building the canvas", done, shape[0])
         file.flush()
         os.fsync(file.fileno())
     return problems

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from hemoscope.errors import ConfigError, UnknownNameError
+from hemoscope.paper import TABLE_1
 
 __all__ = ["CARDS", "DataCard", "card_names", "data_card"]
 
@@ -71,16 +72,7 @@ class DataCard:
         return tuple(name for name, _ in self.counts)
 
 
-_COUNTS = (
-    ("basophil", 1218),
-    ("eosinophil", 3117),
-    ("erythroblast", 1551),
-    ("ig", 2895),
-    ("lymphocyte", 1214),
-    ("monocyte", 1420),
-    ("neutrophil", 3329),
-    ("platelet", 2348),
-)
+_COUNTS = tuple((row.class_name, row.images) for row in TABLE_1)
 
 _MENDELEY = "https://data.mendeley.com/public-files/datasets/snkd93bnjr"
 

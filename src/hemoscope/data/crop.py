@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
@@ -24,8 +24,9 @@ from hemoscope.data.decode import decode
 from hemoscope.data.safe_names import safe_names
 from hemoscope.data.scan_layout import show
 from hemoscope.errors import ConfigError, DataError, ImageError
+from hemoscope.files import new_folder, refuse_occupied
 from hemoscope.places import available_cores
-from hemoscope.runs import new_folder, refuse_occupied
+from hemoscope.progress import Progress
 
 __all__ = ["CONTEXT", "LABELS", "Crops", "crop_set"]
 
@@ -34,8 +35,6 @@ CONTEXT = 1.5
 
 LABELS = "labels.csv"
 _COPY = re.compile(r"\.rf\.[0-9A-Za-z]{16,40}(?=\.\w+$)")  # Roboflow names augmented copies of one picture so
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +74,7 @@ def crop_set(
         context: Side of a crop over the longer side of its box, at least 1.
         leave_out: Classes to leave out.
         skip_bad: Leave out what is bad instead of refusing.
-        progress: Called with (pictures done, pictures in all).
+        progress: Called after each picture.
 
     Raises:
         DataError: If `root` is no such set, `out` is occupied or inside it, or no box is left; with
@@ -98,7 +97,7 @@ def crop_set(
             rows += [(path, name, side, group) for path, name in cut.cells]
             cropped |= {cut.path} if cut.cells else set()
             if progress is not None:
-                progress(done, len(pictures))
+                progress("cropping pictures", done, len(pictures))
         _refuse(root, problems, skip_bad=skip_bad, any_left=bool(rows))
         used = [0, 1, 2, 3] if sides else [0, 1, 3]
         lines = [("path", "class", "split", "group"), *rows]

@@ -17,9 +17,10 @@ from hemoscope.data.archive import unpack
 from hemoscope.data.catalog import DataCard, data_card
 from hemoscope.data.verify import check_digest, check_images, class_root, is_here
 from hemoscope.errors import ConfigError, DataError, FetchError
-from hemoscope.transfer import Download, Progress, TransferPolicy
+from hemoscope.progress import Progress
+from hemoscope.transfer import Download, TransferPolicy
 
-__all__ = ["Progress", "TransferPolicy", "fetch"]
+__all__ = ["TransferPolicy", "fetch"]
 
 _LOCK = ".lock"
 
@@ -41,7 +42,7 @@ def fetch(
         name: A name of the catalog.
         to: Folder for data sets.
         card: Another card than the catalog's, of the same name.
-        progress: Called with (what is done, bytes done, bytes in all or 0).
+        progress: Called with what is done, bytes done, and bytes in all.
         policy: Tries and time-outs.
 
     Returns:

@@ -13,8 +13,8 @@ from hemoscope.data.csv_rows import csv_text
 from hemoscope.data.scan_layout import show
 from hemoscope.data.scan_walk import walk
 from hemoscope.errors import DataError
+from hemoscope.files import atomic_path, refuse_existing
 from hemoscope.records import SIDE_NAMES
-from hemoscope.runs import atomic_path, refuse_existing
 
 __all__ = ["Levels", "write_list"]
 

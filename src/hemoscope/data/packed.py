@@ -19,10 +19,10 @@ from hemoscope.data.csv_rows import csv_text
 from hemoscope.data.decode import IMAGE_SUFFIXES
 from hemoscope.data.scan_walk import Found, is_hidden
 from hemoscope.errors import DataError
+from hemoscope.files import lock_folder, new_folder, sha256_of, write_json
 from hemoscope.places import cache_dir
 from hemoscope.plain_files import check_plain
 from hemoscope.records import SIDE_NAMES
-from hemoscope.runs import lock_folder, new_folder, sha256_of, write_json
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import stat
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -23,19 +23,17 @@ from hemoscope.data.scan_masks import masks_among
 from hemoscope.data.scan_walk import Found, is_hidden, walk
 from hemoscope.errors import DataError, ImageError
 from hemoscope.places import available_cores, cache_dir
-from hemoscope.records import CellImage, Manifest, Problem
+from hemoscope.progress import Progress
+from hemoscope.records import CellImage, Manifest, Problem, sorted_by_level
 
 __all__ = ["SUBTYPES", "scan", "subtype_of", "usable"]
 
 SUBTYPES = frozenset(
     {"BA", "BNE", "EO", "ERB", "IG", "LY", "MMY", "MO", "MY", "NEUTROPHIL", "PLATELET", "PMY", "SNE"}
 )
-_LEVELS = ("error", "warning", "note")
 _SHOWN = 20
 _LONGEST_NAME = 200  # as in a bundle's card
 _TOO_FEW = "expected at least 2 class folders"
-
-Progress = Callable[[int, int], None]
 
 
 def scan(root: Path, *, progress: Progress | None = None, cache: Path | None = None) -> Manifest:
@@ -45,7 +43,7 @@ def scan(root: Path, *, progress: Progress | None = None, cache: Path | None = N
         root: A folder of class folders (folders inside them belong to their class), or of folders of
             sides with class folders inside; a CSV of labels; a zip or Parquet of such, which is unpacked into
             the cache and becomes the manifest's root; or an `.npz`.
-        progress: Called with (images done, images in all) from the calling thread.
+        progress: Called after each image, from the calling thread.
         cache: A file that remembers what was read, so that a second scan reads only files whose
             size or times changed. Written atomically; a damaged one is ignored. Not for an `.npz`.
 
@@ -93,7 +91,7 @@ def scan(root: Path, *, progress: Progress | None = None, cache: Path | None = N
         root=root,
         classes=tuple(sorted(arranged.classes)),
         images=tuple(sorted(images, key=lambda image: image.path)),
-        problems=tuple(sorted(problems, key=lambda p: (_LEVELS.index(p.level), p.path, p.what))),
+        problems=sorted_by_level(problems),
         not_images=found.not_images,
         converted=dict(sorted(converted.items())),
     )
@@ -190,7 +188,7 @@ def _read_all(
             images.append(replace(image, group=placed.group) if placed.group else image)
             converted.update(result.conversions)
         if progress is not None:
-            progress(done, len(files))
+            progress("reading images", done, len(files))
     return images, converted, problems
 
 

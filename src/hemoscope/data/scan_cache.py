@@ -14,7 +14,7 @@ from typing import Any, Self
 
 from hemoscope.data.fingerprint import Fingerprint
 from hemoscope.errors import ImageError
-from hemoscope.runs import write_text
+from hemoscope.files import write_text
 
 __all__ = ["FileStamp", "ScanCache"]
 

@@ -25,22 +25,12 @@ from hemoscope.data.catalog import CARDS
 from hemoscope.data.decode import MAX_PIXELS, Decoded
 from hemoscope.data.fingerprint import fingerprint
 from hemoscope.errors import DataError
+from hemoscope.paper import CLASSES
 from hemoscope.plain_files import check_plain, why
-from hemoscope.records import CellImage, Manifest, Side
+from hemoscope.records import SIDES, CellImage, Manifest, Side
 
-__all__ = ["BLOOD_CLASSES", "npz_images", "scan_npz"]
+__all__ = ["npz_images", "scan_npz"]
 
-BLOOD_CLASSES = (
-    "basophil",
-    "eosinophil",
-    "erythroblast",
-    "ig",
-    "lymphocyte",
-    "monocyte",
-    "neutrophil",
-    "platelet",
-)
-_SIDES: tuple[Side, ...] = ("train", "val", "test")
 _MAX_LABELS = 1000
 
 
@@ -80,7 +70,7 @@ def scan_npz(root: Path, *, progress: Callable[[int, int], None] | None = None) 
             name = layout.classes[int(layout.labels[side][index])]
             images.append(result.image(path, name, "", side))
             if progress is not None:
-                progress(len(images), total)
+                progress("reading images", len(images), total)
     return Manifest(
         root=root,
         classes=layout.classes,
@@ -124,7 +114,7 @@ def _checked(root: Path, archive: zipfile.ZipFile) -> _Layout:
     problems: list[str] = []
     images: dict[Side, _Header] = {}
     labels: dict[Side, NDArray[np.int64]] = {}
-    for side in _SIDES:
+    for side in SIDES:
         header = _image_header(archive, f"{side}_images", problems)
         values = _labels(archive, f"{side}_labels", problems)
         if header is not None and values is not None:
@@ -144,8 +134,8 @@ def _checked(root: Path, archive: zipfile.ZipFile) -> _Layout:
 
 def _class_names(root: Path, n_classes: int, *, color: bool) -> tuple[str, ...]:
     """Name the labels: BloodMNIST's are cells, in their alphabetical order; of others only the number is known."""
-    if n_classes == len(BLOOD_CLASSES) and color and _is_blood(root):
-        return BLOOD_CLASSES
+    if n_classes == len(CLASSES) and color and _is_blood(root):
+        return CLASSES
     digits = len(str(n_classes - 1))  # so that alphabetical order is label order
     return tuple(f"class_{label:0{digits}d}" for label in range(n_classes))
 
@@ -234,7 +224,7 @@ def _expect_end(file: IO[bytes]) -> None:
 
 def _paths(layout: _Layout) -> Iterator[str]:
     digits = max(5, *(len(str(len(labels) - 1)) for labels in layout.labels.values()))
-    for side in _SIDES:
+    for side in SIDES:
         for index in range(len(layout.labels[side])):
             yield f"{side}/{index:0{digits}d}"
 
@@ -242,7 +232,7 @@ def _paths(layout: _Layout) -> Iterator[str]:
 def _rows(
     root: Path, archive: zipfile.ZipFile, layout: _Layout
 ) -> Iterator[tuple[Side, int, NDArray[np.uint8]]]:
-    for side in _SIDES:
+    for side in SIDES:
         shape = layout.images[side].shape
         try:
             with archive.open(f"{side}_images.npy") as file:

@@ -18,12 +18,11 @@ import numpy as np
 from hemoscope.data.groups import Group, content_groups, merged, near_duplicates
 from hemoscope.data.split_file import read_split, write_split
 from hemoscope.errors import ConfigError, SplitError
-from hemoscope.records import CellImage, Manifest, Side, Split, SplitRow
+from hemoscope.records import SIDES, CellImage, Manifest, Side, Split, SplitRow
 
 __all__ = ["SIDES", "Policy", "content_groups", "make_split", "read_split", "side_sizes", "write_split"]
 
 Policy = Literal["paper", "clean"]
-SIDES: tuple[Side, ...] = ("train", "val", "test")
 _MIN_IMAGES = 3
 
 

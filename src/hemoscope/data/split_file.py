@@ -13,14 +13,13 @@ from pathlib import Path
 
 from hemoscope.data.csv_rows import Names, csv_text, plain, read_rows
 from hemoscope.errors import SplitError
-from hemoscope.records import SIDE_NAMES, CellImage, Manifest, Side, Split, SplitRow
-from hemoscope.runs import atomic_path
+from hemoscope.files import atomic_path
+from hemoscope.records import SIDE_NAMES, SIDES, CellImage, Manifest, Side, Split, SplitRow
 
 __all__ = ["COLUMNS", "read_split", "recorded_split", "write_split"]
 
 COLUMNS = ("path", "class", "subtype", "hash", "split")
 _REQUIRED = ("path", "class", "split")
-_SIDES: tuple[Side, ...] = ("train", "val", "test")
 _SHOWN = 20
 
 
@@ -76,7 +75,7 @@ def recorded_split(path: Path, digest: str) -> Split | None:
     rows = tuple(
         SplitRow(r["path"], r["class"], r.get("subtype", ""), r.get("hash", ""), SIDE_NAMES[r["split"]])
         for r in records
-        if r["split"] in _SIDES
+        if r["split"] in SIDES
     )
     split = Split(rows=rows, policy="given", seed=None)
     return split if split.digest == digest else None
@@ -155,4 +154,4 @@ def _leaks(rows: Mapping[str, SplitRow], images: Mapping[str, CellImage]) -> lis
 
 def _empty_sides(records: list[tuple[int, dict[str, str]]]) -> list[str]:
     used = {SIDE_NAMES.get(record["split"].strip().casefold()) for _, record in records}
-    return [f"no image on side {side!r}; expected at least 1" for side in _SIDES if side not in used]
+    return [f"no image on side {side!r}; expected at least 1" for side in SIDES if side not in used]

@@ -13,7 +13,7 @@ from pathlib import Path
 from hemoscope.data.catalog import DataCard
 from hemoscope.data.decode import IMAGE_SUFFIXES
 from hemoscope.errors import DataError, FetchError
-from hemoscope.runs import sha256_of
+from hemoscope.files import sha256_of
 
 __all__ = ["check_digest", "check_images", "class_root", "content_digest", "images_of", "is_here"]
 

@@ -13,14 +13,18 @@ from hemoscope.errors import ShapeError
 from hemoscope.records import FloatArray, IntArray
 
 __all__ = [
+    "SMALLEST_PROB",
     "accuracy",
     "confusion_matrix",
+    "log_loss",
     "macro_mean",
     "one_vs_rest",
     "precision",
     "sensitivity",
     "specificity",
 ]
+
+SMALLEST_PROB = 1e-15  # what a probability of 0 counts as in a log-loss
 
 
 def confusion_matrix(target: ArrayLike, pred: ArrayLike, n_classes: int) -> IntArray:
@@ -212,3 +216,21 @@ def _counts(confusion: IntArray) -> IntArray:
     if not np.issubdtype(counts.dtype, np.integer) or (counts < 0).any():
         raise ShapeError("a confusion matrix holds counts, whole numbers from 0; got fractions or negatives")
     return counts.astype(np.int64)
+
+
+def log_loss(probs: FloatArray, target: IntArray) -> float:
+    """Return the mean of -log of the probability of the true class; infinite without images.
+
+    A probability below `SMALLEST_PROB` counts as that, so that one image cannot make it infinite.
+
+    Args:
+        probs: Probabilities, shape (N, C).
+        target: True classes, shape (N,).
+
+    >>> round(log_loss(np.array([[0.5, 0.5], [0.25, 0.75]]), np.array([0, 1])), 4)
+    0.4904
+    """
+    if not len(target):
+        return float("inf")
+    true = probs[np.arange(len(target)), target]
+    return float(-np.log(np.maximum(true, SMALLEST_PROB)).mean())

@@ -9,7 +9,7 @@ from pathlib import Path
 from safetensors.torch import save
 from torch import Tensor
 
-from hemoscope.runs import atomic_path
+from hemoscope.files import atomic_path
 
 __all__ = ["ABOUT", "on_cpu", "write_tensors"]
 

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from hemoscope import paper
+from hemoscope.ensemble.networks import Network
 from hemoscope.models.registry import ARCHITECTURES
 from hemoscope.report.collect import Report
 from hemoscope.report.formats import NOT_DEFINED, count
-from hemoscope.report.networks import Network
 from hemoscope.report.texttable import Raw, TextTable, plain
 
 __all__ = ["PUBLISHED", "Published", "table4"]

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hemoscope import paper
+from hemoscope.ensemble.members import Ensemble
+from hemoscope.ensemble.networks import Network
 from hemoscope.report.facts import DataFacts
-from hemoscope.report.members import Ensemble
-from hemoscope.report.networks import Network
-from hemoscope.report.recipes import changes
+from hemoscope.training.changes import changes
 
 __all__ = ["Caveat", "caveats"]
 

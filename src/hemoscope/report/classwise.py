@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from hemoscope import paper
+from hemoscope.ensemble.networks import Summary
 from hemoscope.report.collect import Report
 from hemoscope.report.formats import count, interval, percent, signed_points, spread
-from hemoscope.report.networks import Summary
 from hemoscope.report.texttable import Kind, Raw, Row, TextTable
 
 __all__ = ["table2"]

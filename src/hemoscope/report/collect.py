@@ -15,14 +15,14 @@ from pathlib import Path
 import numpy as np
 
 from hemoscope import paper
-from hemoscope.ensemble import How
+from hemoscope.ensemble.candidates import Entry, LeftOut
+from hemoscope.ensemble.members import Ensemble, assemble
+from hemoscope.ensemble.networks import Network
+from hemoscope.ensemble.vote import How
 from hemoscope.evaluation.summary import Scores
 from hemoscope.records import Predictions
 from hemoscope.report.caveats import Caveat, caveats
 from hemoscope.report.facts import DataFacts, data_facts
-from hemoscope.report.members import Ensemble, combine
-from hemoscope.report.networks import Entry, Network, group_networks
-from hemoscope.report.reading import LeftOut, read_runs
 
 __all__ = ["Confusion", "LeftOut", "Mistake", "Report", "collect"]
 
@@ -133,25 +133,21 @@ def collect(
         RunError: If no finished run can be read, or the members asked for do not exist.
         UnknownNameError: If a member or vote has no such name.
     """
-    chosen, left_out = read_runs(runs_root)
-    networks = group_networks(chosen)
-    entries = tuple(entry for network in networks for entry in network.entries)
-    best = min(entries, key=lambda e: (e.val.n_errors / max(len(e.val), 1), e.val_loss, e.name))
-    ensemble, no_ensemble = combine(entries, members=members, how=vote)
-    data = data_facts([entry.card for entry in entries], best.test)
-    comparable = data.kind == "pbc" and tuple(best.scores.support.tolist()) == paper.TEST_SUPPORT
+    found = assemble(runs_root, members=members, how=vote)
+    data = data_facts([entry.card for entry in found.entries], found.best.test)
+    comparable = data.kind == "pbc" and tuple(found.best.scores.support.tolist()) == paper.TEST_SUPPORT
     return Report(
-        title=title or _title(data, networks, ensemble),
+        title=title or _title(data, found.networks, found.ensemble),
         made_at=datetime.now(UTC),
         data=data,
-        entries=entries,
-        networks=networks,
-        best=best,
-        ensemble=ensemble,
-        no_ensemble=no_ensemble,
+        entries=found.entries,
+        networks=found.networks,
+        best=found.best,
+        ensemble=found.ensemble,
+        no_ensemble=found.no_ensemble,
         comparable=comparable,
-        left_out=left_out,
-        caveats=caveats(data, networks, ensemble),
+        left_out=found.left_out,
+        caveats=caveats(data, found.networks, found.ensemble),
     )
 
 

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hemoscope.runs import atomic_path
+from hemoscope.files import atomic_path
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hemoscope import paper
+from hemoscope.ensemble.networks import Network, Summary
 from hemoscope.evaluation.summary import Scores
+from hemoscope.files import atomic_path
 from hemoscope.report import formats
 from hemoscope.report.collect import Report
 from hemoscope.report.figure_style import jpeg_bytes, save_figure
 from hemoscope.report.methods import compared_entries
 from hemoscope.report.montage import pictures
-from hemoscope.report.networks import Network, Summary
 from hemoscope.report.page import data_uri
 from hemoscope.report.plots import (
     RankPoint,
@@ -26,7 +27,6 @@ from hemoscope.report.plots import (
     ranking_figure,
     samples_figure,
 )
-from hemoscope.runs import atomic_path
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

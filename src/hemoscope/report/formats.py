@@ -21,7 +21,6 @@ __all__ = [
     "markdown",
     "percent",
     "printable",
-    "setting",
     "signed_points",
     "slug",
     "spread",
@@ -88,19 +87,6 @@ def markdown(text: str) -> str:
     """
     escaped = re.sub(r"([\\`*_\[\]|~#])", r"\\\1", printable(text).replace("&", "&amp;"))
     return escaped.replace("<", "&lt;").replace(">", "&gt;")
-
-
-def setting(value: object) -> str:
-    """Return one value of a recipe or a run card as text.
-
-    >>> setting(None), setting(True), setting(60.0), setting("none")
-    ('none', 'yes', '60', 'none')
-    """
-    if value is None:
-        return "none"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def slug(text: str) -> str:

@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hemoscope import paper
-from hemoscope.ensemble import How
+from hemoscope.ensemble.vote import How
+from hemoscope.files import write_text
 from hemoscope.report import figures as drawn
 from hemoscope.report import provenance
 from hemoscope.report.collect import Mistake, Report, collect
 from hemoscope.report.montage import Thumbnail, thumbnails
 from hemoscope.report.page import data_uri, render
 from hemoscope.report.tables import MOST_MISTAKES, Tables, all_tables, write_tables
-from hemoscope.runs import write_text
 
 __all__ = ["write_report"]
 

@@ -10,10 +10,10 @@ import math
 from collections.abc import Iterator, Sequence
 
 from hemoscope import paper
+from hemoscope.ensemble.candidates import Entry
 from hemoscope.evaluation.summary import Rates, Scores
 from hemoscope.report.collect import Report
 from hemoscope.report.formats import count, interval, percent
-from hemoscope.report.networks import Entry
 from hemoscope.report.texttable import Kind, Raw, Row, TextTable
 
 __all__ = ["compared_entries", "per_class", "table3"]

@@ -12,8 +12,8 @@ from hemoscope.report import formats
 __all__ = ["data_uri", "render"]
 
 
-def render(template: str, **values: Any) -> str:
-    """Return a template of this package filled in."""
+def render(template: str, *, package: str = "hemoscope.report", **values: Any) -> str:
+    """Return a template of a package filled in."""
     from jinja2 import Environment, StrictUndefined
 
     environment = Environment(
@@ -30,7 +30,7 @@ def render(template: str, **values: Any) -> str:
         "duration": formats.duration,
         "one_line": formats.printable,
     }
-    source = files("hemoscope.report").joinpath(template).read_text("utf-8")
+    source = files(package).joinpath(template).read_text("utf-8")
     return environment.from_string(source).render(version=__version__, **values).lstrip()
 
 

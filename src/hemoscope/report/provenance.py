@@ -6,11 +6,11 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from hemoscope.ensemble.candidates import Entry
 from hemoscope.report.collect import Report
-from hemoscope.report.formats import NOT_DEFINED, count, duration, setting
-from hemoscope.report.networks import Entry
-from hemoscope.report.recipes import built_in, changes, describe
+from hemoscope.report.formats import NOT_DEFINED, count, duration
 from hemoscope.report.texttable import Raw, TextTable, plain
+from hemoscope.training.changes import built_in, changes, describe, setting
 
 __all__ = [
     "commands",

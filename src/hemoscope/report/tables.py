@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
 
+from hemoscope.files import write_text
 from hemoscope.report import latex
 from hemoscope.report.architectures import table4
 from hemoscope.report.classwise import table2
@@ -15,7 +16,6 @@ from hemoscope.report.dataset import files_left_out_table, table1
 from hemoscope.report.methods import per_class, table3
 from hemoscope.report.provenance import left_out_table, machine_table, recipe_table, runs_table
 from hemoscope.report.texttable import TextTable, as_csv, as_markdown, panels
-from hemoscope.runs import write_text
 
 __all__ = ["MOST_MISTAKES", "Tables", "all_tables", "write_tables"]
 

@@ -14,8 +14,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from hemoscope.encoding import to_cell
 from hemoscope.report.formats import NOT_DEFINED, markdown, printable
-from hemoscope.runs import to_cell
 
 __all__ = ["Kind", "Raw", "Row", "TextTable", "as_csv", "as_markdown", "panels", "plain"]
 

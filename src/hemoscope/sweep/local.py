@@ -17,12 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from hemoscope.errors import ConfigError, HemoscopeError
+from hemoscope.progress import Progress
 from hemoscope.runs import Run
 from hemoscope.sweep.children import do_together
 from hemoscope.sweep.plan import PlannedRun
 from hemoscope.training.loop import Watcher
 from hemoscope.training.recipe import Recipe
-from hemoscope.training.run import Prepared, Progress, done_run, run_job
+from hemoscope.training.run import Prepared, done_run, run_job
 
 __all__ = ["Outcome", "run_sweep", "side_by_side"]
 

@@ -16,10 +16,11 @@ from torch import nn
 
 from hemoscope.errors import RunError
 from hemoscope.evaluation.summary import score
+from hemoscope.files import sha256_of, write_json
 from hemoscope.models.weights import WeightsFile
 from hemoscope.records import Predictions, Problem
 from hemoscope.run_card import read_card
-from hemoscope.runs import CARD, MODEL, PREDICTIONS, sha256_of, write_json
+from hemoscope.runs import CARD, MODEL, PREDICTIONS
 from hemoscope.training.device import Device, describe_machine
 from hemoscope.training.job import Job
 from hemoscope.training.memory import forget_peaks, peak_device_memory_mib, peak_memory_mib

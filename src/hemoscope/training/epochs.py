@@ -20,7 +20,7 @@ from torch import Tensor
 
 from hemoscope.data.augment import warp_on_device
 from hemoscope.records import FloatArray, IntArray
-from hemoscope.training.step import Batches
+from hemoscope.training.batches import Batches
 
 __all__ = ["Clock", "DeviceEpochs", "Epochs", "HostEpochs"]
 
@@ -33,6 +33,12 @@ class Clock:
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {"data_s": 0.0, "step_s": 0.0, "val_s": 0.0, "save_s": 0.0}
+        self._began = time.perf_counter()
+
+    @property
+    def other_s(self) -> float:
+        """Seconds since the beginning that are booked nowhere."""
+        return time.perf_counter() - self._began - sum(self.seconds.values())
 
     def add(self, name: str, start: float) -> float:
         """Book the time since `start`; return the time now."""

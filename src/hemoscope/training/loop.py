@@ -14,28 +14,22 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from hemoscope.data.augment import Augmentation, draw_affine
 from hemoscope.data.canvas import Canvas
 from hemoscope.errors import TrainingError
+from hemoscope.evaluation.metrics import log_loss
 from hemoscope.models.build import build
 from hemoscope.models.weights import load_imagenet
-from hemoscope.records import FloatArray, IntArray, Predictions, Side
-from hemoscope.runs import (
-    DONE,
-    HISTORY,
-    MODEL,
-    PREDICTIONS,
-    EpochRow,
-    format_history,
-    write_predictions,
-    write_text,
-)
+from hemoscope.records import SIDES, IntArray, Predictions, Side
+from hemoscope.runs import EpochRow
+from hemoscope.training.batches import Batches
 from hemoscope.training.card import RunCard
-from hemoscope.training.checkpoint import FILE, Pace, load_checkpoint, save_checkpoint, save_model
 from hemoscope.training.device import Device
+from hemoscope.training.draws import EpochDraws, class_weights, draw_epoch, epoch_size
 from hemoscope.training.epochs import Clock, DeviceEpochs, Epochs, HostEpochs
 from hemoscope.training.job import Job
-from hemoscope.training.step import Batches, predict_probs, train_step
+from hemoscope.training.logbook import Logbook
+from hemoscope.training.recipe import Recipe
+from hemoscope.training.step import predict_probs, train_step
 
 __all__ = ["Watcher", "fit"]
 
@@ -71,9 +65,8 @@ def fit(
         TrainingError: If the loss is not finite or diverges (names epoch and step), or if the network
             died: it answers every image alike.
     """
-    began = time.perf_counter()
     watcher = watcher or Watcher()
-    recipe = job.recipe
+    recipe, clock = job.recipe, Clock()
     model = _network(job, card).to(device.torch_device)
     optimizer = torch.optim.SGD(
         model.parameters(),
@@ -82,66 +75,61 @@ def fit(
         weight_decay=recipe.weight_decay,
         fused=True,
     )
-    history, trained_s = load_checkpoint(folder, model=model, optimizer=optimizer, digest=job.digest)
-    card.begin(device=device, model=model, resumed_at=len(history))
+    log = Logbook(folder, model, optimizer, recipe=recipe, digest=job.digest, clock=clock)
+    card.begin(device=device, model=model, resumed_at=len(log.history))
     batches = Batches(canvas, job.sides_px[0], recipe.fill, device.torch_device)
-    sides = {side: _targets(job, canvas, side) for side in ("train", "val", "test")}
-    clock, pace, val = Clock(), Pace(), None
-    epochs = _epochs(job, model, optimizer, batches, sides["train"], clock, device)
+    sides = {side: _side(job, canvas, side) for side in SIDES}
+    epochs = _epochs(recipe, model, optimizer, batches, sides["train"], clock, device)
 
-    for epoch in range(len(history) + 1, recipe.epochs + 1):
-        _set_learning_rate(optimizer, recipe.lr_at(epoch))
+    def predict(side: Side) -> Predictions:
+        return _predict(model, batches, sides[side], recipe=recipe, device=device)
+
+    val = None
+    for epoch in range(len(log.history) + 1, recipe.epochs + 1):
+        lr = recipe.lr_at(epoch)
+        _set_learning_rate(optimizer, lr)
         start = time.perf_counter()
-        loss, accuracy, n = _train_epoch(
-            model, epochs, batches, sides["train"], job=job, epoch=epoch, watcher=watcher
+        draws = draw_epoch(
+            sides["train"].target,
+            recipe,
+            seed=job.seed,
+            epoch=epoch,
+            canvas_px=canvas.canvas_px,
+            image_px=batches.image_px,
         )
-        epoch_s = time.perf_counter() - start
-        trained_s += epoch_s
+        try:
+            loss, accuracy = _train_epoch(
+                model, epochs, sides["train"], draws, batches.device, epoch, watcher
+            )
+        except _DivergedError as error:
+            raise TrainingError(_diverged(job, epoch, error)) from None
+        train_s = time.perf_counter() - start
         start = time.perf_counter()
-        val = _predict(model, batches, sides["val"], job=job, device=device)
+        val = predict("val")
         clock.add("val_s", start)
         _check_alive(val, job, epoch)
-        val_loss, val_accuracy = _loss_and_accuracy(val)
-        row = EpochRow(epoch, recipe.lr_at(epoch), loss, accuracy, val_loss, val_accuracy, n / epoch_s)
-        if recipe.select_epoch == "best_val" and val_accuracy > max(
-            (r.val_accuracy for r in history), default=-1.0
-        ):
-            save_model(folder / f"best.{MODEL}", model, {"epoch": str(epoch)})
-        history.append(row)
-        start = time.perf_counter()
-        if epoch == recipe.epochs or pace.due(start):
-            save_checkpoint(
-                folder,
-                model=model,
-                optimizer=optimizer,
-                history=history,
-                digest=job.digest,
-                train_s=trained_s,
-            )
-            pace.saved(start, clock.add("save_s", start))
-        write_text(folder / HISTORY, format_history(history))
+        val_loss, val_accuracy = log_loss(val.probs, val.target), 1 - val.n_errors / len(val)
+        n = len(draws.order)
+        row = EpochRow(epoch, lr, loss, accuracy, val_loss, val_accuracy, n / train_s)
+        log.add(row, train_s)
         watcher.on_epoch(row, recipe.epochs)
 
     if recipe.select_epoch == "best_val":
-        _load_best(model, folder)
+        log.load_best()
         val = None
     if val is None:  # resumed after the last epoch, or another epoch's weights were chosen
-        val = _predict(model, batches, sides["val"], job=job, device=device)
+        val = predict("val")
     start = time.perf_counter()
-    test = _predict(model, batches, sides["test"], job=job, device=device)  # once, and nowhere else
+    test = predict("test")  # once, and nowhere else
     clock.seconds["test_s"] = time.perf_counter() - start
-    write_text(folder / HISTORY, format_history(history))
-    write_predictions(folder / PREDICTIONS, {"val": val, "test": test})
-    save_model(folder / MODEL, model, {"arch": job.arch, "digest": job.digest})
-    images = len(sides["train"].rows) * recipe.epochs
-    other_s = time.perf_counter() - began - sum(clock.seconds.values())
-    seconds = clock.seconds | {"other_s": other_s}
-    card.finish(val=val, test=test, seconds=seconds, train_s=trained_s, images=images, device=device)
-    write_text(folder / DONE, f"{job.digest}\n")
-    (folder / FILE).unlink(missing_ok=True)
-    (folder / f"best.{MODEL}").unlink(missing_ok=True)
-    for part in folder.glob(".*.part"):  # of processes that were killed while they wrote
-        part.unlink()
+    log.finish(
+        card,
+        val=val,
+        test=test,
+        about={"arch": job.arch, "digest": job.digest},
+        images=len(sides["train"].rows) * recipe.epochs,
+        device=device,
+    )
 
 
 def _learning_rate(lr: float, device: Device) -> float | Tensor:
@@ -158,18 +146,19 @@ def _set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
 
 
 @dataclass(frozen=True)
-class _SideData:
+class _Side:
+    classes: tuple[str, ...]
     paths: tuple[str, ...]
     rows: IntArray
     target: IntArray
 
 
-def _targets(job: Job, canvas: Canvas, side: Side) -> _SideData:
+def _side(job: Job, canvas: Canvas, side: Side) -> _Side:
     rows = job.split.side(side)
     index = {name: target for target, name in enumerate(job.manifest.classes)}
     paths = tuple(row.path for row in rows)
     target = np.array([index[row.class_name] for row in rows], dtype=np.int64)
-    return _SideData(paths, canvas.rows(list(paths)), target)
+    return _Side(job.manifest.classes, paths, canvas.rows(list(paths)), target)
 
 
 def _network(job: Job, card: RunCard) -> nn.Module:
@@ -183,18 +172,17 @@ def _network(job: Job, card: RunCard) -> nn.Module:
 
 
 def _epochs(
-    job: Job,
+    recipe: Recipe,
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
     batches: Batches,
-    side: _SideData,
+    side: _Side,
     clock: Clock,
     device: Device,
 ) -> Epochs:
-    recipe = job.recipe
-    weights = (
-        _class_weights(side.target, job).to(device.torch_device) if recipe.class_weights != "none" else None
-    )
+    weights = None
+    if recipe.class_weights == "balanced":
+        weights = class_weights(side.target, len(side.classes)).to(device.torch_device)
 
     def step(images: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         return train_step(
@@ -208,7 +196,7 @@ def _epochs(
         )
 
     if device.torch_device.type == "cuda":
-        n = _epoch_size(len(side.target), recipe.batch_size)
+        n = epoch_size(len(side.target), recipe.batch_size)
         return DeviceEpochs(batches, step, n=n, batch_size=recipe.batch_size, clock=clock)
     return HostEpochs(batches, step, batch_size=recipe.batch_size, clock=clock)
 
@@ -216,68 +204,51 @@ def _epochs(
 def _train_epoch(
     model: nn.Module,
     epochs: Epochs,
-    batches: Batches,
-    side: _SideData,
-    *,
-    job: Job,
+    side: _Side,
+    draws: EpochDraws,
+    device: torch.device,
     epoch: int,
     watcher: Watcher,
-) -> tuple[float, float, int]:
-    """Return mean loss, accuracy (both on augmented images, as they came) and images seen."""
-    recipe = job.recipe
-    rng = np.random.default_rng([job.seed, epoch])
-    n = _epoch_size(len(side.target), recipe.batch_size)
-    order = _order(side.target, rng, recipe.sampler)[:n]
-    matrices = draw_affine(
-        n, rng, canvas_px=batches.canvas.canvas_px, image_px=batches.image_px, augmentation=_augmentation(job)
-    )
-    sizes = np.diff([*range(0, n, recipe.batch_size), n])
-    on_cuda = batches.device.type == "cuda"
+) -> tuple[float, float]:
+    """Return mean loss and accuracy, both on augmented images, as they came."""
+    on_cuda = device.type == "cuda"
+    steps = len(draws.sizes)
 
     def on_step(done: int, losses: Tensor) -> None:
-        if done == len(sizes) or (done % CHECK_EVERY == 0 and not on_cuda):
-            _check_losses(losses, job, epoch)
-        watcher.on_step(epoch, done, len(sizes))
+        if done == steps or (done % CHECK_EVERY == 0 and not on_cuda):
+            _check_losses(losses, n_classes=len(side.classes))
+        watcher.on_step(epoch, done, steps)
 
     model.train()
-    with torch.random.fork_rng(devices=[batches.device] if on_cuda else []):
-        torch.manual_seed(int(rng.integers(2**63)))  # dropout reads the global generator
-        losses, correct = epochs.run(side.rows[order], matrices, side.target[order], on_step)
-    mean_loss = float((losses.cpu().numpy().astype(np.float64) * sizes).sum() / n)
-    return mean_loss, int(correct) / n, n
+    with torch.random.fork_rng(devices=[device] if on_cuda else []):
+        torch.manual_seed(draws.torch_seed)  # dropout reads the global generator
+        losses, correct = epochs.run(
+            side.rows[draws.order], draws.matrices, side.target[draws.order], on_step
+        )
+    n = len(draws.order)
+    return float((losses.cpu().numpy().astype(np.float64) * draws.sizes).sum() / n), int(correct) / n
 
 
-def _epoch_size(n: int, batch_size: int) -> int:
-    return n - (n % batch_size == 1)  # batch normalisation cannot learn from a batch of one
+class _DivergedError(Exception):
+    """The loss of a step, counted from 1, is not below the limit."""
+
+    def __init__(self, step: int, loss: float, limit: float) -> None:
+        self.step, self.loss, self.limit = step, loss, limit
 
 
-def _augmentation(job: Job) -> Augmentation:
-    recipe = job.recipe
-    return Augmentation(recipe.rotation_deg, recipe.hflip, recipe.vflip, recipe.crop)
-
-
-def _order(target: IntArray, rng: np.random.Generator, sampler: str) -> IntArray:
-    if sampler == "shuffle":
-        return rng.permutation(len(target))
-    share = 1.0 / np.bincount(target)[target]  # every class is drawn equally often
-    return rng.choice(len(target), size=len(target), p=share / share.sum())
-
-
-def _class_weights(target: IntArray, job: Job) -> Tensor:
-    counts = np.bincount(target, minlength=len(job.manifest.classes))
-    return torch.tensor(len(target) / (len(counts) * counts), dtype=torch.float32)
-
-
-def _check_losses(losses: Tensor, job: Job, epoch: int) -> None:
+def _check_losses(losses: Tensor, n_classes: int) -> None:
     values = losses.cpu().numpy()
-    limit = DIVERGED * np.log(len(job.manifest.classes))
+    limit = DIVERGED * np.log(n_classes)
     bad = np.flatnonzero(~(values < limit))  # NaN compares false
     if bad.size:
-        step = int(bad[0])
-        raise TrainingError(
-            f"{job.name} diverged in epoch {epoch}, step {step + 1}: the loss is {values[step]:.4g}, expected less "
-            f"than {limit:.0f}; try a lower rate (--set lr={job.recipe.lr / 10:g}) or --set precision=fp32"
-        )
+        raise _DivergedError(int(bad[0]) + 1, float(values[bad[0]]), float(limit))
+
+
+def _diverged(job: Job, epoch: int, error: _DivergedError) -> str:
+    return (
+        f"{job.name} diverged in epoch {epoch}, step {error.step}: the loss is {error.loss:.4g}, expected less than "
+        f"{error.limit:.0f}; try a lower rate (--set lr={job.recipe.lr / 10:g}) or --set precision=fp32"
+    )
 
 
 def _check_alive(val: Predictions, job: Job, epoch: int) -> None:
@@ -290,19 +261,9 @@ def _check_alive(val: Predictions, job: Job, epoch: int) -> None:
         )
 
 
-def _predict(model: nn.Module, batches: Batches, side: _SideData, *, job: Job, device: Device) -> Predictions:
-    probs = predict_probs(model, batches, side.rows, device=device, view=job.recipe.eval_view)
+def _predict(
+    model: nn.Module, batches: Batches, side: _Side, *, recipe: Recipe, device: Device
+) -> Predictions:
+    probs = predict_probs(model, batches, side.rows, device=device, view=recipe.eval_view)
     probs = probs.astype(np.float32).astype(np.float64)  # as the file will hold them
-    return Predictions(job.manifest.classes, side.paths, side.target, probs, probs.argmax(axis=1))
-
-
-def _loss_and_accuracy(predictions: Predictions) -> tuple[float, float]:
-    truth: FloatArray = predictions.probs[np.arange(len(predictions)), predictions.target]
-    loss = -np.log(np.maximum(truth, np.finfo(np.float32).tiny)).mean()
-    return float(loss), 1 - predictions.n_errors / len(predictions)
-
-
-def _load_best(model: nn.Module, folder: Path) -> None:
-    from safetensors.torch import load_file
-
-    model.load_state_dict(load_file(folder / f"best.{MODEL}"))
+    return Predictions(side.classes, side.paths, side.target, probs, probs.argmax(axis=1))

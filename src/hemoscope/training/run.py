@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -16,9 +15,11 @@ from hemoscope.data.scan import scan, usable
 from hemoscope.data.split import make_split
 from hemoscope.data.split_file import read_split, write_split
 from hemoscope.errors import HemoscopeError, SplitError
+from hemoscope.files import lock_folder
 from hemoscope.places import cache_dir
+from hemoscope.progress import Progress
 from hemoscope.records import Manifest, Problem, Split
-from hemoscope.runs import Run, lock_folder
+from hemoscope.runs import Run
 from hemoscope.training.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
     from hemoscope.training.loop import Watcher
 
 __all__ = ["Prepared", "done_run", "prepare", "run_job", "scan_cached"]
-
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -52,8 +51,7 @@ class Prepared:
 def scan_cached(root: Path, progress: Progress | None = None) -> Manifest:
     """Scan a data folder, reading only files that changed since the last scan of it."""
     name = hashlib.sha256(str(root.resolve()).encode("utf-8", "surrogateescape")).hexdigest()[:16]
-    report = (lambda done, n: progress("reading images", done, n)) if progress else None
-    return scan(root, progress=report, cache=cache_dir() / "scan" / name)
+    return scan(root, progress=progress, cache=cache_dir() / "scan" / name)
 
 
 def prepare(
@@ -139,9 +137,8 @@ def run_job(
         split_file = out / "splits" / f"{job.split.digest[:16]}.csv"
         if not split_file.is_file():
             write_split(job.split, split_file)
-        report = (lambda done, n: progress("building the canvas", done, n)) if progress else None
         try:
-            canvas = open_canvas(job.manifest, job.sides_px[1], progress=report)
+            canvas = open_canvas(job.manifest, job.sides_px[1], progress=progress)
             fit(
                 job,
                 folder,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from functools import partial
@@ -17,7 +16,8 @@ from hemoscope.data.synthetic.kinds import class_names, kinds_of
 from hemoscope.data.synthetic.morphology import Kind
 from hemoscope.data.synthetic.scene import SIZE_LIMITS_PX, draw_kind
 from hemoscope.errors import ConfigError
-from hemoscope.runs import new_folder
+from hemoscope.files import new_folder
+from hemoscope.progress import Progress
 
 __all__ = ["write_dataset"]
 
@@ -34,7 +34,7 @@ def write_dataset(
     size_px: int = 200,
     seed: int = 0,
     jobs: int = 1,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> int:
     """Write class folders of drawn cells, named as PBC names its files (`neutrophil/SNE_000001.jpg`).
 
@@ -48,7 +48,7 @@ def write_dataset(
         seed: Seed of the set, at least 0.
         jobs: Processes that draw; threads would only wait for each other. More than 1 starts new ones, so
             that a script of its own needs `if __name__ == "__main__"`. The images are the same.
-        progress: Called with (images done, images in all) after each image.
+        progress: Called after each image.
 
     Returns:
         The number of images written.
@@ -77,9 +77,7 @@ def _plan(folder: Path, *, per_class: int, seed: int) -> list[_Job]:
     return todo
 
 
-def _write_all(
-    todo: list[_Job], *, size_px: int, jobs: int, progress: Callable[[int, int], None] | None
-) -> None:
+def _write_all(todo: list[_Job], *, size_px: int, jobs: int, progress: Progress | None) -> None:
     write = partial(_write, size_px=size_px)
     with ExitStack() as stack:
         if jobs == 1:
@@ -92,7 +90,7 @@ def _write_all(
             written = pool.map(write, todo, chunksize=_AT_ONCE)
         for done, _ in enumerate(written, start=1):
             if progress is not None:
-                progress(done, len(todo))
+                progress("drawing cells", done, len(todo))
 
 
 def _write(job: _Job, *, size_px: int) -> None:

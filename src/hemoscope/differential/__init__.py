@@ -1,0 +1,1 @@
+"""The differential count of one smear: counting, reference ranges, findings, the page."""

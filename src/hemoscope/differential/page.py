@@ -1,0 +1,112 @@
+"""A differential count on one printable page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hemoscope.differential.count import CellShare, Differential, Doubt
+from hemoscope.differential.reference import ReferenceTable
+from hemoscope.files import write_text
+from hemoscope.report.montage import thumbnail
+from hemoscope.report.page import data_uri, render
+
+__all__ = ["ModelFacts", "write_differential"]
+
+BAR_WIDTH = 150
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFacts:
+    """The model that counted.
+
+    Attributes:
+        name: Its name.
+        digest: SHA-256 of its bundle.
+        networks: The architectures that vote.
+        n_val: Validation images its confusion is known from.
+    """
+
+    name: str
+    digest: str
+    networks: tuple[str, ...]
+    n_val: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Bar:
+    """Where a line of the table is drawn, in units of the bar's width."""
+
+    band: tuple[float, float] | None
+    line: tuple[float, float]
+    dot: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Cell:
+    doubt: Doubt
+    uri: str
+
+
+def write_differential(
+    out: Path,
+    found: Differential,
+    reference: ReferenceTable,
+    model: ModelFacts,
+    *,
+    title: str,
+    date: str,
+    doubts: Sequence[Doubt] = (),
+    pixels: Mapping[str, NDArray[np.uint8]] | None = None,
+) -> Path:
+    """Write the page.
+
+    Args:
+        out: The HTML file.
+        found: What was counted.
+        reference: The table it is read against.
+        model: Who counted.
+        title: Name of the smear.
+        date: Day of the count.
+        doubts: Images to look at first.
+        pixels: Their decoded pixels by path, for those that could be read again.
+
+    Returns:
+        `out`.
+    """
+    cells = [
+        _Cell(doubt, data_uri("image/jpeg", thumbnail(pixels[doubt.path]).jpeg))
+        for doubt in doubts
+        if pixels and doubt.path in pixels
+    ]
+    page = render(
+        "page.html.j2",
+        package="hemoscope.differential",
+        found=found,
+        reference=reference,
+        model=model,
+        title=title,
+        date=date,
+        white=[share for share in found.shares if share.role == "white"],
+        apart=[share for share in found.shares if share.role in ("erythroblast", "platelet")],
+        other=[share for share in found.shares if share.role == "other"],
+        bars={share.name: _bar(share) for share in found.shares},
+        width=BAR_WIDTH,
+        labels={share.name: share.label for share in found.shares},
+        uncertain=[cell for cell in cells if not cell.doubt.unknown],
+        unknown=[cell for cell in cells if cell.doubt.unknown],
+    )
+    write_text(out, page)
+    return out
+
+
+def _bar(share: CellShare) -> _Bar:
+    """Each line has a scale of its own, from nothing to a little beyond what it shows."""
+    ends = [share.interval[1], *(share.reference or ())]
+    unit = BAR_WIDTH / (1.08 * max(ends))
+    band = (share.reference[0] * unit, share.reference[1] * unit) if share.reference else None
+    return _Bar(band, (share.interval[0] * unit, share.interval[1] * unit), share.corrected * unit)

@@ -1,0 +1,231 @@
+"""From a folder of runs to its ensemble: which runs vote, chosen how, and what their vote says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+
+from hemoscope import paper
+from hemoscope.ensemble.candidates import Entry, LeftOut, configuration, read_runs
+from hemoscope.ensemble.choose import Choice, Strategy, choose_members, paper_members
+from hemoscope.ensemble.networks import Network, group_networks
+from hemoscope.ensemble.vote import How, vote
+from hemoscope.errors import RunError, UnknownNameError
+from hemoscope.evaluation.metrics import log_loss
+from hemoscope.evaluation.summary import Scores, score
+from hemoscope.records import Predictions
+from hemoscope.training.changes import describe, is_papers
+
+__all__ = ["Assembly", "Ensemble", "assemble", "form_ensemble"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Ensemble:
+    """Several runs that vote.
+
+    Attributes:
+        members: The runs, best first where they were ranked.
+        how: The vote.
+        chosen: One sentence on how the members came to be.
+        choice: What was found on validation; None where the members were named.
+        selected: Whether validation had more runs to choose from than it took.
+        val_errors: Wrong validation images of the vote.
+        val_loss: Log-loss of the members' mean probability on validation.
+        predictions: What the vote says on the test side.
+        scores: Its test scores.
+        unanimous: Test images on which all members agree.
+        tied: Test images on which the most votes went to several classes.
+    """
+
+    members: tuple[Entry, ...]
+    how: How
+    chosen: str
+    choice: Choice | None
+    selected: bool
+    val_errors: int
+    val_loss: float
+    predictions: Predictions
+    scores: Scores
+    unanimous: int
+    tied: int
+
+    @property
+    def label(self) -> str:
+        """What tables call it."""
+        return f"Ensemble of {len(self.members)}"
+
+    @property
+    def is_papers(self) -> bool:
+        """Whether the paper's four architectures vote as the paper lets them."""
+        archs = sorted(member.arch for member in self.members)
+        return self.how == "majority" and archs == sorted(paper.ENSEMBLE_MEMBERS)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Assembly:
+    """The runs of one split below a folder, and their ensemble.
+
+    Attributes:
+        networks: The runs, seeds of one configuration together.
+        best: The run with the fewest errors on validation.
+        ensemble: The ensemble, or None.
+        no_ensemble: Why there is none; empty where there is one.
+        left_out: Runs that are not in here, and why.
+    """
+
+    networks: tuple[Network, ...]
+    best: Entry
+    ensemble: Ensemble | None
+    no_ensemble: str
+    left_out: tuple[LeftOut, ...]
+
+    @property
+    def entries(self) -> tuple[Entry, ...]:
+        """The runs in the order of the networks."""
+        return tuple(entry for network in self.networks for entry in network.entries)
+
+
+def assemble(runs_root: Path, *, members: str = "auto", how: How = "majority") -> Assembly:
+    """Read the runs below a folder and let those that are asked for vote.
+
+    Args:
+        runs_root: A folder of run folders, or one run folder.
+        members: `auto`, `paper`, `top`, `greedy`, `exhaustive`, or names of runs or architectures
+            with commas between.
+        how: `majority` or `soft`.
+
+    Raises:
+        RunError: If no finished run can be read, or the members asked for do not exist.
+        UnknownNameError: If a member or vote has no such name.
+    """
+    chosen, left_out = read_runs(runs_root)
+    networks = group_networks(chosen)
+    entries = [entry for network in networks for entry in network.entries]
+    best = min(entries, key=lambda e: (e.val.n_errors / max(len(e.val), 1), e.val_loss, e.name))
+    return Assembly(networks, best, *form_ensemble(entries, members=members, how=how), left_out)
+
+
+def form_ensemble(entries: Sequence[Entry], *, members: str, how: How) -> tuple[Ensemble | None, str]:
+    """Return the ensemble that is asked for, or None and the reason why there is none.
+
+    `auto` takes the four runs with the fewest validation errors, as the paper took its four best; it
+    never ends with one member, as a search over subsets may.
+
+    Args:
+        entries: Runs of one split.
+        members: `auto`, `paper`, a strategy of `choose_members`, or names with commas between.
+        how: `majority` or `soft`.
+
+    Raises:
+        RunError: If the paper's members are asked for and not there, or an architecture was trained in
+            several ways and it is not clear which is meant.
+        UnknownNameError: If a name is no run, no architecture, or no vote.
+    """
+    if how not in get_args(How):
+        raise UnknownNameError("vote", how, get_args(How))
+    if len(entries) == 1 and members == "auto":
+        return None, "There is one run, and an ensemble of one is that run."
+    names, chosen, choice = _choose(entries, members, how)
+    by_name = {entry.name: entry for entry in entries}
+    picked = tuple(by_name[name] for name in names)
+    if len(picked) == 1:
+        return None, f"{chosen} That is one run, {picked[0].label}, and an ensemble of one is that run."
+    predictions = vote([entry.test for entry in picked], how=how, names=names)
+    on_val = vote([entry.val for entry in picked], how=how, names=names)
+    votes = _votes(picked)
+    most = votes.max(axis=1)
+    ensemble = Ensemble(
+        members=picked,
+        how=how,
+        chosen=chosen,
+        choice=choice,
+        selected=choice is not None and len(picked) < len(entries),
+        val_errors=on_val.n_errors,
+        val_loss=log_loss(on_val.probs, on_val.target),
+        predictions=predictions,
+        scores=score(predictions),
+        unanimous=int((most == len(picked)).sum()),
+        tied=int(((votes == most[:, None]).sum(axis=1) > 1).sum()),
+    )
+    return ensemble, ""
+
+
+def _choose(entries: Sequence[Entry], members: str, how: How) -> tuple[tuple[str, ...], str, Choice | None]:
+    if members == "paper":
+        picked = _of_archs(entries, paper.ENSEMBLE_MEMBERS)
+        return paper_members({arch: e.name for arch, e in picked.items()}), _papers(picked), None
+    strategy: Strategy | None = next((s for s in get_args(Strategy) if s == members), None)
+    if members == "auto" or strategy is not None:
+        choice = choose_members({e.name: e.val for e in entries}, strategy=strategy or "top", how=how)
+        return choice.members, _sentence(choice, len(entries)), choice
+    return _named(entries, members), "Named by the person who made this report.", None
+
+
+def _papers(picked: Mapping[str, Entry]) -> str:
+    told = "The paper's four architectures, taken as they are; the lowest seed of each."
+    other = [f"{e.label}: {describe(e.recipe)}" for e in picked.values() if not is_papers(e.recipe)]
+    return f"{told} Not with the paper's recipe: {'; '.join(other)}." if other else told
+
+
+def _sentence(choice: Choice, candidates: int) -> str:
+    if len(choice.members) == candidates:
+        return f"All {candidates} runs there are."
+    looked = {
+        "top": f"The {len(choice.members)} best of {candidates} runs on the validation images",
+        "greedy": f"Added one by one from {candidates} runs while the validation errors of the vote went down",
+        "exhaustive": f"The best on validation of all {choice.n_considered:,} subsets of {candidates} runs",
+    }[choice.strategy]
+    return f"{looked}: fewest errors first, then the lower log-loss. The test images played no part."
+
+
+def _named(entries: Sequence[Entry], members: str) -> tuple[str, ...]:
+    """Resolve names of runs or architectures."""
+    runs, archs = {entry.name for entry in entries}, {entry.arch for entry in entries}
+    names = list(dict.fromkeys(part.strip() for part in members.split(",")))
+    for name in names:
+        if name not in runs | archs:
+            raise UnknownNameError("run or architecture", name, sorted(runs | archs))
+    picked = _of_archs(entries, [name for name in names if name not in runs])
+    return tuple(dict.fromkeys(name if name in runs else picked[name].name for name in names))
+
+
+def _of_archs(entries: Sequence[Entry], archs: Iterable[str]) -> dict[str, Entry]:
+    """Return the lowest seed of each architecture that has runs.
+
+    Where an architecture was trained in several ways, the paper's recipe unchanged is meant.
+
+    Raises:
+        RunError: If none or several of these ways are the paper's recipe, with every run to choose from.
+    """
+    picked: dict[str, Entry] = {}
+    unclear: list[str] = []
+    for arch in archs:
+        runs = [entry for entry in entries if entry.arch == arch]
+        ways = {configuration(entry) for entry in runs}
+        if len(ways) > 1:
+            papers = {configuration(entry) for entry in runs if is_papers(entry.recipe)}
+            if len(papers) != 1:
+                unclear.append(_unclear(arch, runs, len(ways), len(papers)))
+                continue
+            runs = [entry for entry in runs if configuration(entry) in papers]
+        if runs:
+            picked[arch] = min(runs, key=lambda entry: (entry.seed, entry.name))
+    if unclear:
+        raise RunError(f"{'; '.join(unclear)}. Name the runs that should vote, with commas between")
+    return picked
+
+
+def _unclear(arch: str, runs: Sequence[Entry], ways: int, papers: int) -> str:
+    many = "none is" if not papers else f"{papers} are"
+    choices = ", ".join(f"{entry.name} ({describe(entry.recipe)})" for entry in runs)
+    return f"{arch} was trained in {ways} ways and {many} the paper's recipe unchanged; there are {choices}"
+
+
+def _votes(members: Sequence[Entry]) -> np.ndarray:
+    """Count the members' votes; all runs of a report predict the same images in the same order, (N, C)."""
+    said = np.stack([entry.test.pred for entry in members])  # (K, N)
+    return (said[..., None] == np.arange(len(members[0].test.classes))).sum(axis=0)

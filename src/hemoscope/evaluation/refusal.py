@@ -1,0 +1,223 @@
+"""Where to stop believing an answer: the thresholds behind review, the conformal set, and unknown.
+
+Everything is chosen on validation images and reported on others; nothing here knows a network, and no
+threshold holds for images of another kind. Arrays are as in `calibration`.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from hemoscope.errors import ConfigError, ShapeError
+from hemoscope.evaluation.checked import checked_classes, checked_fraction, checked_probs, checked_scores
+from hemoscope.evaluation.intervals import binomial_cdf, clopper_pearson, wilson
+from hemoscope.evaluation.summary import Rates
+from hemoscope.records import FloatArray
+
+__all__ = [
+    "SetSummary",
+    "Threshold",
+    "auroc",
+    "conformal_sets",
+    "conformal_summary",
+    "conformal_threshold",
+    "detection_rate",
+    "review_threshold",
+    "unknown_threshold",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Threshold:
+    """From which score on an image needs no review, and what that cost on the validation images.
+
+    Attributes:
+        threshold: Accept an image whose score is at least this.
+        error_rate: The rate of errors among accepted images that was asked for.
+        coverage: Fraction of the validation images accepted.
+        accepted: Number of them.
+        errors: How many of the accepted are wrong.
+        upper: One-sided upper bound of the error rate among accepted images, at most `error_rate`.
+    """
+
+    threshold: float
+    error_rate: float
+    coverage: float
+    accepted: int
+    errors: int
+    upper: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SetSummary:
+    """How often sets of classes hold the true class, and how large they are.
+
+    Attributes:
+        coverage: Fraction of images whose set holds their class.
+        coverage_ci: Its Wilson 95 % interval.
+        by_class: The same of every true class; NaN for a class without images.
+        mean_size: Mean number of classes in a set.
+        singletons: Fraction of sets of exactly one class.
+    """
+
+    coverage: float
+    coverage_ci: tuple[float, float]
+    by_class: Rates
+    mean_size: float
+    singletons: float
+
+
+def review_threshold(
+    score: ArrayLike, correct: ArrayLike, *, error_rate: float, confidence: float = 0.95
+) -> Threshold | None:
+    """Return the lowest score to accept unseen, so that few accepted images are wrong.
+
+    The best of many thresholds looks better than it is. So they are tested in an order fixed before
+    looking at `correct`, the surest 1 %, 2 %, ... 100 % of the images, and the first failure ends it:
+    then the chance that any accepted threshold is a false one is that of a single test. The order
+    starts where an error-free share could pass; a single error that early leaves no threshold. The
+    test is the exact binomial one (Clopper and Pearson's bound), so that an error rate just above
+    `error_rate` passes in at most 1 - confidence of all data sets. At 1 % and 95 % the first that can
+    pass are 299 images without an error. Equal scores stay together.
+
+    Args:
+        score: Certainty of every validation image, higher = surer, shape (N,).
+        correct: Whether its prediction is right, booleans, shape (N,).
+        error_rate: Highest tolerable fraction of errors among accepted images, in (0, 1).
+        confidence: Of the one-sided bound, in (0.5, 1).
+
+    Returns:
+        The threshold and its counts, or None where none passes: then every image needs review.
+
+    Source:
+        Clopper & Pearson, Biometrika 26 (1934) 404-413; Angelopoulos et al., Learn then Test, 2021
+        (fixed-sequence testing).
+    """
+    score, right = checked_scores("score", score), np.asarray(correct)
+    if right.shape != score.shape or right.dtype != np.bool_:
+        raise ShapeError(
+            f"correct must hold one boolean a score, shape {score.shape}; got {right.dtype} of shape {right.shape}"
+        )
+    checked_fraction("error_rate", error_rate)
+    if not 0.5 < confidence < 1:
+        raise ConfigError(f"confidence must lie strictly between 0.5 and 1, such as 0.95; got {confidence}")
+    n, chance = len(score), 1 - confidence
+    ranks = n - (np.arange(1, 101) * n + 99) // 100  # where the surest 1 % to 100 %, rounded up, begin
+    ordered, wrong = np.sort(score), np.sort(score[~right])
+    passed: tuple[float, int, int] | None = None
+    for level in np.unique(ordered[ranks])[::-1]:
+        accepted = n - int(np.searchsorted(ordered, level))
+        if binomial_cdf(0, accepted, error_rate) > chance:
+            continue  # so few could not pass without an error
+        errors = wrong.size - int(np.searchsorted(wrong, level))
+        if binomial_cdf(errors, accepted, error_rate) > chance:
+            break
+        passed = float(level), accepted, errors
+    if passed is None:
+        return None
+    threshold, accepted, errors = passed
+    return Threshold(
+        threshold=threshold,
+        error_rate=error_rate,
+        coverage=accepted / n,
+        accepted=accepted,
+        errors=errors,
+        upper=clopper_pearson(errors, accepted, confidence=2 * confidence - 1)[1],
+    )
+
+
+def conformal_threshold(probs: ArrayLike, target: ArrayLike, *, coverage: float) -> float:
+    """Return the threshold with which sets hold the true class of at least `coverage` of new images.
+
+    Split conformal prediction with the score 1 - p of the true class: the ceil((n + 1) coverage)-th
+    smallest of n scores; 1, which lets every class in, where n is too small. The promise is kept on
+    average over images exchangeable with these, not class by class.
+
+    Source:
+        Sadinle, Lei & Wasserman, J. Am. Stat. Assoc. 114 (2019) 223-234; Angelopoulos & Bates,
+        A Gentle Introduction to Conformal Prediction, 2021.
+    """
+    probs = checked_probs(probs)
+    true = probs[np.arange(len(probs)), checked_classes("target", target, probs.shape)]
+    return _upper_quantile(1 - true, checked_fraction("coverage", coverage), else_=1.0)
+
+
+def conformal_sets(probs: ArrayLike, threshold: float) -> NDArray[np.bool_]:
+    """Return which classes are in each image's set, 1 - p <= threshold, shape (N, C).
+
+    The likeliest class always is, so that no set is empty. This only enlarges sets, and keeps coverage.
+
+    >>> conformal_sets([[0.9, 0.1], [0.55, 0.45]], threshold=0.6)
+    array([[ True, False],
+           [ True,  True]])
+    """
+    if not 0 <= threshold <= 1:
+        raise ConfigError(f"threshold must lie in [0, 1], as from conformal_threshold; got {threshold}")
+    probs = checked_probs(probs)
+    sets = 1 - probs <= threshold
+    sets[np.arange(len(sets)), probs.argmax(axis=1)] = True
+    return sets
+
+
+def conformal_summary(sets: ArrayLike, target: ArrayLike) -> SetSummary:
+    """Return how often `sets`, booleans of shape (N, C), hold the true class, and how large they are."""
+    member = np.asarray(sets)
+    if member.ndim != 2 or member.shape[0] < 1 or member.shape[1] < 2 or member.dtype != np.bool_:
+        raise ShapeError(
+            "sets must be booleans of shape (N, C) with N >= 1 images and C >= 2 classes, as from "
+            f"conformal_sets; got {member.dtype} of shape {member.shape}"
+        )
+    n, n_classes = member.shape
+    target = checked_classes("target", target, member.shape)
+    held = member[np.arange(n), target]
+    support = np.bincount(target, minlength=n_classes)
+    covered = np.bincount(target[held], minlength=n_classes)
+    low, high = wilson(held.sum(), n)
+    sizes = member.sum(axis=1)
+    return SetSummary(
+        coverage=float(held.mean()),
+        coverage_ci=(float(low), float(high)),
+        by_class=Rates(covered / np.where(support > 0, support, np.nan), *wilson(covered, support)),
+        mean_size=float(sizes.mean()),
+        singletons=float((sizes == 1).mean()),
+    )
+
+
+def unknown_threshold(score: ArrayLike, *, share: float) -> float:
+    """Return the strangeness above which a cell is unknown, so that at most `share` of known cells are.
+
+    The ceil((n + 1) (1 - share))-th smallest of n scores of known validation cells, higher = stranger;
+    +inf, which calls nothing unknown, where n is too small. The promise is kept on average.
+    """
+    return _upper_quantile(
+        checked_scores("score", score), 1 - checked_fraction("share", share), else_=math.inf
+    )
+
+
+def detection_rate(unknown: ArrayLike, threshold: float) -> float:
+    """Return the fraction of unknown cells that score above the threshold of `unknown_threshold`."""
+    if math.isnan(threshold):
+        raise ConfigError("threshold must be a number, as from unknown_threshold; got nan")
+    return float((checked_scores("unknown", unknown) > threshold).mean())
+
+
+def auroc(known: ArrayLike, unknown: ArrayLike) -> float:
+    """Return the chance that an unknown cell scores above a known one; ties count half.
+
+    >>> auroc(known=[1, 2, 3], unknown=[2, 4])
+    0.75
+    """
+    ordered, strange = np.sort(checked_scores("known", known)), checked_scores("unknown", unknown)
+    below = np.searchsorted(ordered, strange, side="left")
+    not_above = np.searchsorted(ordered, strange, side="right")
+    return float((below + not_above).mean() / (2 * ordered.size))
+
+
+def _upper_quantile(values: FloatArray, share: float, *, else_: float) -> float:
+    """The value that a new exchangeable one stays within with chance `share`, if there are enough."""
+    rank = max(1, math.ceil((values.size + 1) * share - 1e-9))  # 1e-9: 100 * 0.55 is not above 55
+    return float(np.sort(values)[rank - 1]) if rank <= values.size else else_

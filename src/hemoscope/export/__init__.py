@@ -1,0 +1,1 @@
+"""A bundle as a graph that runs without Python."""

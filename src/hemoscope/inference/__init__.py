@@ -1,1 +1,0 @@
-"""A finished network at work: images in, probabilities out."""

@@ -1,0 +1,251 @@
+"""From finished runs to a bundle: collect, calibrate, draw the cells it checks itself by, write."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from safetensors.torch import save
+from torch import Tensor
+
+from hemoscope.bundle.card import BundleCard, Calibration, MemberCard, Preprocessing
+from hemoscope.bundle.file import CARD, KNOWN, README, SELFTEST, Bundle, read_bundle, write_parts
+from hemoscope.data.synthetic.kinds import class_names
+from hemoscope.data.synthetic.scene import draw_cell
+from hemoscope.encoding import jsonable
+from hemoscope.ensemble.vote import How, align
+from hemoscope.errors import BundleError, DataError, RunError
+from hemoscope.evaluation.summary import score
+from hemoscope.files import atomic_path, refuse_existing
+from hemoscope.models.normalise import IMAGENET_MEAN, IMAGENET_STD
+from hemoscope.models.registry import get_arch
+from hemoscope.packing.answers import Answers, ask_anew, remember, stored
+from hemoscope.packing.calibrate import Goals, calibrate, measure
+from hemoscope.packing.model_card import model_card
+from hemoscope.predict.model import on_device
+from hemoscope.predict.network import load_run
+from hemoscope.progress import Progress
+from hemoscope.records import Predictions
+from hemoscope.runs import MODEL, Run
+from hemoscope.training.recipe import Recipe
+from hemoscope.training.run import scan_cached
+
+__all__ = ["pack", "verify"]
+
+TOLERANCE = 1e-3  # of a probability in fp32, between two machines
+SELFTEST_PX = 120
+INTENDED_USE = (
+    "Research on the classification of images of single peripheral blood cells, of the classes and the kind of "
+    "image it was trained on. Not a medical device: not for diagnosis or for decisions on a person's care."
+)
+LIMITS = (
+    (
+        "Trained on images of one data set; another laboratory's stain, microscope or camera lowers its scores by an "
+        "amount that only labelled images from there can tell."
+    ),
+    "Where the data set names no patients, cells of one person may be in training and test: the scores are optimistic.",
+    "It expects one cell in the middle of an image; it does not find cells in a field of view.",
+    "What is none of its classes should come out as unknown, and not all of it does.",
+    "An image without any cell can pass for a known class, platelet above all; see what it was tried on.",
+)
+
+
+def pack(
+    runs: Sequence[Run],
+    out: Path,
+    *,
+    how: How = "majority",
+    chosen: str = "",
+    data: Path | None = None,
+    tta: bool = False,
+    device_name: str = "auto",
+    goals: Goals = Goals(),  # noqa: B008  frozen
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> BundleCard:
+    """Write finished runs as one bundle, and read it back.
+
+    Where the images are at hand, the networks are asked again, in fp32: then thresholds and figures are of
+    the answers that the bundle itself gives. Otherwise they are of those that the runs stored, in whatever
+    precision they were trained. Test images are measured on, once, and nothing is chosen by them.
+
+    Args:
+        runs: One run, or the members of an ensemble.
+        out: The file to write.
+        how: The vote of several members.
+        chosen: One sentence on how the members were chosen.
+        data: The images they were trained on, to learn what is unknown; by default where the runs found
+            them. Without them nothing is ever called unknown.
+        tta: Calibrate answers averaged over flips and turns, too; eight times the work again.
+        device_name: Where to compute.
+        goals: What the thresholds are chosen for.
+        overwrite: Replace what is at `out`, once the new bundle has given the right answers.
+        progress: Called with (what is done, done, in all).
+
+    Raises:
+        RunError: If a run is unfinished, or the runs do not fit together.
+        DataError: If `data` are not the images of the runs, `tta` is asked for without them, or `out` is
+            there already.
+        BundleError: If what was written does not give the answers it should; it is deleted again.
+    """
+    unfinished = [run.name for run in runs if not run.done]
+    if unfinished:
+        raise RunError(f"a bundle needs finished runs; not finished: {', '.join(unfinished)}")
+    refuse_existing(out, overwrite=overwrite)
+    names = [run.name for run in runs]
+    sides = {side: align([run.predictions(side) for run in runs], names=names) for side in ("val", "test")}
+    root = _images_of(runs[0], data)
+    if tta and root is None:
+        raise DataError(
+            "flips and turns are calibrated on the images of the runs; name their folder: --data DIR"
+        )
+    said, known = _asked(runs, root, sides, how, device_name, tta=tta, progress=progress)
+
+    def trust(answers: Answers) -> Calibration:
+        chosen = calibrate(answers.val, answers.val_distance, goals)
+        figures = measure(answers.test, answers.test_distance, chosen, strange_distances=answers.strange)
+        measured = {"answers": answers.made, **jsonable(figures)}  # type: ignore[dict-item]
+        return chosen.model_copy(update={"measured": measured})
+
+    calibration = trust(said[False])
+    card = BundleCard(
+        name="+".join(sorted({run.arch for run in runs})),
+        classes=said[False].val.classes,
+        members=tuple(_member(run) for run in runs),
+        vote=how,
+        chosen=chosen,
+        data=_public(runs[0].card["data"]),
+        split=runs[0].card["split"],
+        scores=jsonable(score(said[False].test).to_json()),  # type: ignore[arg-type]
+        calibration=calibration,
+        tta=trust(said[True]) if tta else None,
+        intended_use=INTENDED_USE,
+        limits=LIMITS,
+        versions={name: version(name) for name in ("hemoscope", "torch", "torchvision", "numpy", "pillow")},
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+    parts = {
+        CARD: (card.model_dump_json(indent=2, exclude=None if tta else {"tta"}) + "\n").encode(),
+        README: model_card(card).encode(),
+        **{f"member-{i}.safetensors": run.verified(MODEL).read_bytes() for i, run in enumerate(runs)},
+    }
+    if calibration.unknown_above is not None:
+        parts[KNOWN] = save({f"member-{i}": cells for i, cells in enumerate(known)})
+    cells = {f"selftest-{i}.png": _drawn(name, i) for i, name in enumerate(class_names())}
+    expected = _expected(card, runs, cells)
+    refuse_existing(out, overwrite=overwrite)  # once more: minutes have passed
+    with atomic_path(out) as part:
+        write_parts(part, {**parts, **cells, SELFTEST: json.dumps(expected, indent=1).encode()})
+        verify(replace(read_bundle(part), path=out))
+    return card
+
+
+def verify(bundle: Bundle, *, device_name: str = "cpu") -> float:
+    """Let a bundle answer for its own drawn cells, in fp32; return the largest difference.
+
+    Raises:
+        BundleError: If a probability differs by more than `TOLERANCE` from what the bundle expects.
+    """
+    model = on_device(bundle, device_name, "fp32")
+    names = sorted(bundle.cells)
+    got = model.predict_proba([bundle.cells[name] for name in names])
+    want = np.array([bundle.selftest[name] for name in names])
+    worst = float(np.abs(got - want).max())
+    if not worst <= TOLERANCE:  # NaN is not
+        raise BundleError(
+            f"{bundle.path} does not answer as it did where it was made: probabilities of its own cells differ by "
+            f"up to {worst:.3g}, more than {TOLERANCE}"
+        )
+    return worst
+
+
+def _member(run: Run) -> MemberCard:
+    recipe = Recipe.model_validate(run.card["recipe"])
+    image_px, canvas_px = get_arch(run.arch).sides_px(recipe.image_px, recipe.canvas_px)
+    return MemberCard(
+        run=run.name,
+        arch=run.arch,
+        head=recipe.head,
+        preprocessing=Preprocessing(
+            image_px=image_px,
+            canvas_px=canvas_px,
+            view=recipe.eval_view,
+            fill=recipe.fill,
+            mean=IMAGENET_MEAN,
+            std=IMAGENET_STD,
+        ),
+        recipe=recipe.model_dump(),
+        seed=run.seed,
+        digest=run.card["digest"],
+        parameters=run.card["parameters"],
+        pretrained=dict(run.card["weights"]),
+    )
+
+
+def _public(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a run says of its data without the names in it: files may be named after patients."""
+    kept = {k: v for k, v in data.items() if k not in ("root", "left_out")}
+    return kept | {"left_out": len(data.get("left_out") or ())}
+
+
+def _images_of(run: Run, data: Path | None) -> Path | None:
+    """Return where the run's images are; None if nobody said and they are not where they were."""
+    root = data or Path(run.card["data"].get("root") or "-")
+    if not root.exists():
+        if data:
+            raise DataError(f"there is no data folder {data}")
+        return None
+    if scan_cached(root).digest == run.card["data"]["digest"]:
+        return root
+    if data:
+        raise DataError(f"{data} does not hold the images that {run.name} was trained on")
+    return None
+
+
+def _asked(
+    runs: Sequence[Run],
+    root: Path | None,
+    sides: Mapping[str, Sequence[Predictions]],
+    how: How,
+    device_name: str,
+    *,
+    tta: bool,
+    progress: Progress | None,
+) -> tuple[dict[bool, Answers], tuple[Tensor, ...]]:
+    """Return the answers without and with flips and turns, and the known cells of each network."""
+    if root is None:
+        precisions = [str(run.card["recipe"]["precision"]) for run in runs]
+        return {False: stored(sides, how, precisions)}, ()
+    manifest = scan_cached(root)
+    networks = {run.name: load_run(run, device_name=device_name, precision="fp32") for run in runs}
+    asked = remember(networks, manifest, sides["val"][0], tta=tta)
+    said = {
+        turned: ask_anew(asked, manifest, sides, how, tta=turned, progress=progress)
+        for turned in ((False, True) if tta else (False,))
+    }
+    return said, asked.known
+
+
+def _drawn(class_name: str, i: int) -> bytes:
+    cell = draw_cell(class_name, size_px=SELFTEST_PX, rng=np.random.default_rng(i))
+    file = io.BytesIO()
+    Image.fromarray(cell).save(file, "PNG", optimize=True)
+    return file.getvalue()
+
+
+def _expected(card: BundleCard, runs: Sequence[Run], cells: dict[str, bytes]) -> dict[str, Any]:
+    from hemoscope.predict.network import load_network
+
+    models = tuple(load_network(run) for run in runs)
+    bundle = Bundle(Path(card.name), card, models, {}, cells, "")
+    names = sorted(cells)
+    probs = on_device(bundle, "cpu", "fp32").predict_proba([cells[name] for name in names])
+    return {name: row.tolist() for name, row in zip(names, probs, strict=True)}

@@ -1,0 +1,1 @@
+"""A trained network, or several, ready to answer: images in, verdicts out."""

@@ -1,0 +1,125 @@
+"""A trained network ready to answer: weights, classes and the preprocessing it was evaluated with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from hemoscope.data.augment import Fill, View
+from hemoscope.errors import RunError
+from hemoscope.models.build import head_path, load_state
+from hemoscope.models.normalise import Normalise
+from hemoscope.models.registry import get_arch
+from hemoscope.runs import MODEL, Run
+from hemoscope.training.device import Device, choose_device, resolve_precision, tune
+from hemoscope.training.recipe import Recipe
+
+__all__ = ["Network", "ask", "load_network", "load_run"]
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network in evaluation mode and what it needs to be given.
+
+    Attributes:
+        model: On its device.
+        classes: Class names in the order of its outputs.
+        image_px: Side of its input.
+        canvas_px: Side an image is resized to before the crop.
+        fill: What lies outside an image.
+        view: How the input is cut from the canvas.
+        device: Where and in which precision it computes.
+        head: Name of the module that gives the classes.
+        known: Features of known cells, shape (M, F), of length 1, on its device; None if there are none.
+    """
+
+    model: nn.Module
+    classes: tuple[str, ...]
+    image_px: int
+    canvas_px: int
+    fill: Fill
+    view: View
+    device: Device
+    head: str
+    known: Tensor | None = None
+
+    def ask(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Return float32 logits, shape (N, C), and features, shape (N, F), on the network's device.
+
+        Args:
+            images: uint8, shape (N, image_px, image_px, 3), already on the device.
+        """
+        with torch.inference_mode():
+            pixels = Normalise(self.device.torch_device)(images)  # outside autocast: pixels are exact
+            with self.device.autocast():
+                logits, features = ask(self.model, self.head, pixels)
+        return logits.float(), features
+
+
+def ask(model: nn.Module, head: str, images: Tensor) -> tuple[Tensor, Tensor]:
+    """Return logits, and what the head was given: pooled, float32, of length 1, shape (N, F)."""
+    given: list[Tensor] = []
+    watch = model.get_submodule(head).register_forward_pre_hook(lambda _, args: given.append(args[0]))
+    try:
+        logits = model(images)
+    finally:
+        watch.remove()
+    features = given[0].float()
+    if features.ndim == 4:
+        features = features.mean(dim=(2, 3))
+    return logits, features / features.norm(dim=1, keepdim=True).clamp_min(1e-12)
+
+
+def load_run(
+    run: Run, *, device_name: str = "auto", precision: Literal["auto", "fp32", "bf16"] | None = None
+) -> Network:
+    """Return the network of a finished run on a device.
+
+    Args:
+        run: A finished run.
+        device_name: Where to compute.
+        precision: `fp32`, `bf16`, or `auto` for what the device does best; None: the run's own, in which its
+            predictions were made.
+
+    Raises:
+        RunError: If its weights are missing or damaged.
+        ConfigError: If the device is not there.
+    """
+    recipe = Recipe.model_validate(run.card["recipe"])
+    image_px, canvas_px = get_arch(run.arch).sides_px(recipe.image_px, recipe.canvas_px)
+    torch_device = choose_device(device_name)
+    tune(torch_device)
+    device = Device(torch_device, resolve_precision(precision or recipe.precision, torch_device))
+    model = load_network(run).to(torch_device)
+    return Network(
+        model,
+        run.classes,
+        image_px,
+        canvas_px,
+        recipe.fill,
+        recipe.eval_view,
+        device,
+        head_path(get_arch(run.arch), recipe.head),
+    )
+
+
+def load_network(run: Run) -> nn.Module:
+    """Return the network of a finished run, in evaluation mode, on the CPU.
+
+    Raises:
+        RunError: If its weights are missing or damaged.
+    """
+    path = run.verified(MODEL)
+    try:
+        state = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise RunError(
+            f"{path} cannot be read: {error}; expected the weights that training writes"
+        ) from error
+    head = Recipe.model_validate(run.card["recipe"]).head
+    return load_state(run.arch, len(run.classes), state, head=head).eval()
