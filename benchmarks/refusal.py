@@ -26,7 +26,7 @@ from sklearn.metrics import roc_auc_score
 
 from hemoscope.bundle.known import choose, distances
 from hemoscope.bundle.known import left_out as but_itself
-from hemoscope.data.decode import decode
+from hemoscope.data.images.decode import decode
 from hemoscope.evaluation.intervals import wilson
 from hemoscope.evaluation.refusal import unknown_threshold
 from hemoscope.packing.strangers import strangers

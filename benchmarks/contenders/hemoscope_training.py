@@ -20,7 +20,7 @@ from torch import Tensor
 
 from hemoscope.data.augment import Augmentation, draw_affine
 from hemoscope.data.canvas import Canvas, open_canvas
-from hemoscope.data.scan import scan
+from hemoscope.data.scan.scan import scan
 from hemoscope.models.build import build
 from hemoscope.models.registry import get_arch
 from hemoscope.training.batches import Batches

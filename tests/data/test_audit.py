@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from hemoscope.data.audit import audit, near_duplicates, second_acquisition
 from hemoscope.data.groups import NEAR_BITS, TURNED_BITS, orientations
-from hemoscope.data.scan import scan
+from hemoscope.data.scan.scan import scan
 from hemoscope.records import CellImage, Manifest
 
 CREAM, GREY_BLUE = (255, 229, 203), (226, 219, 228)

@@ -15,10 +15,10 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hemoscope.data.crop import crop_set
-from hemoscope.data.safe_names import safe_names
-from hemoscope.data.scan import scan
-from hemoscope.data.yolo_names import yaml_names
+from hemoscope.data.boxes.crop import crop_set
+from hemoscope.data.boxes.safe_names import safe_names
+from hemoscope.data.boxes.yolo_names import yaml_names
+from hemoscope.data.scan.scan import scan
 from hemoscope.errors import DataError
 from tests.data.boxed import (
     CLASSES,

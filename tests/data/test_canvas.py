@@ -20,7 +20,7 @@ from torchvision.transforms.v2 import functional as tv
 
 import hemoscope.data.canvas as canvas_module
 from hemoscope.data.canvas import CARD, PIXELS, center_square, open_canvas
-from hemoscope.data.scan import scan
+from hemoscope.data.scan.scan import scan
 from hemoscope.errors import DataError, ShapeError
 from hemoscope.records import Manifest
 

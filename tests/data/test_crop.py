@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from hemoscope.data.crop import crop_set
-from hemoscope.data.crop_box import square_around
-from hemoscope.data.scan import scan
+from hemoscope.data.boxes.crop import crop_set
+from hemoscope.data.boxes.crop_box import square_around
+from hemoscope.data.scan.scan import scan
 from hemoscope.data.split import make_split
 from hemoscope.errors import DataError
 from tests.data.boxed import (

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hemoscope.data.decode import MAX_PIXELS, decode
+from hemoscope.data.images.decode import MAX_PIXELS, decode
 from hemoscope.errors import ImageError
 
 RNG = np.random.default_rng(7)

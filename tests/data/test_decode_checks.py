@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from hemoscope.data import decode as module
-from hemoscope.data.decode import decode, decode_opened
+from hemoscope.data.images import decode as module
+from hemoscope.data.images.decode import decode, decode_opened
 from hemoscope.errors import ImageError
 from tests.data.mutated import PIXELS, encoded
 

@@ -10,14 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hemoscope.data.decode import MAX_PIXELS, decode
+from hemoscope.data.images.decode import MAX_PIXELS, decode
 from hemoscope.errors import ImageError
 from tests.data.mutated import mutants, whole_files
 
 ALL = """
 import json, sys
 from tests.data.test_decode_fuzz import count
-from hemoscope.data.decode import decode
+from hemoscope.data.images.decode import decode
 import resource, warnings
 warnings.simplefilter("ignore")
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

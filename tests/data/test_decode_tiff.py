@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hemoscope.data.decode import decode, decode_opened
+from hemoscope.data.images.decode import decode, decode_opened
 from hemoscope.errors import ImageError
 from tests.data.mutated import encoded
 

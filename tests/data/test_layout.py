@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from hemoscope.data.audit import audit
-from hemoscope.data.scan import scan
+from hemoscope.data.scan.scan import scan
 from hemoscope.data.split import make_split
 from hemoscope.errors import DataError
 from hemoscope.records import Manifest

@@ -18,11 +18,11 @@ from PIL import Image
 from scipy.fft import dctn
 
 from hemoscope.data.catalog import data_card
-from hemoscope.data.decode import decode
-from hemoscope.data.fingerprint import perceptual_hash
 from hemoscope.data.groups import orientations
-from hemoscope.data.scan import scan, subtype_of, usable
-from hemoscope.data.scan_npz import npz_images
+from hemoscope.data.images.decode import decode
+from hemoscope.data.images.fingerprint import perceptual_hash
+from hemoscope.data.scan.npz import npz_images
+from hemoscope.data.scan.scan import scan, subtype_of, usable
 from hemoscope.data.synthetic.scene import draw_cell
 from hemoscope.errors import DataError
 from hemoscope.paper import CLASSES
@@ -484,7 +484,7 @@ class TestNpz:
         assert scan(file).classes == tuple(f"class_{i}" for i in range(8))
         digest = f"md5:{hashlib.md5(file.read_bytes()).hexdigest()}"
         card = replace(data_card("bloodmnist"), digest=digest)
-        monkeypatch.setattr("hemoscope.data.scan_npz.CARDS", (card,))
+        monkeypatch.setattr("hemoscope.data.scan.npz.CARDS", (card,))
         assert scan(file).classes == CLASSES
 
     def test_alphabetical_order_is_label_order_with_many_labels(self, tmp_path):

@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from hemoscope.data.canvas import open_canvas
-from hemoscope.data.list_folder import Levels, write_list
-from hemoscope.data.scan import scan
+from hemoscope.data.scan.list_folder import Levels, write_list
+from hemoscope.data.scan.scan import scan
 from hemoscope.data.split import make_split, read_split, write_split
 from hemoscope.errors import DataError
 from hemoscope.training.run import prepare

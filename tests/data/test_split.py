@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hemoscope.data.scan import scan
+from hemoscope.data.scan.scan import scan
 from hemoscope.data.split import content_groups, make_split, read_split, side_sizes, write_split
 from hemoscope.errors import ConfigError, SplitError
 from hemoscope.records import CellImage, Manifest, Split, SplitRow

@@ -99,7 +99,7 @@ def list_images(
     as_json: JsonFlag = False,
 ) -> None:
     """Write the images of any folder as a CSV of labels, which every --data takes and anybody can edit."""
-    from hemoscope.data.list_folder import Levels, write_list
+    from hemoscope.data.scan.list_folder import Levels, write_list
 
     levels = Levels(class_level, group_level, split_level)
     counts = write_list(root, out, levels, leave_out=names_in(leave_out), overwrite=overwrite)
@@ -129,7 +129,7 @@ def crop(
     as_json: JsonFlag = False,
 ) -> None:
     """Cut the cells out of a set with boxes (YOLO, Pascal VOC, COCO), with a CSV of labels for every --data."""
-    from hemoscope.data.crop import LABELS, crop_set
+    from hemoscope.data.boxes.crop import LABELS, crop_set
 
     with progress() as report:
         crops = crop_set(

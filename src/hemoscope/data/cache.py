@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from hemoscope.data.canvas import CARD
-from hemoscope.data.packed import SOURCE
+from hemoscope.data.scan.packed import SOURCE
 from hemoscope.errors import RunError
 from hemoscope.files import lock_folder
 from hemoscope.places import cache_dir

@@ -214,7 +214,7 @@ def _write(
 def _squares(manifest: Manifest, canvas_px: int) -> Iterator[tuple[int, NDArray[np.uint8] | str]]:
     """Yield the row and square of every image, or what is wrong with it; a bounded number in memory."""
     if manifest.is_npz:
-        from hemoscope.data.scan_npz import npz_images
+        from hemoscope.data.scan.npz import npz_images
 
         rows = {image.path: row for row, image in enumerate(manifest.images)}
         for path, pixels in npz_images(manifest.root):
@@ -229,7 +229,7 @@ def _squares(manifest: Manifest, canvas_px: int) -> Iterator[tuple[int, NDArray[
 
 
 def _read_square(root: Path, image: CellImage, canvas_px: int) -> NDArray[np.uint8] | str:
-    from hemoscope.data.decode import decode
+    from hemoscope.data.images.decode import decode
     from hemoscope.errors import ImageError
 
     try:

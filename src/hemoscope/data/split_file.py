@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 
-from hemoscope.data.csv_rows import Names, csv_text, plain, read_rows
+from hemoscope.data.scan.csv_rows import Names, csv_text, plain, read_rows
 from hemoscope.errors import SplitError
 from hemoscope.files import atomic_path
 from hemoscope.records import SIDE_NAMES, SIDES, CellImage, Manifest, Side, Split, SplitRow

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from hemoscope.data.catalog import DataCard
-from hemoscope.data.decode import IMAGE_SUFFIXES
+from hemoscope.data.images.decode import IMAGE_SUFFIXES
 from hemoscope.errors import DataError, FetchError
 from hemoscope.files import sha256_of
 

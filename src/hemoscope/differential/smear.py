@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hemoscope.data.decode import decode
+from hemoscope.data.images.decode import decode
 from hemoscope.differential.count import Differential, Doubt, differential
 from hemoscope.differential.page import ModelFacts, write_differential
 from hemoscope.differential.reference import ReferenceTable

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hemoscope.data.augment import view_affine
-from hemoscope.data.decode import decode
+from hemoscope.data.images.decode import decode
 from hemoscope.encoding import to_text
 from hemoscope.errors import DataError, ImageError
 from hemoscope.explain.gradcam import explain_pixels, need_package, randomised

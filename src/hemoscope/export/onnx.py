@@ -31,7 +31,7 @@ from hemoscope.bundle.card import BundleCard, Calibration, Preprocessing
 from hemoscope.bundle.file import Bundle
 from hemoscope.bundle.known import distances
 from hemoscope.data.augment import view_affine
-from hemoscope.data.decode import decode
+from hemoscope.data.images.decode import decode
 from hemoscope.errors import BundleError, MissingPackageError
 from hemoscope.files import atomic_path, refuse_existing
 from hemoscope.predict.model import Model, on_device

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hemoscope.bundle.card import BundleCard
-from hemoscope.data.decode import decode
-from hemoscope.data.scan import usable
+from hemoscope.data.images.decode import decode
+from hemoscope.data.scan.scan import usable
 from hemoscope.data.split import make_split, read_split
 from hemoscope.errors import DataError
 from hemoscope.predict.evaluate import pixels_of

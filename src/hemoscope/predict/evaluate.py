@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from hemoscope.data.scan import usable
-from hemoscope.data.scan_npz import npz_images
+from hemoscope.data.scan.npz import npz_images
+from hemoscope.data.scan.scan import usable
 from hemoscope.data.split_file import read_split, recorded_split
 from hemoscope.errors import DataError
 from hemoscope.predict.network import load_run

@@ -18,8 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from hemoscope.archives import Member, is_archive, members
-from hemoscope.data.decode import IMAGE_SUFFIXES
-from hemoscope.data.scan_walk import is_folder, is_hidden
+from hemoscope.data.images.decode import IMAGE_SUFFIXES
+from hemoscope.data.scan.walk import is_folder, is_hidden
 from hemoscope.errors import DataError, ImageError
 
 __all__ = ["Named", "Passed", "count_images", "find_images", "stdin_paths"]

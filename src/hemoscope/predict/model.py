@@ -24,7 +24,7 @@ from PIL import Image
 
 from hemoscope.bundle.card import BundleCard, Calibration
 from hemoscope.bundle.file import Bundle, read_bundle
-from hemoscope.data.decode import decode_opened
+from hemoscope.data.images.decode import decode_opened
 from hemoscope.ensemble.vote import combine
 from hemoscope.errors import ConfigError, ImageError, ShapeError
 from hemoscope.models.build import head_path

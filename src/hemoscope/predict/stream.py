@@ -21,7 +21,7 @@ from torch import Tensor
 from hemoscope.bundle.known import distances
 from hemoscope.data.augment import view_affine, warp
 from hemoscope.data.canvas import center_square, is_long
-from hemoscope.data.decode import Decoded, decode
+from hemoscope.data.images.decode import Decoded, decode
 from hemoscope.errors import ConfigError, ImageError
 from hemoscope.places import available_cores
 from hemoscope.predict.network import Network

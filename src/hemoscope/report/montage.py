@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
-from hemoscope.data.decode import decode
+from hemoscope.data.images.decode import decode
 from hemoscope.errors import ImageError
 
 __all__ = ["THUMB_PX", "Thumbnail", "pictures", "thumbnail", "thumbnails"]

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from hemoscope.data.canvas import open_canvas
-from hemoscope.data.scan import scan, usable
+from hemoscope.data.scan.scan import scan, usable
 from hemoscope.data.split import make_split
 from hemoscope.data.split_file import read_split, write_split
 from hemoscope.errors import HemoscopeError, SplitError

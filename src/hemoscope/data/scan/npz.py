@@ -22,8 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hemoscope.data.catalog import CARDS
-from hemoscope.data.decode import MAX_PIXELS, Decoded
-from hemoscope.data.fingerprint import fingerprint
+from hemoscope.data.images.decode import MAX_PIXELS, Decoded
+from hemoscope.data.images.fingerprint import fingerprint
 from hemoscope.errors import DataError
 from hemoscope.paper import CLASSES
 from hemoscope.plain_files import check_plain, why

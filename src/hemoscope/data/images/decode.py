@@ -21,10 +21,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile, UnidentifiedImageError
 
-from hemoscope.data import decode_tiff as tiff
-from hemoscope.data.decode_channels import are_channels
-from hemoscope.data.decode_checks import check_jpeg, check_jpeg2000, check_ppm, clean_png, name_of_kind
-from hemoscope.data.decode_color import color_of, is_narrow, is_sixteen_bit, is_srgb, on_white
+from hemoscope.data.images import tiff
+from hemoscope.data.images.channels import are_channels
+from hemoscope.data.images.checks import check_jpeg, check_jpeg2000, check_ppm, clean_png, name_of_kind
+from hemoscope.data.images.color import color_of, is_narrow, is_sixteen_bit, is_srgb, on_white
 from hemoscope.errors import ImageError
 
 __all__ = ["IMAGE_SUFFIXES", "MAX_PIXELS", "Decoded", "decode", "decode_opened", "read_image_file"]

@@ -10,16 +10,16 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 
-from hemoscope.data.boxes import BoxSet
-from hemoscope.data.boxes_coco import MOST_BYTES, read_coco
-from hemoscope.data.boxes_voc import read_voc
-from hemoscope.data.boxes_yolo import read_yolo
-from hemoscope.data.csv_rows import decoded
-from hemoscope.data.picture_names import Pictures, side_of
-from hemoscope.data.scan_boxes import is_yolo, side_named
-from hemoscope.data.scan_layout import show
-from hemoscope.data.scan_walk import walk
-from hemoscope.data.yolo_names import holds_names
+from hemoscope.data.boxes.coco import MOST_BYTES, read_coco
+from hemoscope.data.boxes.picture_names import Pictures, side_of
+from hemoscope.data.boxes.records import BoxSet
+from hemoscope.data.boxes.voc import read_voc
+from hemoscope.data.boxes.yolo import read_yolo
+from hemoscope.data.boxes.yolo_names import holds_names
+from hemoscope.data.scan.csv_rows import decoded
+from hemoscope.data.scan.detection_sets import is_yolo, side_named
+from hemoscope.data.scan.layout import show
+from hemoscope.data.scan.walk import walk
 from hemoscope.errors import DataError
 from hemoscope.plain_files import read_plain
 from hemoscope.records import Side

@@ -9,8 +9,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import PurePosixPath
 
-from hemoscope.data.csv_rows import plain
-from hemoscope.data.scan_boxes import BOX_FOLDERS, side_named
+from hemoscope.data.scan.csv_rows import plain
+from hemoscope.data.scan.detection_sets import BOX_FOLDERS, side_named
 from hemoscope.records import Side
 
 __all__ = ["Pictures", "one_of", "side_of"]

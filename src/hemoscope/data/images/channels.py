@@ -6,7 +6,7 @@ import re
 import struct
 from collections.abc import Sequence
 
-from hemoscope.data.decode_tiff import Page
+from hemoscope.data.images.tiff import Page
 from hemoscope.errors import ImageError
 
 __all__ = ["are_channels"]

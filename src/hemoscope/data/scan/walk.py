@@ -10,7 +10,7 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from hemoscope.data.decode import IMAGE_SUFFIXES
+from hemoscope.data.images.decode import IMAGE_SUFFIXES
 from hemoscope.records import Problem
 
 __all__ = ["Found", "is_folder", "is_hidden", "walk"]

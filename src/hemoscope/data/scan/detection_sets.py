@@ -11,7 +11,7 @@ from itertools import islice
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 
-from hemoscope.data.scan_walk import Found
+from hemoscope.data.scan.walk import Found
 from hemoscope.records import SIDE_NAMES, Side
 
 __all__ = ["BOX_FOLDERS", "is_detection_set", "is_yolo", "side_named"]

@@ -7,7 +7,7 @@ refused, and so is a box that reaches out further than rounding explains.
 
 from __future__ import annotations
 
-from hemoscope.data.boxes import Edges, Picture
+from hemoscope.data.boxes.records import Edges, Picture
 
 __all__ = ["MIN_BOX_PX", "check_size", "edges_px", "square_around"]
 

@@ -9,8 +9,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeGuard
 
-from hemoscope.data.boxes import Box, BoxSet, Edges, Picture, Problems, class_name_of, number_of, size_of
-from hemoscope.data.picture_names import Pictures, one_of
+from hemoscope.data.boxes.picture_names import Pictures, one_of
+from hemoscope.data.boxes.records import (
+    Box,
+    BoxSet,
+    Edges,
+    Picture,
+    Problems,
+    class_name_of,
+    number_of,
+    size_of,
+)
 from hemoscope.plain_files import read_plain
 
 __all__ = ["read_coco"]

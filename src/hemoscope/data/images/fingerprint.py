@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from hemoscope.data.decode import Decoded
+from hemoscope.data.images.decode import Decoded
 from hemoscope.records import CellImage, Side
 
 __all__ = ["Fingerprint", "background_of", "fingerprint", "perceptual_hash", "pixel_hash"]

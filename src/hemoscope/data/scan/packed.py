@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hemoscope.data.archive import unpack
-from hemoscope.data.csv_rows import csv_text
-from hemoscope.data.decode import IMAGE_SUFFIXES
-from hemoscope.data.scan_walk import Found, is_hidden
+from hemoscope.data.images.decode import IMAGE_SUFFIXES
+from hemoscope.data.scan.csv_rows import csv_text
+from hemoscope.data.scan.walk import Found, is_hidden
 from hemoscope.errors import DataError
 from hemoscope.files import lock_folder, new_folder, sha256_of, write_json
 from hemoscope.places import cache_dir

@@ -9,9 +9,9 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from hemoscope.data.csv_rows import csv_text
-from hemoscope.data.scan_layout import show
-from hemoscope.data.scan_walk import walk
+from hemoscope.data.scan.csv_rows import csv_text
+from hemoscope.data.scan.layout import show
+from hemoscope.data.scan.walk import walk
 from hemoscope.errors import DataError
 from hemoscope.files import atomic_path, refuse_existing
 from hemoscope.records import SIDE_NAMES

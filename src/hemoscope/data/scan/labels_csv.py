@@ -12,8 +12,8 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from hemoscope.data.csv_rows import CsvRows, read_rows
-from hemoscope.data.scan_layout import Arranged, Placed, show
+from hemoscope.data.scan.csv_rows import CsvRows, read_rows
+from hemoscope.data.scan.layout import Arranged, Placed, show
 from hemoscope.errors import DataError
 from hemoscope.records import SIDE_NAMES
 

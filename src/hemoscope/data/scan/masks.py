@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from hemoscope.data.decode import decode, read_image_file
+from hemoscope.data.images.decode import decode, read_image_file
 from hemoscope.errors import ImageError
 from hemoscope.records import CellImage
 

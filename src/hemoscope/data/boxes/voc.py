@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
-from hemoscope.data.boxes import Box, BoxSet, Picture, class_name_of, number_of, size_of
-from hemoscope.data.picture_names import Pictures, one_of
+from hemoscope.data.boxes.picture_names import Pictures, one_of
+from hemoscope.data.boxes.records import Box, BoxSet, Picture, class_name_of, number_of, size_of
 from hemoscope.plain_files import read_plain
 
 __all__ = ["read_voc"]

@@ -12,8 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from hemoscope.data.scan_boxes import is_detection_set
-from hemoscope.data.scan_walk import Found
+from hemoscope.data.scan.detection_sets import is_detection_set
+from hemoscope.data.scan.walk import Found
 from hemoscope.errors import DataError
 from hemoscope.records import SIDE_NAMES, Problem, Side
 

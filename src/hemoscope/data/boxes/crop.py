@@ -16,13 +16,13 @@ from pathlib import Path, PurePosixPath
 
 from PIL import Image
 
-from hemoscope.data.box_sets import read_boxes
-from hemoscope.data.boxes import BoxSet, Picture, Problems
-from hemoscope.data.crop_box import check_size, edges_px, square_around
-from hemoscope.data.csv_rows import csv_text
-from hemoscope.data.decode import decode
-from hemoscope.data.safe_names import safe_names
-from hemoscope.data.scan_layout import show
+from hemoscope.data.boxes.crop_box import check_size, edges_px, square_around
+from hemoscope.data.boxes.records import BoxSet, Picture, Problems
+from hemoscope.data.boxes.safe_names import safe_names
+from hemoscope.data.boxes.sets import read_boxes
+from hemoscope.data.images.decode import decode
+from hemoscope.data.scan.csv_rows import csv_text
+from hemoscope.data.scan.layout import show
 from hemoscope.errors import ConfigError, DataError, ImageError
 from hemoscope.files import new_folder, refuse_occupied
 from hemoscope.places import available_cores

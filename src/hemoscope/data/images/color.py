@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageCms
 
-from hemoscope.data.decode_tiff import gray_range
+from hemoscope.data.images.tiff import gray_range
 from hemoscope.errors import ImageError
 
 __all__ = ["color_of", "is_narrow", "is_sixteen_bit", "is_srgb", "on_white"]

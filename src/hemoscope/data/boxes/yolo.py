@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from hemoscope.data.boxes import Box, BoxSet, Edges, Picture, number_of
-from hemoscope.data.csv_rows import decoded
-from hemoscope.data.picture_names import Pictures, one_of
-from hemoscope.data.yolo_names import read_names
+from hemoscope.data.boxes.picture_names import Pictures, one_of
+from hemoscope.data.boxes.records import Box, BoxSet, Edges, Picture, number_of
+from hemoscope.data.boxes.yolo_names import read_names
+from hemoscope.data.scan.csv_rows import decoded
 from hemoscope.plain_files import read_plain
 
 __all__ = ["read_yolo"]

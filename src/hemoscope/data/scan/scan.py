@@ -14,13 +14,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
-from hemoscope.data.decode import decode, read_image_file
-from hemoscope.data.fingerprint import Fingerprint, fingerprint
-from hemoscope.data.packed import is_packed, parquet_in, unpacked
-from hemoscope.data.scan_cache import FileStamp, ScanCache
-from hemoscope.data.scan_layout import Placed, arrange, look_alikes, show
-from hemoscope.data.scan_masks import masks_among
-from hemoscope.data.scan_walk import Found, is_hidden, walk
+from hemoscope.data.images.decode import decode, read_image_file
+from hemoscope.data.images.fingerprint import Fingerprint, fingerprint
+from hemoscope.data.scan.cache import FileStamp, ScanCache
+from hemoscope.data.scan.layout import Placed, arrange, look_alikes, show
+from hemoscope.data.scan.masks import masks_among
+from hemoscope.data.scan.packed import is_packed, parquet_in, unpacked
+from hemoscope.data.scan.walk import Found, is_hidden, walk
 from hemoscope.errors import DataError, ImageError
 from hemoscope.places import available_cores, cache_dir
 from hemoscope.progress import Progress
@@ -58,11 +58,11 @@ def scan(root: Path, *, progress: Progress | None = None, cache: Path | None = N
     state = _state(root)
     kind = root.suffix.lower()
     if state == "a file" and kind == ".npz":
-        from hemoscope.data.scan_npz import scan_npz
+        from hemoscope.data.scan.npz import scan_npz
 
         return scan_npz(root, progress=progress)
     if state == "a file" and kind in {".csv", ".tsv"}:
-        from hemoscope.data.scan_csv import listed
+        from hemoscope.data.scan.labels_csv import listed
 
         found, arranged, root = Found(), listed(root), root.parent
     elif state == "a folder":

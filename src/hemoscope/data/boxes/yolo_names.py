@@ -11,9 +11,9 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 
-from hemoscope.data.boxes import class_name_of
-from hemoscope.data.csv_rows import decoded
-from hemoscope.data.scan_layout import show
+from hemoscope.data.boxes.records import class_name_of
+from hemoscope.data.scan.csv_rows import decoded
+from hemoscope.data.scan.layout import show
 from hemoscope.errors import DataError
 from hemoscope.plain_files import read_plain
 

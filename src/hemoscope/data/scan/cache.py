@@ -12,7 +12,7 @@ from dataclasses import astuple, dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from hemoscope.data.fingerprint import Fingerprint
+from hemoscope.data.images.fingerprint import Fingerprint
 from hemoscope.errors import ImageError
 from hemoscope.files import write_text
 

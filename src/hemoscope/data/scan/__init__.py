@@ -1,0 +1,1 @@
+"""What lies on a disk becomes a manifest: folders, CSV, zip, Parquet and `.npz`, with every problem in it."""
