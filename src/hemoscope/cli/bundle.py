@@ -66,27 +66,21 @@ def make(
     from hemoscope.files import refuse_existing
     from hemoscope.packing.calibrate import Goals
     from hemoscope.packing.pack import pack
-    from hemoscope.runs import find_runs
+    from hemoscope.runs import Run
 
     on_this_machine(device)
     refuse_existing(out, overwrite=overwrite)
     result = assemble(runs, members=members, how=vote.value)
     for item in result.left_out:
         note(f"left out: {item.name}: {item.reason}")
-    finished = {run.name: run for run in find_runs(runs, on_damage=lambda *_: None)}
-    if result.ensemble:
-        bundled = [finished[entry.name] for entry in result.ensemble.members]
-        chosen = result.ensemble.chosen
-    else:
-        bundled, chosen = [finished[result.best.name]], ""
-        if len(finished) > 1:
-            note(f"no ensemble ({result.no_ensemble}); bundling {result.best.name}")
+    if result.ensemble is None and len(result.entries) > 1:
+        note(f"no ensemble ({result.no_ensemble}); bundling {result.best.name}")
     with progress() as tell:
         card = pack(
-            bundled,
+            [Run.open(entry.path) for entry in result.voters],
             out,
             how=vote.value,
-            chosen=chosen,
+            chosen=result.ensemble.chosen if result.ensemble else "",
             data=data,
             tta=tta,
             device_name=device,

@@ -33,7 +33,7 @@ def make_split(manifest: Manifest, *, policy: Policy, seed: int) -> Split:
     training images.
 
     Args:
-        manifest: Images without errors (`hemoscope.data.scan.usable`).
+        manifest: Images without errors (`hemoscope.data.scan.scan.usable`).
         policy: `paper` keeps every image. `clean` keeps the first of each group of duplicates, and
             none of a group whose members contradict each other in their class; of what is left,
             images that look alike stay on one side.

@@ -25,6 +25,7 @@ class Entry:
     """One finished run with its predictions and test scores. `label` is what tables call it."""
 
     name: str
+    path: Path
     arch: str
     seed: int
     card: Mapping[str, Any]
@@ -110,6 +111,7 @@ def _entry(run: Run) -> Entry:
     val, test = run.predictions("val"), run.predictions("test")
     return Entry(
         name=run.name,
+        path=run.path,
         arch=str(run.arch),
         seed=int(run.seed),
         card=run.card,

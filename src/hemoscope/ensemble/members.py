@@ -88,6 +88,11 @@ class Assembly:
         """The runs in the order of the networks."""
         return tuple(entry for network in self.networks for entry in network.entries)
 
+    @property
+    def voters(self) -> tuple[Entry, ...]:
+        """The ensemble's members; without an ensemble the best run."""
+        return self.ensemble.members if self.ensemble else (self.best,)
+
 
 def assemble(runs_root: Path, *, members: str = "auto", how: How = "majority") -> Assembly:
     """Read the runs below a folder and let those that are asked for vote.

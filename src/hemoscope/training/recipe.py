@@ -133,28 +133,29 @@ RECIPES: tuple[Recipe, ...] = (
 )
 
 
-def load_recipe(name_or_file: str = "paper", changes: Iterable[str] = ()) -> Recipe:
-    """Return a built-in recipe or one from a TOML file, with `KEY=VALUE` changes applied.
+def load_recipe(name_or_file: str = "paper", changes: Iterable[str] = (), **values: Any) -> Recipe:
+    """Return a built-in recipe or one from a TOML file, with changes applied.
 
     Args:
         name_or_file: A built-in name, or a path that ends in `.toml`.
-        changes: Such as `epochs=3` or `weights=none`.
+        changes: As texts `KEY=VALUE`, such as `epochs=3` or `weights=none`.
+        values: The same as values.
 
     Raises:
         UnknownNameError: If neither a recipe nor a field has that name.
         ConfigError: With every value that does not hold.
     """
-    values = _base(name_or_file)
-    fields = Recipe.model_fields
+    fields = _base(name_or_file)
     for change in changes:
         key, separator, text = change.partition("=")
         if not separator:
             raise ConfigError(f"expected --set KEY=VALUE, got {change!r}; for example --set epochs=3")
-        if key not in fields:
-            raise UnknownNameError("recipe field", key, fields)
-        values[key] = _parse(text)
+        values = {**values, key: _parse(text)}
+    for key in values:
+        if key not in Recipe.model_fields:
+            raise UnknownNameError("recipe field", key, Recipe.model_fields)
     try:
-        return Recipe.model_validate(values)
+        return Recipe.model_validate(fields | values)
     except ValidationError as error:
         lines = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}, got {e['input']!r}" for e in error.errors()]
         raise ConfigError(f"the recipe {name_or_file!r} does not hold:\n  " + "\n  ".join(lines)) from None

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from hemoscope.training.job import Job
     from hemoscope.training.loop import Watcher
 
-__all__ = ["Prepared", "done_run", "prepare", "run_job", "scan_cached"]
+__all__ = ["Prepared", "done_run", "prepare", "ready", "run_job", "scan_cached"]
 
 
 @dataclass(frozen=True)
@@ -77,24 +77,41 @@ def prepare(
         DataError: If the data hold errors and `skip_bad` is off.
         SplitError: If the split does not fit the data.
     """
-    from collections import Counter
-
-    from hemoscope.data.audit import second_acquisition
-
     found = scan_cached(root, progress)
     manifest = usable(found, skip_bad=skip_bad)
     if split_file:
         split = read_split(split_file, manifest)
     else:
         split = make_split(manifest, policy=policy, seed=split_seed)
+    return ready(manifest, split, left_out=found.errors, split_name=str(split_file or root))
+
+
+def ready(
+    manifest: Manifest, split: Split, *, left_out: tuple[Problem, ...] = (), split_name: str = "the split"
+) -> Prepared:
+    """Return images and their sides as data to train on.
+
+    Args:
+        manifest: Usable images.
+        split: Their sides.
+        left_out: What was passed over.
+        split_name: What a message calls the split.
+
+    Raises:
+        SplitError: If a class has no training image.
+    """
+    from collections import Counter
+
+    from hemoscope.data.audit import second_acquisition
+
     empty = [name for name, n in split.counts["train"].items() if n == 0]
     if empty:
         raise SplitError(
-            f"{split_file or root} puts no training image on the side of {', '.join(empty)}; a network cannot learn "
+            f"{split_name} puts no training image on the side of {', '.join(empty)}; a network cannot learn "
             "a class that it never sees. Expected at least 1 of every class, or leave the class out"
         )
     second = Counter(image.class_name for image in second_acquisition(manifest.images))
-    return Prepared(manifest, split, found.errors, dict(sorted(second.items())))
+    return Prepared(manifest, split, left_out, dict(sorted(second.items())))
 
 
 def run_job(

@@ -1,0 +1,252 @@
+"""The whole way from Python, by the names of the verbs: scan, split, train, evaluate, vote, report, bundle, load.
+
+    from hemoscope import api
+
+    cells = api.scan("cells")
+    run = api.train("squeezenet1_1", cells, api.split(cells), recipe="fast", out="runs")
+    print(api.evaluate(run).accuracy)
+    api.report("runs", "report")
+    api.bundle("runs", "blood.hemo")
+    api.load("blood.hemo").predict(["a.jpg"])
+
+Nothing here prints. What goes wrong is a `hemoscope.errors.HemoscopeError` that says what was expected, what
+came and what to do. The command line stands on the same functions, so a run made here is a run made there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from hemoscope.data.scan.scan import usable
+from hemoscope.data.split import Policy, make_split
+from hemoscope.data.split_file import read_split
+from hemoscope.ensemble.members import Ensemble, assemble
+from hemoscope.ensemble.vote import How
+from hemoscope.errors import RunError
+from hemoscope.evaluation.summary import Scores, score
+from hemoscope.progress import Progress
+from hemoscope.records import Manifest, Split
+from hemoscope.runs import Run
+from hemoscope.training.recipe import load_recipe
+from hemoscope.training.run import ready, run_job, scan_cached
+
+if TYPE_CHECKING:
+    from hemoscope.bundle.card import BundleCard
+    from hemoscope.predict.model import Model
+
+__all__ = ["bundle", "evaluate", "load", "report", "scan", "split", "train", "vote"]
+
+File = str | PathLike[str]
+
+
+def scan(data: File, *, skip_bad: bool = False, progress: Progress | None = None) -> Manifest:
+    """Read a data set: every image is opened once, and remembered for the next call.
+
+    Args:
+        data: A folder of class folders or of sides (`train/CLASS`), a CSV of labels, a zip or Parquet of
+            images, or a BloodMNIST `.npz`.
+        skip_bad: Leave bad files out instead of refusing.
+        progress: Called with what is done, how much, and of how much.
+
+    Returns:
+        The images and their classes.
+
+    Raises:
+        DataError: With everything that is wrong with the data.
+    """
+    return usable(scan_cached(Path(data), progress), skip_bad=skip_bad)
+
+
+def split(cells: Manifest, *, policy: Policy = "paper", seed: int = 0, file: File | None = None) -> Split:
+    """Say which image is for fitting, which for choosing, which for reporting once.
+
+    Args:
+        cells: What `scan` returned. Where the data bring a split, that is taken.
+        policy: `paper` keeps every image; `clean` drops duplicates and keeps look-alikes on one side.
+        seed: Of the draw; not the seed of the runs, so that all runs share one split.
+        file: A split to read instead, as `hemoscope data split` writes it.
+
+    Raises:
+        SplitError: If a class is too small, or the file does not fit the data.
+    """
+    if file is not None:
+        return read_split(Path(file), cells)
+    return make_split(cells, policy=policy, seed=seed)
+
+
+def train(
+    arch: str,
+    cells: Manifest,
+    sides: Split,
+    *,
+    recipe: str = "paper",
+    seed: int = 0,
+    out: File = "runs",
+    device: str = "auto",
+    progress: Progress | None = None,
+    **changes: Any,
+) -> Run:
+    """Fine-tune one architecture; the same call goes on with a run that was stopped, or finds it done.
+
+    Args:
+        arch: One of `hemoscope models`.
+        cells: What `scan` returned.
+        sides: What `split` returned.
+        recipe: A built-in name (`paper`, `fast`, `demo`) or a `.toml` file.
+        seed: Of head, order, augmentation and dropout.
+        out: Folder of run folders.
+        device: auto, cuda, cuda:N, mps or cpu.
+        progress: Called with what is done, how much, and of how much.
+        changes: Fields of the recipe, such as `epochs=4` or `weights="none"`.
+
+    Returns:
+        The finished run: its folder, card, history and predictions.
+
+    Raises:
+        UnknownNameError: If there is no such architecture, recipe or field.
+        ConfigError: If a value does not hold, or the device is not there.
+        WeightsError: If there are no ImageNet weights here.
+        TrainingError: If the loss diverged or the network died.
+    """
+    return run_job(
+        arch,
+        load_recipe(recipe, **changes),
+        ready(cells, sides),
+        seed=seed,
+        out=Path(out),
+        device_name=device,
+        progress=progress,
+        command="hemoscope.api.train",
+    )
+
+
+def evaluate(run: Run | File, data: File | None = None, *, device: str = "auto") -> Scores:
+    """Score a finished run: its own test predictions, or any labelled data.
+
+    Args:
+        run: A run or its folder.
+        data: Labelled images of classes that the run knows; by default its own test side.
+        device: Where to compute.
+
+    Raises:
+        RunError: If it is no finished run.
+        DataError: If the data hold errors, or classes the run does not know.
+    """
+    run = run if isinstance(run, Run) else Run.open(Path(run))
+    if not run.done:
+        raise RunError(f"{run.path} is not finished; train it on before it is scored")
+    if data is None:
+        return score(run.predictions("test"))
+    from hemoscope.predict.evaluate import predict_folder
+
+    return score(predict_folder(run, Path(data), device_name=device).predictions)
+
+
+def vote(runs: File, *, members: str | Sequence[str] = "auto", how: How = "majority") -> Ensemble:
+    """Let runs of one split vote; members are chosen on validation images only.
+
+    Args:
+        runs: A folder of run folders.
+        members: `auto` (the four best on validation), `paper`, `top`, `greedy`, `exhaustive`, or names of runs
+            or architectures.
+        how: `majority` of predictions, or `soft`: the mean of probabilities.
+
+    Returns:
+        Members, predictions and scores of the test side.
+
+    Raises:
+        RunError: If there is no ensemble; the message says why.
+    """
+    named = members if isinstance(members, str) else ",".join(members)
+    found = assemble(Path(runs), members=named, how=how)
+    if found.ensemble is None:
+        raise RunError(f"there is no ensemble in {runs}: {found.no_ensemble}")
+    return found.ensemble
+
+
+def report(
+    runs: File,
+    out: File = "report",
+    *,
+    members: str = "auto",
+    how: How = "majority",
+    data: File | None = None,
+    title: str | None = None,
+) -> Path:
+    """Write one self-contained HTML file, and tables and figures beside it.
+
+    Args:
+        runs: A folder of run folders.
+        out: The folder to write.
+        members: As in `vote`.
+        how: As in `vote`.
+        data: Where the images are, for pictures of cells and of errors.
+        title: Headline of the page.
+
+    Returns:
+        The path of the page.
+
+    Raises:
+        RunError: If no finished run can be read, or the members asked for do not exist.
+    """
+    from hemoscope.report import write_report
+
+    images = None if data is None else Path(data)
+    return write_report(Path(runs), Path(out), members=members, vote=how, data=images, title=title)
+
+
+def bundle(
+    runs: File,
+    out: File,
+    *,
+    members: str = "auto",
+    how: How = "majority",
+    data: File | None = None,
+    device: str = "auto",
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> BundleCard:
+    """Write a run, or an ensemble of runs, as one file that answers anywhere.
+
+    Args:
+        runs: A run folder, or a folder of them.
+        out: The file to write, such as `blood.hemo`.
+        members: As in `vote`; where there is no ensemble, the best run on validation.
+        how: As in `vote`.
+        data: The images of the runs, if they are not where they were.
+        device: Where to compute.
+        overwrite: Replace what is there.
+        progress: Called with what is done, how much, and of how much.
+
+    Raises:
+        RunError: If no finished run can be read, or the members asked for do not exist.
+        DataError: If `data` are not the images of the runs, or `out` is there already.
+    """
+    from hemoscope.packing.pack import pack
+
+    found = assemble(Path(runs), members=members, how=how)
+    return pack(
+        [Run.open(entry.path) for entry in found.voters],
+        Path(out),
+        how=how,
+        chosen=found.ensemble.chosen if found.ensemble else "",
+        data=None if data is None else Path(data),
+        device_name=device,
+        overwrite=overwrite,
+        progress=progress,
+    )
+
+
+def load(bundle: File, *, device: str = "auto", precision: Literal["auto", "fp32", "bf16"] = "auto") -> Model:
+    """Load a bundle; see `hemoscope.Model` for what it answers.
+
+    Raises:
+        BundleError: If it is no bundle, damaged, edited or from a newer version.
+        ConfigError: If the device is not there.
+    """
+    from hemoscope.predict.model import load
+
+    return load(bundle, device=device, precision=precision)
