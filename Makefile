@@ -1,7 +1,8 @@
 # A fresh machine needs git, python3 and make; uv and everything else is put into this folder.
 #   make demo    the whole pipeline on synthetic cells, offline, some minutes
 #   make test    the quick tests, most of them; the slow ones: make test ARGS="-m slow"
-#   make check   format, lint, types, layers, docstrings
+#   make check   format, lint, types, layers, docstrings, secrets
+#   make wheel   the wheel in a clean environment with the lowest versions it states
 #   make bench   speed against peers; an hour or two on 2 cores, longer without bf16
 
 UV := $$(python3 tools/get_uv.py)
@@ -11,34 +12,45 @@ CORES := $(shell python3 -c "import os; print(len(os.sched_getaffinity(0)) if ha
 # Where Python is told to write no bytecode, every process would compile all of torch again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test check bench sync format clean
+.PHONY: demo test check wheel bench sync format clean
 
 sync:
+	@echo "Installing what is missing into .venv"
 	@UV=$(UV) && $$UV sync --frozen --quiet --all-extras
 
 demo: sync
-	$(RUN) hemoscope demo
+	@echo "The whole pipeline on drawn cells, offline: cells, three networks, their ensemble, the report"
+	@$(RUN) hemoscope demo
 
 # One torch thread a worker: two workers with two threads each would fight for the cores.
 test: sync
-	OMP_NUM_THREADS=1 $(RUN) pytest -q -n $(CORES) --dist worksteal -m "not slow" $(ARGS)
+	@echo "Tests: the quick tier, unless ARGS says otherwise (ARGS='$(ARGS)')"
+	@OMP_NUM_THREADS=1 $(RUN) pytest -q -n $(CORES) --dist worksteal -m "not slow" $(ARGS)
 
 check: sync
-	$(RUN) ruff format --check .
-	$(RUN) ruff check .
-	$(RUN) pyright
-	$(RUN) lint-imports
+	@echo "Format" && $(RUN) ruff format --check .
+	@echo "Lint, docstrings" && $(RUN) ruff check .
+	@echo "Types" && $(RUN) pyright
+	@echo "Layers" && $(RUN) lint-imports --no-logo
+	@echo "Secrets" && git ls-files -z | xargs -0 $(RUN) detect-secrets-hook --disable-plugin HexHighEntropyString
+
+wheel:
+	@echo "The wheel in a clean environment, with the lowest versions it states: its demo, a bundle, an export"
+	@tools/try_wheel.sh
 
 format: sync
-	$(RUN) ruff format .
-	$(RUN) ruff check --fix .
+	@echo "Mending format and lint, as far as ruff can"
+	@$(RUN) ruff format .
+	@$(RUN) ruff check --fix .
 
 bench:
+	@echo "Speed against peers: an hour or two on two cores; this machine should do nothing else"
 	@UV=$(UV) && $$UV sync --frozen --quiet --all-extras --group bench
-	$(RUN) python benchmarks/startup.py
-	$(RUN) python benchmarks/train.py
-	$(RUN) python benchmarks/predict.py
-	$(RUN) python benchmarks/size.py
+	@$(RUN) python benchmarks/startup.py
+	@$(RUN) python benchmarks/train.py
+	@$(RUN) python benchmarks/predict.py
+	@$(RUN) python benchmarks/size.py
 
 clean:
-	rm -rf .venv .uv demo runs report build dist
+	@echo "Deleting .venv, .uv, demo, runs, report, build and dist"
+	@rm -rf .venv .uv demo runs report build dist

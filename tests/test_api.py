@@ -1,0 +1,63 @@
+"""The whole way from Python, and that it is the command line's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from hemoscope import api
+from hemoscope.cli.app import app
+from hemoscope.errors import RunError, UnknownNameError
+from hemoscope.evaluation.summary import score
+
+SMALL = {"weights": "none", "epochs": 1, "image_px": 32, "canvas_px": 36, "precision": "fp32"}
+
+
+def test_the_whole_way_from_cells_to_an_answer(discs: Path, tmp_path: Path):
+    runs, told = tmp_path / "runs", []
+    cells = api.scan(discs, progress=lambda *words: told.append(words))
+    sides = api.split(cells)
+    first, second = (
+        api.train("resnet18", cells, sides, seed=seed, out=runs, device="cpu", **SMALL) for seed in (0, 1)
+    )
+    assert api.train("resnet18", cells, sides, out=runs, device="cpu", **SMALL).path == first.path  # done
+    scores = api.evaluate(first)
+    assert scores.n == sides.counts["test"]["red"] * 3
+    assert scores.to_json() == score(first.predictions("test")).to_json()
+    assert api.evaluate(second.path, discs, device="cpu").n == len(cells.images)
+    voted = api.vote(runs, members=[first.name, second.name], how="soft")
+    mean = (first.predictions("test").probs + second.predictions("test").probs) / 2
+    assert np.allclose(voted.predictions.probs, mean)
+    assert "ResNet-18" in api.report(runs, tmp_path / "report").read_text("utf-8")
+    card = api.bundle(runs, tmp_path / "both.hemo", device="cpu")
+    assert [member.seed for member in card.members] == [0, 1]
+    model = api.load(tmp_path / "both.hemo", device="cpu")
+    assert set(model.predict([discs / "red/00.png"])) <= set(cells.classes)
+    assert ("reading images", len(cells.images), len(cells.images)) in told or not told  # read by another test
+
+
+def test_a_run_made_here_is_a_run_made_there(discs: Path, tmp_path: Path):
+    words = [f"--set={key}={value}" for key, value in SMALL.items()]
+    there = CliRunner().invoke(
+        app, ["train", "resnet18", "--data", str(discs), "--out", str(tmp_path), "--device=cpu", *words]
+    )
+    assert there.exit_code == 0, there.output
+    (made,) = [path for path in tmp_path.iterdir() if path.name != "splits"]
+    before = (made / "DONE").stat().st_mtime_ns
+    cells = api.scan(discs)
+    run = api.train("resnet18", cells, api.split(cells), out=tmp_path, device="cpu", **SMALL)
+    assert (run.path, (run.path / "DONE").stat().st_mtime_ns) == (made, before)
+
+
+def test_what_is_not_there_is_said(discs: Path, tmp_path: Path):
+    cells = api.scan(discs)
+    with pytest.raises(UnknownNameError, match="epoch"):
+        api.train("resnet18", cells, api.split(cells), out=tmp_path, epoch=3)
+    with pytest.raises(UnknownNameError, match="resnet18"):
+        api.train("resnet81", cells, api.split(cells), out=tmp_path, weights="none")
+    with pytest.raises(RunError, match="no finished|found none|finished run"):
+        api.vote(tmp_path)
+    assert not list(tmp_path.iterdir())
