@@ -36,7 +36,11 @@ def test_the_whole_way_from_cells_to_an_answer(discs: Path, tmp_path: Path):
     assert [member.seed for member in card.members] == [0, 1]
     model = api.load(tmp_path / "both.hemo", device="cpu")
     assert set(model.predict([discs / "red/00.png"])) <= set(cells.classes)
-    assert ("reading images", len(cells.images), len(cells.images)) in told or not told  # read by another test
+    assert (
+        "reading images",
+        len(cells.images),
+        len(cells.images),
+    ) in told or not told  # read by another test
 
 
 def test_a_run_made_here_is_a_run_made_there(discs: Path, tmp_path: Path):

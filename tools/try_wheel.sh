@@ -20,5 +20,5 @@ hemoscope bundle demo/runs --out demo.hemo
 hemoscope bundle verify demo.hemo
 hemoscope predict demo.hemo demo/cells --out cells.csv
 hemoscope differential demo.hemo demo/cells/neutrophil > /dev/null
-hemoscope explain demo.hemo demo/cells/basophil/BA_000[0-2].png > /dev/null
+hemoscope explain demo.hemo demo/cells/basophil/BA_00000[1-3].jpg > /dev/null
 hemoscope export demo.hemo --out demo.onnx

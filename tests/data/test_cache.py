@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from hemoscope.data.cache import clear, kept
-from hemoscope.data.canvas import CARD, open_canvas
+from hemoscope.data.canvas import ABOUT, open_canvas
 from hemoscope.files import lock_folder
 from hemoscope.training.run import scan_cached
 
@@ -44,7 +44,7 @@ def test_what_is_used_again_is_not_old(cells: Path, store: Path):
     open_canvas(manifest, 32)
     canvas = kept()[0]
     last_week = time.time() - 7 * 86_400
-    os.utime(canvas.path / CARD, (last_week, last_week))
+    os.utime(canvas.path / ABOUT, (last_week, last_week))
     assert kept()[0].unused_days == pytest.approx(7, abs=0.1)
     open_canvas(manifest, 32)
     assert kept()[0].unused_days < 1

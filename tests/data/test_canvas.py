@@ -19,7 +19,7 @@ from PIL import Image
 from torchvision.transforms.v2 import functional as tv
 
 import hemoscope.data.canvas as canvas_module
-from hemoscope.data.canvas import CARD, PIXELS, center_square, open_canvas
+from hemoscope.data.canvas import ABOUT, PIXELS, center_square, open_canvas
 from hemoscope.data.scan.scan import scan
 from hemoscope.errors import DataError, ShapeError
 from hemoscope.records import Manifest
@@ -88,9 +88,9 @@ DAMAGE = {
     "another byte": lambda home: overwrite(home / PIXELS, 5000, b"\x00\x01\x02"),
     "zeros under the old time stamp": lambda home: overwrite(home / PIXELS, 200, bytes(5000), keep_time=True),
     "cut": lambda home: os.truncate(home / PIXELS, 6000),
-    "a card that says nothing": lambda home: (home / CARD).write_text("{}"),
-    "half a card": lambda home: (home / CARD).write_text('{"sha256": "'),
-    "a card of another kind": lambda home: (home / CARD).write_text("[1]"),
+    "a card that says nothing": lambda home: (home / ABOUT).write_text("{}"),
+    "half a card": lambda home: (home / ABOUT).write_text('{"sha256": "'),
+    "a card of another kind": lambda home: (home / ABOUT).write_text("[1]"),
 }
 
 
@@ -148,9 +148,9 @@ def test_a_killed_build_leaves_nothing_that_is_trusted(manifest: Manifest, store
     os.kill(process.pid, signal.SIGKILL)
     process.join()
     (home,) = store.iterdir()
-    assert not (home / CARD).exists()
+    assert not (home / ABOUT).exists()
     canvas = open_canvas(manifest, 32, folder=store)
-    assert sorted(p.name for p in home.iterdir() if not p.name.startswith(".")) == [CARD, PIXELS]
+    assert sorted(p.name for p in home.iterdir() if not p.name.startswith(".")) == [ABOUT, PIXELS]
     assert all(canvas.pixels[row].any() for row in range(9))
 
 
@@ -211,7 +211,7 @@ def test_a_canvas_of_a_few_pixels_is_refused(manifest: Manifest, store: Path):
 
 def test_the_card_says_what_the_pixels_are(manifest: Manifest, store: Path):
     open_canvas(manifest, 32, folder=store)
-    card = json.loads(next(store.glob(f"*/{CARD}")).read_text())
+    card = json.loads(next(store.glob(f"*/{ABOUT}")).read_text())
     assert card["manifest"] == manifest.digest
     assert (card["canvas_px"], card["images"]) == (32, 9)
 

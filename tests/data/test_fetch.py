@@ -26,7 +26,7 @@ from filelock import FileLock
 
 from hemoscope import transfer
 from hemoscope.cli.progress import byte_progress
-from hemoscope.data.catalog import DataCard
+from hemoscope.data.catalog import DataSource
 from hemoscope.data.fetch import TransferPolicy, fetch
 from hemoscope.errors import ConfigError, FetchError, UnknownNameError
 
@@ -54,7 +54,7 @@ def no_proxy(monkeypatch):
 
 
 def npz_card(*urls, body=BODY):
-    return DataCard(
+    return DataSource(
         name="cells", title="Cells", form="npz", filename="cells.npz", urls=urls, counts=(),
         licence="CC-BY-4.0", doi="10.1/x", page="https://example.org/cells", citation="None",
         digest=f"md5:{hashlib.md5(body).hexdigest()}",
@@ -62,7 +62,7 @@ def npz_card(*urls, body=BODY):
 
 
 def folder_card(*urls, counts=(("basophil", 3), ("ig", 2))):
-    return DataCard(
+    return DataSource(
         name="few", title="Few cells", form="folders", filename="few.zip", urls=urls, counts=counts,
         licence="CC-BY-4.0", doi="10.1/x", page="https://example.org/few", citation="None",
         also_named=("few-1.zip",),
@@ -80,9 +80,9 @@ def few_zip(top="PBC/", basophil=3, ig=2, extra=None):
     return out.getvalue()
 
 
-def get(to, *urls, card=None, policy=QUICK, progress=None):
-    card = card or npz_card(*urls)
-    return fetch(card.name, to, card=card, policy=policy, progress=progress)
+def get(to, *urls, source=None, policy=QUICK, progress=None):
+    source = source or npz_card(*urls)
+    return fetch(source.name, to, source=source, policy=policy, progress=progress)
 
 
 def names(folder):
@@ -129,9 +129,9 @@ def test_a_file_that_changed_between_cut_and_resume_is_never_spliced(tmp_path, p
     with serving(BODY, honours_if_range=polite, answers=[CUT]) as served:
         one_try = TransferPolicy(tries=1)
         with pytest.raises(FetchError, match="goes on from there"):
-            get(tmp_path, card=npz_card(served.url, body=other), policy=one_try)
+            get(tmp_path, source=npz_card(served.url, body=other), policy=one_try)
         served.body, served.etag = other, '"two"'
-        assert get(tmp_path, card=npz_card(served.url, body=other)).read_bytes() == other
+        assert get(tmp_path, source=npz_card(served.url, body=other)).read_bytes() == other
 
 
 def test_a_weak_etag_does_not_go_into_if_range(tmp_path):
@@ -162,7 +162,7 @@ def test_a_complete_part_of_unknown_length_is_recognised_by_416(tmp_path):
     body = BODY[: 4 << 16]  # whole blocks: what a reader holds back in an unfilled one is asked for again
     with serving(body, answers=[Answer(no_length=True, stall_after=len(body))]) as served:
         policy = TransferPolicy(backoff_s=0, read_timeout_s=1)
-        assert get(tmp_path, card=npz_card(served.url, body=body), policy=policy).read_bytes() == body
+        assert get(tmp_path, source=npz_card(served.url, body=body), policy=policy).read_bytes() == body
     assert served.asked_ranges[0] is None
     assert set(served.asked_ranges[1:]) == {f"bytes={len(body)}-"}  # once more where the server was slow
 
@@ -318,17 +318,17 @@ def test_class_folders_end_up_directly_in_the_folder_however_deep_they_lay(tmp_p
             z.writestr("Download all/few.zip", data)
         data = out.getvalue()
     with serving(data) as served:
-        path = get(tmp_path, card=folder_card(served.url))
+        path = get(tmp_path, source=folder_card(served.url))
         assert path == tmp_path / "few"
         assert {c.name: len(names(c)) for c in path.iterdir()} == {"basophil": 3, "ig": 2}
         assert names(tmp_path) == ["few"]
-        assert get(tmp_path, card=folder_card(served.url)) == path
+        assert get(tmp_path, source=folder_card(served.url)) == path
     assert len(served.requests) == 1
 
 
 def test_counts_that_differ_are_all_told_and_the_download_goes(tmp_path):
     with serving(few_zip(basophil=2, ig=4)) as served, pytest.raises(FetchError) as caught:
-        get(tmp_path, card=folder_card(served.url))
+        get(tmp_path, source=folder_card(served.url))
     message = str(caught.value)
     assert "expected 5 (basophil: 2 instead of 3; ig: 4 instead of 2)" in message
     assert "by hand from https://example.org/few" in message
@@ -341,7 +341,7 @@ def test_a_class_that_nobody_expects_is_a_difference(tmp_path):
         serving(few_zip(extra={"PBC/blast/b.jpg": b"x"})) as served,
         pytest.raises(FetchError, match="blast: 1 instead of 0"),
     ):
-        get(tmp_path, card=folder_card(served.url))
+        get(tmp_path, source=folder_card(served.url))
 
 
 def test_an_archive_without_the_class_folders_is_told_by_what_it_holds(tmp_path):
@@ -351,7 +351,7 @@ def test_an_archive_without_the_class_folders_is_told_by_what_it_holds(tmp_path)
             FetchError, match=r"has 0 folders that hold basophil, ig; expected one\. At its top: PBC"
         ),
     ):
-        get(tmp_path, card=folder_card(served.url))
+        get(tmp_path, source=folder_card(served.url))
 
 
 def test_a_page_instead_of_an_archive_is_told(tmp_path):
@@ -359,7 +359,7 @@ def test_a_page_instead_of_an_archive_is_told(tmp_path):
         serving(b"<!DOCTYPE html>Sign in") as served,
         pytest.raises(FetchError, match="cut short or no archive"),
     ):
-        get(tmp_path, card=folder_card(served.url))
+        get(tmp_path, source=folder_card(served.url))
     assert not (tmp_path / "few").exists()
 
 
@@ -367,7 +367,7 @@ def test_a_page_instead_of_an_archive_is_told(tmp_path):
 def test_an_archive_placed_by_hand_is_used_and_stays(tmp_path, name):
     (tmp_path / name).write_bytes(few_zip())
     with serving(b"") as served:
-        get(tmp_path, card=folder_card(served.url))
+        get(tmp_path, source=folder_card(served.url))
     assert served.requests == []
     assert names(tmp_path) == ["few", name]
 
@@ -375,7 +375,7 @@ def test_an_archive_placed_by_hand_is_used_and_stays(tmp_path, name):
 def test_a_wrong_archive_placed_by_hand_is_named_and_stays(tmp_path):
     (tmp_path / "few.zip").write_bytes(few_zip(ig=1))
     with pytest.raises(FetchError, match=r"few\.zip is not what was expected\. Move it away"):
-        get(tmp_path, card=folder_card("http://127.0.0.1:1/"))
+        get(tmp_path, source=folder_card("http://127.0.0.1:1/"))
     assert (tmp_path / "few.zip").exists()
 
 
@@ -383,7 +383,7 @@ def test_a_folder_in_its_place_with_other_counts_is_named_and_left_alone(tmp_pat
     (tmp_path / "few" / "ig").mkdir(parents=True)
     (tmp_path / "few" / "ig" / "mine.jpg").write_bytes(b"x")
     with pytest.raises(FetchError, match=r"few holds 1 images; expected 5 .*Move .*few away"):
-        get(tmp_path, card=folder_card("http://127.0.0.1:1/"))
+        get(tmp_path, source=folder_card("http://127.0.0.1:1/"))
     assert (tmp_path / "few" / "ig" / "mine.jpg").exists()
 
 
@@ -397,8 +397,8 @@ def test_an_archive_without_a_digest_that_is_complete_is_not_asked_for_again(tmp
         with monkeypatch.context() as patched:
             patched.setattr(fetch_module, "unpack", full)
             with pytest.raises(FetchError, match=r"No space left on device.*What came is kept"):
-                get(tmp_path, card=folder_card(served.url))
-        get(tmp_path, card=folder_card(served.url))
+                get(tmp_path, source=folder_card(served.url))
+        get(tmp_path, source=folder_card(served.url))
     assert len(served.requests) == 1
 
 
@@ -415,18 +415,18 @@ def test_unknown_names_and_cards_of_another_name_are_refused(tmp_path):
     with pytest.raises(UnknownNameError, match="did you mean pbc"):
         fetch("pbcc", tmp_path)
     with pytest.raises(ConfigError, match="'cells' was given for 'pbc'"):
-        fetch("pbc", tmp_path, card=npz_card("http://127.0.0.1:1/"))
+        fetch("pbc", tmp_path, source=npz_card("http://127.0.0.1:1/"))
 
 
 FETCH_IN_ANOTHER_PROCESS = textwrap.dedent("""
     import sys
     from pathlib import Path
-    from hemoscope.data.catalog import DataCard
+    from hemoscope.data.catalog import DataSource
     from hemoscope.data.fetch import fetch
     url, digest, to = sys.argv[1:]
-    card = DataCard(name="cells", title="Cells", form="npz", filename="cells.npz", urls=(url,), counts=(),
+    source = DataSource(name="cells", title="Cells", form="npz", filename="cells.npz", urls=(url,), counts=(),
                     licence="x", doi="10.1/x", page="https://example.org/cells", citation="x", digest=digest)
-    fetch("cells", Path(to), card=card)
+    fetch("cells", Path(to), source=source)
 """)
 
 
@@ -445,13 +445,13 @@ def kill_when_bytes_came(served, digest, to):
 
 def test_a_killed_fetch_leaves_only_hidden_names_and_the_next_goes_on_by_range(tmp_path):
     with serving(BODY, answers=[Answer(stall_after=150_000)] * 2) as served:  # neither can end by itself
-        card = npz_card(served.url)
-        have = [kill_when_bytes_came(served, card.digest, tmp_path) for _ in range(2)]
+        source = npz_card(served.url)
+        have = [kill_when_bytes_came(served, source.digest, tmp_path) for _ in range(2)]
         assert have[0] < have[1] < len(BODY)
         assert names(tmp_path) == [".fetch-cells"]
         stray = tmp_path / ".fetch-cells" / "tmpstray"
         stray.write_bytes(b"left by the killed one")
-        assert get(tmp_path, card=card).read_bytes() == BODY
+        assert get(tmp_path, source=source).read_bytes() == BODY
     assert served.asked_ranges == [None, f"bytes={have[0]}-", f"bytes={have[1]}-"]
     assert names(tmp_path) == ["cells.npz"]
 
@@ -496,7 +496,7 @@ def test_nothing_but_the_progress_is_written_to_the_terminal(tmp_path, capfd):
 
 
 def pinned(served, counts=(("basophil", 3), ("ig", 2))):
-    """A card that knows the content of `few_zip`'s images."""
+    """A source that knows the content of `few_zip`'s images."""
     lines = [
         f"{hashlib.sha256(random.Random(i).randbytes(30_000)).hexdigest()}  {name}/{name}_{i}.jpg\n"
         for name, n in counts
@@ -508,12 +508,12 @@ def pinned(served, counts=(("basophil", 3), ("ig", 2))):
 
 def test_images_are_verified_by_their_content_and_not_by_their_number_alone(tmp_path):
     with serving(few_zip()) as served:
-        place = get(tmp_path, card=pinned(served))
-        assert get(tmp_path, card=pinned(served)) == place
+        place = get(tmp_path, source=pinned(served))
+        assert get(tmp_path, source=pinned(served)) == place
     assert len(served.requests) == 1
     (place / "ig" / "ig_1.jpg").write_bytes(b"")
     with pytest.raises(FetchError, match=r"not the published ones.*Move .*few away"):
-        get(tmp_path, card=pinned(served))
+        get(tmp_path, source=pinned(served))
     shutil.rmtree(place)
     empty = io.BytesIO()
     with zipfile.ZipFile(empty, "w") as z:
@@ -521,7 +521,7 @@ def test_images_are_verified_by_their_content_and_not_by_their_number_alone(tmp_
             for i in range(n):
                 z.writestr(f"{name}/{name}_{i}.jpg", b"")
     with serving(empty.getvalue()) as served, pytest.raises(FetchError, match="not the published ones"):
-        get(tmp_path, card=pinned(served))
+        get(tmp_path, source=pinned(served))
     assert not place.exists()
 
 

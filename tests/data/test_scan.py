@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 from scipy.fft import dctn
 
-from hemoscope.data.catalog import data_card
+from hemoscope.data.catalog import data_source
 from hemoscope.data.groups import orientations
 from hemoscope.data.images.decode import decode
 from hemoscope.data.images.fingerprint import perceptual_hash
@@ -483,8 +483,8 @@ class TestNpz:
         file = self.save(tmp_path, arrays()).rename(tmp_path / "skin.npz")
         assert scan(file).classes == tuple(f"class_{i}" for i in range(8))
         digest = f"md5:{hashlib.md5(file.read_bytes()).hexdigest()}"
-        card = replace(data_card("bloodmnist"), digest=digest)
-        monkeypatch.setattr("hemoscope.data.scan.npz.CARDS", (card,))
+        card = replace(data_source("bloodmnist"), digest=digest)
+        monkeypatch.setattr("hemoscope.data.scan.npz.SOURCES", (card,))
         assert scan(file).classes == CLASSES
 
     def test_alphabetical_order_is_label_order_with_many_labels(self, tmp_path):

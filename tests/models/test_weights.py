@@ -245,7 +245,7 @@ def test_weights_in_double_precision_are_rounded_and_say_so(state: dict[str, tor
         import_weights([tmp_path / "squeezenet1_1.safetensors"])
 
 
-def test_weights_without_a_card_are_used_and_not_called_sound(state: dict[str, torch.Tensor]):
+def test_weights_without_a_sidecar_are_used_and_not_called_sound(state: dict[str, torch.Tensor]):
     store_dir().mkdir(parents=True)
     save_file(state, store_dir() / "squeezenet1_1.safetensors")
     _, weights, _ = load_imagenet("squeezenet1_1")
@@ -262,7 +262,7 @@ def test_weights_without_a_card_are_used_and_not_called_sound(state: dict[str, t
 
 
 @pytest.mark.parametrize("text", ["[]", "3", '{"sha256": 3}', "{", "[" * 100_000, '{"note": {}}'])
-def test_a_damaged_card_of_weights_is_a_sentence(text: str, state: dict[str, torch.Tensor], tmp_path: Path):
+def test_a_damaged_sidecar_of_weights_is_a_sentence(text: str, state: dict[str, torch.Tensor], tmp_path: Path):
     save_file(state, tmp_path / "squeezenet1_1.safetensors")
     (imported,) = import_weights([tmp_path / "squeezenet1_1.safetensors"])
     imported.path.with_suffix(".json").write_text(text)
@@ -287,7 +287,7 @@ def test_two_files_of_one_architecture_are_refused_in_one_call(
     assert status("squeezenet1_1") == "absent"
 
 
-def test_one_damaged_card_hides_no_other_weights(state: dict[str, torch.Tensor], tmp_path: Path):
+def test_one_damaged_sidecar_hides_no_other_weights(state: dict[str, torch.Tensor], tmp_path: Path):
     save_file(state, tmp_path / "squeezenet1_1.safetensors")
     (imported,) = import_weights([tmp_path / "squeezenet1_1.safetensors"])
     (store_dir() / "alexnet.safetensors").touch()

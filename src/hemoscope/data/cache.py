@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from hemoscope.data.canvas import CARD
+from hemoscope.data.canvas import ABOUT
 from hemoscope.data.scan.packed import SOURCE
 from hemoscope.errors import RunError
 from hemoscope.files import lock_folder
@@ -44,7 +44,7 @@ class Kept:
 
 def kept() -> list[Kept]:
     """Return everything kept below the cache folder that can be made again, the largest first."""
-    found = [_kept("canvas", home, home / CARD) for home in _inside(cache_dir() / "canvas")]
+    found = [_kept("canvas", home, home / ABOUT) for home in _inside(cache_dir() / "canvas")]
     found += [_kept("unpacked", home, home / SOURCE) for home in _inside(cache_dir() / "unpacked")]
     found += [_kept("scan", file, file) for file in _inside(cache_dir() / "scan")]
     return sorted(found, key=lambda item: (-item.bytes, item.path))
@@ -60,8 +60,8 @@ def clear(items: Iterable[Kept]) -> list[Kept]:
         with suppress(OSError, RunError):
             if item.path.is_dir():
                 with lock_folder(item.path):
-                    for card in (CARD, SOURCE):
-                        (item.path / card).unlink(missing_ok=True)
+                    for about in (ABOUT, SOURCE):
+                        (item.path / about).unlink(missing_ok=True)
                     shutil.rmtree(item.path)
             else:
                 item.path.unlink()
@@ -86,7 +86,7 @@ def _kept(what: What, path: Path, described: Path) -> Kept:
 
 
 def _root(described: Path) -> str:
-    """Return the data that a canvas' card, that of what was unpacked, or a remembered scan's first line names."""
+    """Return the data set that a canvas, unpacked images or a remembered scan say they were made of."""
     try:
         with described.open("rb") as file:
             text = file.read(2**16)

@@ -28,11 +28,11 @@ from hemoscope.places import available_cores, cache_dir
 from hemoscope.progress import Progress
 from hemoscope.records import CellImage, IntArray, Manifest
 
-__all__ = ["CARD", "PIXELS", "Canvas", "center_square", "is_long", "open_canvas"]
+__all__ = ["ABOUT", "PIXELS", "Canvas", "center_square", "is_long", "open_canvas"]
 
 # Part of the name: change it whenever decoding or resizing changes a pixel.
 PIXEL_RULES = "3: upright RGB, central square, Pillow bilinear with antialiasing, rows before columns"
-PIXELS, CARD = "pixels.npy", "canvas.json"
+PIXELS, ABOUT = "pixels.npy", "canvas.json"
 
 _read_whole: set[tuple[Path, int, int]] = set()  # by this process: home, size and time of the pixels
 
@@ -87,7 +87,7 @@ def open_canvas(
                 "HEMOSCOPE_CACHE to a folder that can be written"
             ) from error
     with suppress(OSError):
-        os.utime(home / CARD)  # when it was last used
+        os.utime(home / ABOUT)  # when it was last used
     pixels = np.load(home / PIXELS, mmap_mode="r")
     return Canvas(pixels, {image.path: row for row, image in enumerate(manifest.images)})
 
@@ -140,7 +140,7 @@ def _is_sound(home: Path) -> bool:
             known = (home, stat.st_size, stat.st_mtime_ns)
             if known in _read_whole:
                 return True
-            wanted = json.loads((home / CARD).read_text("utf-8"))["sha256"]
+            wanted = json.loads((home / ABOUT).read_text("utf-8"))["sha256"]
             if hashlib.file_digest(file, "sha256").hexdigest() != wanted:
                 return False
     except (OSError, ValueError, KeyError, TypeError):
@@ -152,7 +152,7 @@ def _is_sound(home: Path) -> bool:
 def _build(manifest: Manifest, canvas_px: int, home: Path, progress: Progress | None) -> None:
     shape = (len(manifest.images), canvas_px, canvas_px, 3)
     needed = int(np.prod(shape, dtype=np.int64))
-    (home / CARD).unlink(missing_ok=True)
+    (home / ABOUT).unlink(missing_ok=True)
     part = home / f"{PIXELS}.part"
     part.unlink(missing_ok=True)
     free = shutil.disk_usage(home).free
@@ -175,7 +175,7 @@ def _build(manifest: Manifest, canvas_px: int, home: Path, progress: Progress | 
     finally:
         part.unlink(missing_ok=True)
     write_json(
-        home / CARD,
+        home / ABOUT,
         {
             "manifest": manifest.digest,
             "root": str(manifest.root.resolve()),

@@ -1,4 +1,4 @@
-"""The data sets that hemoscope can fetch, each as a card: where, what, how many, whose.
+"""The data sets that hemoscope can fetch, one source each: where, what, how many, whose.
 
 Cards are data. This module never touches the network or the disk; `fetch` does.
 """
@@ -11,13 +11,13 @@ from typing import Literal
 from hemoscope.errors import ConfigError, UnknownNameError
 from hemoscope.paper import TABLE_1
 
-__all__ = ["CARDS", "DataCard", "card_names", "data_card"]
+__all__ = ["SOURCES", "DataSource", "data_source", "source_names"]
 
 Form = Literal["folders", "npz"]
 
 
 @dataclass(frozen=True, slots=True)
-class DataCard:
+class DataSource:
     """What is known about a data set before it is here.
 
     Attributes:
@@ -55,11 +55,15 @@ class DataCard:
 
     def __post_init__(self) -> None:
         if self.form == "npz" and self.digest is None:
-            raise ConfigError(f"data card {self.name!r}: an npz file is verified by its digest; expected one")
+            raise ConfigError(
+                f"data source {self.name!r}: an npz file is verified by its digest; expected one"
+            )
         if self.form == "folders" and not self.counts:
-            raise ConfigError(f"data card {self.name!r}: folders are verified by their counts; expected some")
+            raise ConfigError(
+                f"data source {self.name!r}: folders are verified by their counts; expected some"
+            )
         if not self.urls:
-            raise ConfigError(f"data card {self.name!r}: expected at least one URL")
+            raise ConfigError(f"data source {self.name!r}: expected at least one URL")
 
     @property
     def n_images(self) -> int:
@@ -76,7 +80,7 @@ _COUNTS = tuple((row.class_name, row.images) for row in TABLE_1)
 
 _MENDELEY = "https://data.mendeley.com/public-files/datasets/snkd93bnjr"
 
-_PBC = DataCard(
+_PBC = DataSource(
     name="pbc",
     title="A dataset for microscopic peripheral blood cell images for development of automatic "
     "recognition systems",
@@ -99,9 +103,9 @@ _PBC = DataCard(
 )
 
 
-def _bloodmnist(suffix: str, size_px: int, md5: str) -> DataCard:
+def _bloodmnist(suffix: str, size_px: int, md5: str) -> DataSource:
     filename = f"bloodmnist{suffix}.npz"
-    return DataCard(
+    return DataSource(
         name=f"bloodmnist{suffix}",
         title=f"BloodMNIST of MedMNIST v2, {size_px} × {size_px} px",
         form="npz",
@@ -119,7 +123,7 @@ def _bloodmnist(suffix: str, size_px: int, md5: str) -> DataCard:
     )
 
 
-CARDS: tuple[DataCard, ...] = (
+SOURCES: tuple[DataSource, ...] = (
     _PBC,
     _bloodmnist("", 28, "7053d0359d879ad8a5505303e11de1dc"),
     _bloodmnist("_64", 64, "2b94928a2ae4916078ca51e05b6b800b"),
@@ -128,25 +132,25 @@ CARDS: tuple[DataCard, ...] = (
 )
 
 
-def card_names() -> tuple[str, ...]:
+def source_names() -> tuple[str, ...]:
     """Return the names that can be fetched.
 
-    >>> card_names()
+    >>> source_names()
     ('pbc', 'bloodmnist', 'bloodmnist_64', 'bloodmnist_128', 'bloodmnist_224')
     """
-    return tuple(card.name for card in CARDS)
+    return tuple(source.name for source in SOURCES)
 
 
-def data_card(name: str) -> DataCard:
-    """Return the card of a data set.
+def data_source(name: str) -> DataSource:
+    """Return the source of a data set.
 
     Raises:
         UnknownNameError: If there is no such data set; the message offers the close ones.
 
-    >>> data_card("pbc").n_images
+    >>> data_source("pbc").n_images
     17092
     """
-    for card in CARDS:
-        if card.name == name:
-            return card
-    raise UnknownNameError("data set", name, card_names())
+    for source in SOURCES:
+        if source.name == name:
+            return source
+    raise UnknownNameError("data set", name, source_names())

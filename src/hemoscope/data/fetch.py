@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hemoscope.data.archive import unpack
-from hemoscope.data.catalog import DataCard, data_card
+from hemoscope.data.catalog import DataSource, data_source
 from hemoscope.data.verify import check_digest, check_images, class_root, is_here
 from hemoscope.errors import ConfigError, DataError, FetchError
 from hemoscope.progress import Progress
@@ -29,7 +29,7 @@ def fetch(
     name: str,
     to: Path,
     *,
-    card: DataCard | None = None,
+    source: DataSource | None = None,
     progress: Progress | None = None,
     policy: TransferPolicy | None = None,
 ) -> Path:
@@ -41,7 +41,7 @@ def fetch(
     Args:
         name: A name of the catalog.
         to: Folder for data sets.
-        card: Another card than the catalog's, of the same name.
+        source: Another source than the catalog's, of the same name.
         progress: Called with what is done, bytes done, and bytes in all.
         policy: Tries and time-outs.
 
@@ -50,23 +50,25 @@ def fetch(
 
     Raises:
         UnknownNameError: If there is no such data set.
-        FetchError: If it cannot be had or is not what the card says; the message says what to do.
+        FetchError: If it cannot be had or is not what the source says; the message says what to do.
     """
-    card = card or data_card(name)
-    if card.name != name:
-        raise ConfigError(f"the data card of {card.name!r} was given for {name!r}; expected the same name")
-    place = to / (card.filename if card.form == "npz" else card.name)
-    job = _Job(card, to, to / f".fetch-{card.name}", progress, policy or TransferPolicy())
+    source = source or data_source(name)
+    if source.name != name:
+        raise ConfigError(
+            f"the data source of {source.name!r} was given for {name!r}; expected the same name"
+        )
+    place = to / (source.filename if source.form == "npz" else source.name)
+    job = _Job(source, to, to / f".fetch-{source.name}", progress, policy or TransferPolicy())
     try:
-        if is_here(place, card):
+        if is_here(place, source):
             return place
         with _held(job.staging):
-            if not is_here(place, card):  # another process may have brought it meanwhile
+            if not is_here(place, source):  # another process may have brought it meanwhile
                 _bring(job, place)
             _tidy(job.staging, keep=())
     except OSError as error:
         raise FetchError(
-            f"{card.name} cannot be written below {to}: {error}. What came is kept; "
+            f"{source.name} cannot be written below {to}: {error}. What came is kept; "
             "make room or choose another folder, then run the same command again"
         ) from error
     with suppress(OSError):
@@ -79,7 +81,7 @@ def fetch(
 class _Job:
     """One call of `fetch`."""
 
-    card: DataCard
+    source: DataSource
     to: Path
     staging: Path
     progress: Progress | None
@@ -87,25 +89,25 @@ class _Job:
 
 
 def _bring(job: _Job, place: Path) -> None:
-    card, staging = job.card, job.staging
-    part = f"{card.filename}.part"
-    _tidy(staging, keep=(part, f"{part}.json", card.filename))
-    if card.form == "npz":
+    source, staging = job.source, job.staging
+    part = f"{source.filename}.part"
+    _tidy(staging, keep=(part, f"{part}.json", source.filename))
+    if source.form == "npz":
         _download(job).replace(place)
         return
     by_hand = _placed_by_hand(job)
     archive = by_hand or _download(job)
     try:
         unpack(archive, staging / "unpacked")
-        root = class_root(staging / "unpacked", card)
-        check_images(root, card)
+        root = class_root(staging / "unpacked", source)
+        check_images(root, source)
     except DataError as error:
         if by_hand:
             what = f"{by_hand} is not what was expected. Move it away, then run the same command again"
         else:
             archive.unlink()
             what = f"The download was not what was expected and is removed. {_advice(job)}"
-        raise FetchError(f"{card.name}: {error}. {what}") from error
+        raise FetchError(f"{source.name}: {error}. {what}") from error
     root.replace(place)
 
 
@@ -113,38 +115,38 @@ def _download(job: _Job) -> Path:
     """Return the archive as published, from the first URL that gives it."""
     import pooch
 
-    card, failures = job.card, []
-    download = Download(job.staging / f"{card.filename}.part", policy=job.policy, progress=job.progress)
-    for url in card.urls:
+    source, failures = job.source, []
+    download = Download(job.staging / f"{source.filename}.part", policy=job.policy, progress=job.progress)
+    for url in source.urls:
         try:
             # pooch's own type for downloaders differs from how it calls and documents them.
             with _quiet(pooch.get_logger()):
                 path = pooch.retrieve(
                     url,
-                    card.digest,
-                    fname=card.filename,
+                    source.digest,
+                    fname=source.filename,
                     path=job.staging,
                     downloader=download,  # pyright: ignore[reportArgumentType]
                 )
             return Path(path)
         except (FetchError, ValueError) as error:  # pooch raises ValueError for another digest
             failures.append(str(error))
-    raise FetchError("\n".join([f"{card.name} could not be fetched.", *failures, _advice(job)]))
+    raise FetchError("\n".join([f"{source.name} could not be fetched.", *failures, _advice(job)]))
 
 
 def _advice(job: _Job) -> str:
     return (
-        f"Run the same command again; or download {job.card.filename} by hand from {job.card.page}, "
+        f"Run the same command again; or download {job.source.filename} by hand from {job.source.page}, "
         f"put it into {job.to}, and run the same command: it is verified and used"
     )
 
 
 def _placed_by_hand(job: _Job) -> Path | None:
-    card = job.card
-    for path in (job.to / name for name in (card.filename, *card.also_named)):
+    source = job.source
+    for path in (job.to / name for name in (source.filename, *source.also_named)):
         if path.is_file():
-            if path.name == card.filename:
-                check_digest(path, card)
+            if path.name == source.filename:
+                check_digest(path, source)
             return path
     return None
 

@@ -1,4 +1,4 @@
-"""Whether a data set is what its card says: the file by its digest, a folder by its images.
+"""Whether a data set is what its source says: the file by its digest, a folder by its images.
 
 This module only reads, and decodes no image.
 """
@@ -10,7 +10,7 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from hemoscope.data.catalog import DataCard
+from hemoscope.data.catalog import DataSource
 from hemoscope.data.images.decode import IMAGE_SUFFIXES
 from hemoscope.errors import DataError, FetchError
 from hemoscope.files import sha256_of
@@ -18,7 +18,7 @@ from hemoscope.files import sha256_of
 __all__ = ["check_digest", "check_images", "class_root", "content_digest", "images_of", "is_here"]
 
 
-def is_here(place: Path, card: DataCard) -> bool:
+def is_here(place: Path, source: DataSource) -> bool:
     """Whether the data set is in its place.
 
     Raises:
@@ -26,17 +26,17 @@ def is_here(place: Path, card: DataCard) -> bool:
     """
     if not place.exists():
         return False
-    if card.form == "npz":
-        check_digest(place, card)
+    if source.form == "npz":
+        check_digest(place, source)
         return True
     try:
-        check_images(place, card)
+        check_images(place, source)
     except DataError as error:
         raise FetchError(f"{error}. Move {place} away, then run the same command again") from error
     return True
 
 
-def check_digest(path: Path, card: DataCard) -> None:
+def check_digest(path: Path, source: DataSource) -> None:
     """Compare a file with the published digest, where there is one.
 
     Raises:
@@ -44,29 +44,29 @@ def check_digest(path: Path, card: DataCard) -> None:
     """
     import pooch
 
-    if card.digest is None:
+    if source.digest is None:
         return
-    algorithm, _, expected = card.digest.partition(":")
+    algorithm, _, expected = source.digest.partition(":")
     if not path.is_file():
         raise FetchError(
-            f"{path} is no file; expected {card.title}. Move it away, then run the command again"
+            f"{path} is no file; expected {source.title}. Move it away, then run the command again"
         )
     came = pooch.file_hash(str(path), alg=algorithm)
     if came != expected.lower():
         raise FetchError(
-            f"{path} has {algorithm.upper()} {came}; expected {expected} ({card.page}). It is damaged or "
+            f"{path} has {algorithm.upper()} {came}; expected {expected} ({source.page}). It is damaged or "
             "another file: move it away, then run the same command again"
         )
 
 
-def check_images(folder: Path, card: DataCard) -> None:
-    """Compare the images in every class folder with the card, by number and, where it is known, content.
+def check_images(folder: Path, source: DataSource) -> None:
+    """Compare the images in every class folder with the source, by number and, where it is known, content.
 
     Raises:
         DataError: If any class has more or fewer, or there are others; all are named. If the numbers are
             right and an image is not.
     """
-    expected = dict(card.counts)
+    expected = dict(source.counts)
     images = images_of(folder) if folder.is_dir() else {}
     came = {name: len(files) for name, files in images.items()}
     wrong = [
@@ -76,12 +76,12 @@ def check_images(folder: Path, card: DataCard) -> None:
     ]
     if wrong:
         raise DataError(
-            f"{folder.name} holds {sum(came.values()):,} images; expected {card.n_images:,} ({'; '.join(wrong)})"
+            f"{folder.name} holds {sum(came.values()):,} images; expected {source.n_images:,} ({'; '.join(wrong)})"
         )
-    if card.content is not None and (content := content_digest(images)) != card.content:
+    if source.content is not None and (content := content_digest(images)) != source.content:
         raise DataError(
             f"{folder.name} holds as many images as it should, and not the published ones: their digest is "
-            f"{content}, expected {card.content}; at least one is damaged, renamed or another"
+            f"{content}, expected {source.content}; at least one is damaged, renamed or another"
         )
 
 
@@ -93,18 +93,18 @@ def content_digest(images: Mapping[str, Sequence[Path]]) -> str:
     return whole.hexdigest()
 
 
-def class_root(unpacked: Path, card: DataCard) -> Path:
+def class_root(unpacked: Path, source: DataSource) -> Path:
     """Return the one folder that holds all class folders, however deep it lies.
 
     Raises:
         DataError: If there is none, or more than one.
     """
-    wanted = set(card.classes)
+    wanted = set(source.classes)
     folders = [Path(at) for at, below, _ in os.walk(unpacked) if wanted.issubset(below)]
     if len(folders) != 1:
         top = sorted(p.name for p in unpacked.iterdir())
         raise DataError(
-            f"the archive has {len(folders)} folders that hold {', '.join(card.classes)}; expected one. "
+            f"the archive has {len(folders)} folders that hold {', '.join(source.classes)}; expected one. "
             f"At its top: {', '.join(top[:10])}"
         )
     return folders[0]

@@ -29,15 +29,15 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 TORCHVISION = "torchvision IMAGENET1K_V1"
-NO_CARD = "laid into the store by hand: nobody said which digest it should have"
-MOST_CARD_BYTES = 1 << 20
-CARD_KEYS = ("arch", "file", "sha256", "origin", "note", "licence")
+NO_SIDECAR = "laid into the store by hand: nobody said which digest it should have"
+MOST_SIDECAR_BYTES = 1 << 20
+SIDECAR_KEYS = ("arch", "file", "sha256", "origin", "note", "licence")
 
 __all__ = [
     "WeightsFile",
     "fetch",
     "find",
-    "is_card",
+    "is_sidecar",
     "load_imagenet",
     "read_json",
     "read_state",
@@ -80,14 +80,14 @@ def find(arch: str) -> WeightsFile | None:
     row = get_arch(arch)
     imported = store_dir() / f"{arch}.safetensors"
     if imported.is_file():
-        card = _read_card(imported)
+        sidecar = _sidecar_of(imported)
         return WeightsFile(
             arch,
             "imported",
             imported,
-            card.get("sha256", ""),
-            card.get("origin", "user file"),
-            card.get("note", "") if card else NO_CARD,
+            sidecar.get("sha256", ""),
+            sidecar.get("origin", "user file"),
+            sidecar.get("note", "") if sidecar else NO_SIDECAR,
         )
     for folder in (store_dir(), _hub_dir()):
         path = folder / row.weights_file
@@ -97,7 +97,7 @@ def find(arch: str) -> WeightsFile | None:
 
 
 def status(arch: str) -> Literal["cached", "imported", "absent", "damaged"]:
-    """Say whether weights are here, without reading them; damaged if their card cannot be read."""
+    """Say whether weights are here, without reading them; damaged if their sidecar cannot be read."""
     try:
         found = find(arch)
     except WeightsError:
@@ -203,37 +203,37 @@ def _pin_of(row: Architecture) -> Path:
 def _pinned(row: Architecture) -> str:
     """Return what is known of the digest of torchvision's file: all of it, or its first 8 digits."""
     try:
-        pin = json.loads(read_plain(_pin_of(row), most=MOST_CARD_BYTES))["sha256"]
+        pin = json.loads(read_plain(_pin_of(row), most=MOST_SIDECAR_BYTES))["sha256"]
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         pin = None  # fetched by other software, or by nobody yet
     fits = isinstance(pin, str) and len(pin) == 64 and pin.startswith(row.weights_sha256_prefix)
     return str(pin) if fits else row.weights_sha256_prefix
 
 
-def _read_card(path: Path) -> Mapping[str, str]:
+def _sidecar_of(path: Path) -> Mapping[str, str]:
     file = path.with_suffix(".json")
     if not file.exists():
         return {}
     again = "import the weights again: hemoscope weights import"
-    card = read_json(file, what=again)
-    if not is_card(card):
+    sidecar = read_json(file, what=again)
+    if not is_sidecar(sidecar):
         raise WeightsError(
-            f"{file} is no card of weights; expected an object; {', '.join(CARD_KEYS)} are texts; {again}"
+            f"{file} does not say of weights what it should; expected an object; {', '.join(SIDECAR_KEYS)} are texts; {again}"
         )
-    return card
+    return sidecar
 
 
 def read_json(path: Path, *, what: str) -> Any:
     """Return a small JSON document; `WeightsError` says what is wrong and `what` to do."""
     try:
-        return json.loads(read_plain(path, most=MOST_CARD_BYTES))
+        return json.loads(read_plain(path, most=MOST_SIDECAR_BYTES))
     except (OSError, ValueError, RecursionError) as error:
         raise WeightsError(f"{path} is damaged: {why(error)}; {what}") from error
 
 
-def is_card(value: Any) -> bool:
+def is_sidecar(value: Any) -> bool:
     """Tell whether a JSON value says of a file of weights what we ask."""
-    return isinstance(value, dict) and all(isinstance(value.get(key, ""), str) for key in CARD_KEYS)
+    return isinstance(value, dict) and all(isinstance(value.get(key, ""), str) for key in SIDECAR_KEYS)
 
 
 def read_state(path: Path) -> dict[str, Tensor]:

@@ -13,10 +13,10 @@ from hemoscope.errors import DataError, WeightsError
 from hemoscope.files import sha256_of, write_json
 from hemoscope.models.registry import ARCHITECTURES, Architecture
 from hemoscope.models.weights import (
-    CARD_KEYS,
+    SIDECAR_KEYS,
     TORCHVISION,
     WeightsFile,
-    is_card,
+    is_sidecar,
     read_json,
     read_state,
     store_dir,
@@ -98,9 +98,9 @@ def _import_one(path: Path) -> WeightsFile:
 
     row = _arch_of(path)
     assert row is not None  # noqa: S101  (callers keep only named files)
-    card = _listed_card(path, row.name)
+    sidecar = _listed(path, row.name)
     named = re.search(r"-([0-9a-f]{8})\.pth", path.name)
-    expected = card.get("sha256") or (named.group(1) if named else "")
+    expected = sidecar.get("sha256") or (named.group(1) if named else "")
     with tempfile.TemporaryDirectory() as folder:
         plain = _unpacked(path, Path(folder)) if path.suffix == ".xz" else path
         digest = sha256_of(plain)
@@ -114,13 +114,13 @@ def _import_one(path: Path) -> WeightsFile:
         name for name, value in state.items() if value.is_floating_point() and not value.isfinite().all()
     ]:
         raise WeightsError(f"{len(odd)} tensors hold NaN or infinity ({odd[0]}, ...); expected numbers")
-    origin = card.get("origin") or (TORCHVISION if named else path.name)
+    origin = sidecar.get("origin") or (TORCHVISION if named else path.name)
     target = store_dir() / f"{row.name}.safetensors"
     write_tensors(target, state)
-    note = "; ".join(filter(None, [card.get("note", ""), "rounded from float64" if wide else ""]))
+    note = "; ".join(filter(None, [sidecar.get("note", ""), "rounded from float64" if wide else ""]))
     stored = {"arch": row.name, "sha256": sha256_of(target), "origin": origin, "note": note}
     write_json(
-        target.with_suffix(".json"), stored | {"licence": card.get("licence", ""), "source_sha256": digest}
+        target.with_suffix(".json"), stored | {"licence": sidecar.get("licence", ""), "source_sha256": digest}
     )
     return WeightsFile(row.name, "imported", target, stored["sha256"], origin, note)
 
@@ -135,11 +135,11 @@ def _unpacked(path: Path, folder: Path) -> Path:
     return plain
 
 
-def _listed_card(path: Path, arch: str) -> Mapping[str, str]:
+def _listed(path: Path, arch: str) -> Mapping[str, str]:
     listing = path.parent / "weights.json"
     if not listing.is_file():
         return {}
     rows = read_json(listing, what="expected a list of objects with arch and file")
-    if not isinstance(rows, list) or not all(is_card(row) for row in rows):
-        raise WeightsError(f"{listing}: expected a list of objects; {', '.join(CARD_KEYS)} are texts")
+    if not isinstance(rows, list) or not all(is_sidecar(row) for row in rows):
+        raise WeightsError(f"{listing}: expected a list of objects; {', '.join(SIDECAR_KEYS)} are texts")
     return next((r for r in rows if r.get("arch") == arch and path.name.startswith(r.get("file", "?"))), {})

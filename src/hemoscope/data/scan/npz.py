@@ -21,7 +21,7 @@ from typing import IO
 import numpy as np
 from numpy.typing import NDArray
 
-from hemoscope.data.catalog import CARDS
+from hemoscope.data.catalog import SOURCES
 from hemoscope.data.images.decode import MAX_PIXELS, Decoded
 from hemoscope.data.images.fingerprint import fingerprint
 from hemoscope.errors import DataError
@@ -144,7 +144,7 @@ def _is_blood(root: Path) -> bool:
     """Whether a file is BloodMNIST by its name or, under another name, by its digest."""
     if root.name.lower().startswith("bloodmnist"):
         return True
-    published = {card.digest for card in CARDS if card.form == "npz"}
+    published = {source.digest for source in SOURCES if source.form == "npz"}
     with root.open("rb") as file:
         return f"md5:{hashlib.file_digest(file, _md5).hexdigest()}" in published
 
