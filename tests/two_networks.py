@@ -11,7 +11,7 @@ import pytest
 
 from hemoscope.bundle.file import Bundle, read_bundle
 from hemoscope.packing.calibrate import Goals
-from hemoscope.packing.pack import pack
+from hemoscope.packing.pack import Voting, pack
 from hemoscope.predict.model import Model, load
 from hemoscope.runs import Run, find_runs
 from hemoscope.training.recipe import Recipe
@@ -80,7 +80,7 @@ def bundle_of(runs: list[Run], path: Path) -> None:
         goals=Goals(error_rate=0.4, coverage=0.9, unknown_share=0.1),
         tta=len(runs) > 1,
         device_name="cpu",
-        chosen="both there are" if len(runs) > 1 else "",
+        voting=Voting(chosen="both there are" if len(runs) > 1 else ""),
     )
     # Below, it would sharpen every answer again, and what rounding did to it.
     assert card.calibration.temperature > 0.2

@@ -225,14 +225,13 @@ def bundle(
         RunError: If no finished run can be read, or the members asked for do not exist.
         DataError: If `data` are not the images of the runs, or `out` is there already.
     """
-    from hemoscope.packing.pack import pack
+    from hemoscope.packing.pack import Voting, pack
 
     found = assemble(Path(runs), members=members, how=how)
     return pack(
         [Run.open(entry.path) for entry in found.voters],
         Path(out),
-        how=how,
-        chosen=found.ensemble.chosen if found.ensemble else "",
+        voting=Voting(how, found.ensemble.chosen if found.ensemble else ""),
         data=None if data is None else Path(data),
         device_name=device,
         overwrite=overwrite,

@@ -27,7 +27,8 @@ from hemoscope.ensemble.vote import vote
 from hemoscope.errors import BundleError, DataError, RunError
 from hemoscope.evaluation.calibration import apply_temperature
 from hemoscope.packing.calibrate import Goals
-from hemoscope.packing.pack import pack, verify
+from hemoscope.packing.pack import pack
+from hemoscope.packing.selftest import verify
 from hemoscope.predict.model import Model, on_device
 from hemoscope.runs import DONE, Run
 

@@ -262,7 +262,9 @@ def test_weights_without_a_sidecar_are_used_and_not_called_sound(state: dict[str
 
 
 @pytest.mark.parametrize("text", ["[]", "3", '{"sha256": 3}', "{", "[" * 100_000, '{"note": {}}'])
-def test_a_damaged_sidecar_of_weights_is_a_sentence(text: str, state: dict[str, torch.Tensor], tmp_path: Path):
+def test_a_damaged_sidecar_of_weights_is_a_sentence(
+    text: str, state: dict[str, torch.Tensor], tmp_path: Path
+):
     save_file(state, tmp_path / "squeezenet1_1.safetensors")
     (imported,) = import_weights([tmp_path / "squeezenet1_1.safetensors"])
     imported.path.with_suffix(".json").write_text(text)

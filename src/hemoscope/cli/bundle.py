@@ -65,7 +65,7 @@ def make(
     from hemoscope.ensemble.members import assemble
     from hemoscope.files import refuse_existing
     from hemoscope.packing.calibrate import Goals
-    from hemoscope.packing.pack import pack
+    from hemoscope.packing.pack import Voting, pack
     from hemoscope.runs import Run
 
     on_this_machine(device)
@@ -79,8 +79,7 @@ def make(
         card = pack(
             [Run.open(entry.path) for entry in result.voters],
             out,
-            how=vote.value,
-            chosen=result.ensemble.chosen if result.ensemble else "",
+            voting=Voting(vote.value, result.ensemble.chosen if result.ensemble else ""),
             data=data,
             tta=tta,
             device_name=device,
@@ -125,8 +124,8 @@ def verify(
 ) -> None:
     """Check a bundle whole: every digest, every tensor, and its answers to its own drawn cells."""
     from hemoscope.bundle.file import read_bundle
-    from hemoscope.packing.pack import TOLERANCE
-    from hemoscope.packing.pack import verify as check
+    from hemoscope.packing.selftest import TOLERANCE
+    from hemoscope.packing.selftest import verify as check
 
     read = read_bundle(bundle)
     worst = check(read, device_name=device)

@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from PIL import Image
 from safetensors.torch import save
 from torch import Tensor
 
 from hemoscope.bundle.card import BundleCard, Calibration, MemberCard, Preprocessing
-from hemoscope.bundle.file import CARD, KNOWN, README, SELFTEST, Bundle, read_bundle, write_parts
-from hemoscope.data.synthetic.kinds import class_names
-from hemoscope.data.synthetic.scene import draw_cell
+from hemoscope.bundle.file import CARD, KNOWN, README, SELFTEST, read_bundle, write_parts
 from hemoscope.encoding import jsonable
 from hemoscope.ensemble.vote import How, align
-from hemoscope.errors import BundleError, DataError, RunError
+from hemoscope.errors import DataError, RunError
 from hemoscope.evaluation.summary import score
 from hemoscope.files import atomic_path, refuse_existing
 from hemoscope.models.normalise import IMAGENET_MEAN, IMAGENET_STD
@@ -30,7 +25,7 @@ from hemoscope.models.registry import get_arch
 from hemoscope.packing.answers import Answers, ask_anew, remember, stored
 from hemoscope.packing.calibrate import Goals, calibrate, measure
 from hemoscope.packing.model_card import model_card
-from hemoscope.predict.model import on_device
+from hemoscope.packing.selftest import drawn_cells, expected_answers, verify
 from hemoscope.predict.network import load_run
 from hemoscope.progress import Progress
 from hemoscope.records import Predictions
@@ -38,10 +33,8 @@ from hemoscope.runs import MODEL, Run
 from hemoscope.training.recipe import Recipe
 from hemoscope.training.run import scan_cached
 
-__all__ = ["pack", "verify"]
+__all__ = ["Voting", "pack"]
 
-TOLERANCE = 1e-3  # of a probability in fp32, between two machines
-SELFTEST_PX = 120
 INTENDED_USE = (
     "Research on the classification of images of single peripheral blood cells, of the classes and the kind of "
     "image it was trained on. Not a medical device: not for diagnosis or for decisions on a person's care."
@@ -58,16 +51,28 @@ LIMITS = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Voting:
+    """How the runs of a bundle came together.
+
+    Attributes:
+        how: The vote of several members.
+        chosen: One sentence on how they were chosen.
+    """
+
+    how: How = "majority"
+    chosen: str = ""
+
+
 def pack(
     runs: Sequence[Run],
     out: Path,
     *,
-    how: How = "majority",
-    chosen: str = "",
+    voting: Voting = Voting(),
+    goals: Goals = Goals(),  # noqa: B008  frozen
     data: Path | None = None,
     tta: bool = False,
     device_name: str = "auto",
-    goals: Goals = Goals(),  # noqa: B008  frozen
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> BundleCard:
@@ -80,15 +85,14 @@ def pack(
     Args:
         runs: One run, or the members of an ensemble.
         out: The file to write.
-        how: The vote of several members.
-        chosen: One sentence on how the members were chosen.
+        voting: How several members vote, and how they were chosen.
+        goals: What the thresholds are chosen for.
         data: The images they were trained on, to learn what is unknown; by default where the runs found
             them. Without them nothing is ever called unknown.
         tta: Calibrate answers averaged over flips and turns, too; eight times the work again.
         device_name: Where to compute.
-        goals: What the thresholds are chosen for.
         overwrite: Replace what is at `out`, once the new bundle has given the right answers.
-        progress: Called with (what is done, done, in all).
+        progress: Called with what is done, how much, and of how much.
 
     Raises:
         RunError: If a run is unfinished, or the runs do not fit together.
@@ -107,7 +111,27 @@ def pack(
         raise DataError(
             "flips and turns are calibrated on the images of the runs; name their folder: --data DIR"
         )
-    said, known = _asked(runs, root, sides, how, device_name, tta=tta, progress=progress)
+    said, known = _asked(runs, root, sides, voting.how, device_name, tta=tta, progress=progress)
+    card = _card(runs, said, voting, goals)
+    cells = drawn_cells()
+    parts = {
+        CARD: (card.model_dump_json(indent=2, exclude=None if tta else {"tta"}) + "\n").encode(),
+        README: model_card(card).encode(),
+        **{f"member-{i}.safetensors": run.verified(MODEL).read_bytes() for i, run in enumerate(runs)},
+        **cells,
+        SELFTEST: json.dumps(expected_answers(card, runs, cells), indent=1).encode(),
+    }
+    if card.calibration.unknown_above is not None:
+        parts[KNOWN] = save({f"member-{i}": cells for i, cells in enumerate(known)})
+    refuse_existing(out, overwrite=overwrite)  # once more: minutes have passed
+    with atomic_path(out) as part:
+        write_parts(part, parts)
+        verify(replace(read_bundle(part), path=out))
+    return card
+
+
+def _card(runs: Sequence[Run], said: Mapping[bool, Answers], voting: Voting, goals: Goals) -> BundleCard:
+    """Return the card: thresholds chosen on validation answers and measured on test answers."""
 
     def trust(answers: Answers) -> Calibration:
         chosen = calibrate(answers.val, answers.val_distance, goals)
@@ -115,56 +139,22 @@ def pack(
         measured = {"answers": answers.made, **jsonable(figures)}  # type: ignore[dict-item]
         return chosen.model_copy(update={"measured": measured})
 
-    calibration = trust(said[False])
-    card = BundleCard(
+    return BundleCard(
         name="+".join(sorted({run.arch for run in runs})),
         classes=said[False].val.classes,
         members=tuple(_member(run) for run in runs),
-        vote=how,
-        chosen=chosen,
+        vote=voting.how,
+        chosen=voting.chosen,
         data=_public(runs[0].card["data"]),
         split=runs[0].card["split"],
         scores=jsonable(score(said[False].test).to_json()),  # type: ignore[arg-type]
-        calibration=calibration,
-        tta=trust(said[True]) if tta else None,
+        calibration=trust(said[False]),
+        tta=trust(said[True]) if True in said else None,
         intended_use=INTENDED_USE,
         limits=LIMITS,
         versions={name: version(name) for name in ("hemoscope", "torch", "torchvision", "numpy", "pillow")},
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
-    parts = {
-        CARD: (card.model_dump_json(indent=2, exclude=None if tta else {"tta"}) + "\n").encode(),
-        README: model_card(card).encode(),
-        **{f"member-{i}.safetensors": run.verified(MODEL).read_bytes() for i, run in enumerate(runs)},
-    }
-    if calibration.unknown_above is not None:
-        parts[KNOWN] = save({f"member-{i}": cells for i, cells in enumerate(known)})
-    cells = {f"selftest-{i}.png": _drawn(name, i) for i, name in enumerate(class_names())}
-    expected = _expected(card, runs, cells)
-    refuse_existing(out, overwrite=overwrite)  # once more: minutes have passed
-    with atomic_path(out) as part:
-        write_parts(part, {**parts, **cells, SELFTEST: json.dumps(expected, indent=1).encode()})
-        verify(replace(read_bundle(part), path=out))
-    return card
-
-
-def verify(bundle: Bundle, *, device_name: str = "cpu") -> float:
-    """Let a bundle answer for its own drawn cells, in fp32; return the largest difference.
-
-    Raises:
-        BundleError: If a probability differs by more than `TOLERANCE` from what the bundle expects.
-    """
-    model = on_device(bundle, device_name, "fp32")
-    names = sorted(bundle.cells)
-    got = model.predict_proba([bundle.cells[name] for name in names])
-    want = np.array([bundle.selftest[name] for name in names])
-    worst = float(np.abs(got - want).max())
-    if not worst <= TOLERANCE:  # NaN is not
-        raise BundleError(
-            f"{bundle.path} does not answer as it did where it was made: probabilities of its own cells differ by "
-            f"up to {worst:.3g}, more than {TOLERANCE}"
-        )
-    return worst
 
 
 def _member(run: Run) -> MemberCard:
@@ -232,20 +222,3 @@ def _asked(
         for turned in ((False, True) if tta else (False,))
     }
     return said, asked.known
-
-
-def _drawn(class_name: str, i: int) -> bytes:
-    cell = draw_cell(class_name, size_px=SELFTEST_PX, rng=np.random.default_rng(i))
-    file = io.BytesIO()
-    Image.fromarray(cell).save(file, "PNG", optimize=True)
-    return file.getvalue()
-
-
-def _expected(card: BundleCard, runs: Sequence[Run], cells: dict[str, bytes]) -> dict[str, Any]:
-    from hemoscope.predict.network import load_network
-
-    models = tuple(load_network(run) for run in runs)
-    bundle = Bundle(Path(card.name), card, models, {}, cells, "")
-    names = sorted(cells)
-    probs = on_device(bundle, "cpu", "fp32").predict_proba([cells[name] for name in names])
-    return {name: row.tolist() for name, row in zip(names, probs, strict=True)}
