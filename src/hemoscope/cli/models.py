@@ -21,7 +21,7 @@ ArchNames = Annotated[
 
 
 def list_models(*, as_json: JsonFlag = False) -> None:
-    """List the paper's 27 architectures."""
+    """List the architectures: the paper's 27."""
     from hemoscope.models.registry import ARCHITECTURES
     from hemoscope.models.weights import status
     from hemoscope.paper import TABLE_4
@@ -33,7 +33,7 @@ def list_models(*, as_json: JsonFlag = False) -> None:
             "params": row.params,
             "input_px": row.input_px,
             "canvas_px": row.canvas_px,
-            "imagenet_top1_error": errors[row.name],
+            "imagenet_top1_error": errors.get(row.name),
             "weights": status(row.name),
         }
         for row in ARCHITECTURES
@@ -47,7 +47,7 @@ def list_models(*, as_json: JsonFlag = False) -> None:
             str(r["arch"]),
             f"{r['params']:,}",
             str(r["input_px"]),
-            f"{r['imagenet_top1_error']:.2f} %",
+            "n/a" if r["imagenet_top1_error"] is None else f"{r['imagenet_top1_error']:.2f} %",
             str(r["weights"]),
         ]
         for r in rows

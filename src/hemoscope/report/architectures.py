@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 
 from hemoscope import paper
 from hemoscope.ensemble.networks import Network
@@ -12,54 +11,8 @@ from hemoscope.report.collect import Report
 from hemoscope.report.formats import NOT_DEFINED, count
 from hemoscope.report.texttable import Raw, TextTable, plain
 
-__all__ = ["PUBLISHED", "Published", "table4"]
+__all__ = ["table4"]
 
-
-@dataclass(frozen=True, slots=True)
-class Published:
-    """Facts of an architecture as torchvision builds it.
-
-    Attributes:
-        top1: Accuracy on ImageNet in percent with the weights IMAGENET1K_V1, one crop.
-        top5: The same for the five likeliest classes.
-        depth: Layers with weights (convolutions and fully connected) on the longest way through.
-    """
-
-    top1: float
-    top5: float
-    depth: int
-
-
-# Source: the metadata of torchvision's IMAGENET1K_V1 weights; a test compares them, and counts the layers.
-PUBLISHED: Mapping[str, Published] = {
-    "alexnet": Published(56.522, 79.066, 8),
-    "vgg11": Published(69.02, 88.628, 11),
-    "vgg13": Published(69.928, 89.246, 13),
-    "vgg16": Published(71.592, 90.382, 16),
-    "vgg19": Published(72.376, 90.876, 19),
-    "vgg11_bn": Published(70.37, 89.81, 11),
-    "vgg13_bn": Published(71.586, 90.374, 13),
-    "vgg16_bn": Published(73.36, 91.516, 16),
-    "vgg19_bn": Published(74.218, 91.842, 19),
-    "resnet18": Published(69.758, 89.078, 18),
-    "resnet34": Published(73.314, 91.42, 34),
-    "resnet50": Published(76.13, 92.862, 50),
-    "resnet101": Published(77.374, 93.546, 101),
-    "resnet152": Published(78.312, 94.046, 152),
-    "squeezenet1_0": Published(58.092, 80.42, 18),
-    "squeezenet1_1": Published(58.178, 80.624, 18),
-    "densenet121": Published(74.434, 91.972, 121),
-    "densenet169": Published(75.6, 92.806, 169),
-    "densenet201": Published(76.896, 93.37, 201),
-    "densenet161": Published(77.138, 93.56, 161),
-    "inception_v3": Published(77.294, 93.45, 48),
-    "googlenet": Published(69.778, 89.53, 22),
-    "mobilenet_v2": Published(71.878, 90.286, 53),
-    "resnext50_32x4d": Published(77.618, 93.698, 50),
-    "resnext101_32x8d": Published(79.312, 94.526, 101),
-    "wide_resnet50_2": Published(78.468, 94.086, 50),
-    "wide_resnet101_2": Published(78.848, 94.284, 101),
-}
 
 _RAW = (
     "arch",
@@ -99,16 +52,15 @@ def table4(report: Report) -> TextTable:
 def _facts(network: Network) -> tuple[object, ...]:
     """Return one raw row: errors as fractions, parameters whole; None where nothing is known."""
     arch, card = network.arch, network.entries[0].card
-    published = PUBLISHED.get(arch)
     known = next((a for a in ARCHITECTURES if a.name == arch), None)
     theirs = next((row for row in paper.TABLE_4 if row.arch == arch), None)
     return (
         arch,
-        round(1 - published.top1 / 100, 5) if published else None,
+        round(1 - known.top1 / 100, 5) if known else None,
         round(theirs.top1_error / 100, 4) if theirs else None,
-        round(1 - published.top5 / 100, 5) if published else None,
+        round(1 - known.top5 / 100, 5) if known else None,
         round(theirs.top5_error / 100, 4) if theirs else None,
-        published.depth if published else None,
+        known.depth if known else None,
         theirs.depth if theirs else None,
         known.params if known else None,
         round(1e6 * theirs.params_millions) if theirs else None,
