@@ -30,8 +30,4 @@ def test_every_module_has_a_layer():
     packages = ROOT / "src" / "hemoscope"
     there = {p.stem for p in packages.iterdir() if p.suffix == ".py" or (p / "__init__.py").is_file()}
     layers = " | ".join(contracts()["layers"]["layers"]).replace("hemoscope.", "").split(" | ")
-    assert there - set(layers) == {
-        "__init__",
-        "__main__",
-        "progress",
-    }  # progress is a type, and imports nothing
+    assert there - set(layers) == {"__init__", "__main__"}
