@@ -31,6 +31,8 @@ from hemoscope.packing.pack import pack
 from hemoscope.packing.selftest import verify
 from hemoscope.predict.model import Model, on_device
 from hemoscope.runs import DONE, Run
+from hemoscope.training.recipe import Recipe
+from hemoscope.training.run import prepare, run_job
 
 
 def parts_of(path: Path) -> dict[str, bytes]:
@@ -557,3 +559,16 @@ def test_the_digest_is_that_of_the_content(single_file: Path, tmp_path: Path):
         hashlib.sha256((tmp_path / "again.hemo").read_bytes()).digest()
         == hashlib.sha256(single_file.read_bytes()).digest()
     )
+
+
+def test_a_run_that_was_scored_over_eight_views_is_calibrated_with_them(misfiled: Path, tmp_path: Path):
+    recipe = Recipe(
+        weights="none", epochs=1, batch_size=16, image_px=32, canvas_px=36, views=8, precision="fp32"
+    )
+    run = run_job("resnet18", recipe, prepare(misfiled), seed=0, out=tmp_path / "runs", device_name="cpu")
+    card = pack([run], tmp_path / "eight.hemo", device_name="cpu")
+    assert card.tta
+    assert "with flips and turns" in card.tta.measured["answers"]
+    with pytest.raises(DataError, match="flips and turns are calibrated on the images"):
+        moved = replace(run, card={**run.card, "data": {**run.card["data"], "root": "nowhere"}})
+        pack([moved], tmp_path / "moved.hemo", device_name="cpu")
