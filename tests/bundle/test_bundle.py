@@ -569,6 +569,6 @@ def test_a_run_that_was_scored_over_eight_views_is_calibrated_with_them(misfiled
     card = pack([run], tmp_path / "eight.hemo", device_name="cpu")
     assert card.tta
     assert "with flips and turns" in card.tta.measured["answers"]
+    moved = replace(run, card={**run.card, "data": {**run.card["data"], "root": "nowhere"}})
     with pytest.raises(DataError, match="flips and turns are calibrated on the images"):
-        moved = replace(run, card={**run.card, "data": {**run.card["data"], "root": "nowhere"}})
         pack([moved], tmp_path / "moved.hemo", device_name="cpu")
