@@ -7,7 +7,7 @@ import os
 import re
 from pathlib import Path
 
-__all__ = ["DEVICE_NAMES", "available_cores", "cache_dir", "is_device_name"]
+__all__ = ["DEVICE_NAMES", "available_cores", "cache_dir", "is_device_name", "share_cores"]
 
 DEVICE_NAMES = "auto, cuda, cuda:N, mps or cpu"
 
@@ -32,6 +32,18 @@ def available_cores() -> int:
     except (OSError, ValueError):
         pass  # no control group, or "max": no quota
     return max(count, 1)
+
+
+def share_cores() -> None:
+    """Let a thread that waits for another give its core away at once; to be called before torch is imported.
+
+    GNU OpenMP, which torch brings on Linux, spins for a millisecond at every barrier. On a machine that does
+    something else besides, the thread that is waited for then has no core to run on. What the person has set stays.
+    """
+    if not {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & set(os.environ):
+        os.environ["GOMP_SPINCOUNT"] = (
+            "1000"  # as GNU OpenMP itself does where it has more threads than cores
+        )
 
 
 def is_device_name(name: str) -> bool:

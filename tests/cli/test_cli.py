@@ -365,3 +365,20 @@ def test_ctrl_c_says_how_to_go_on_and_the_same_command_does(discs: Path, tmp_pat
     after = history.read_text().splitlines()
     assert len(after) == 41
     assert after[: len(before)] == before
+
+
+@pytest.mark.parametrize(
+    ("own", "expected"),
+    [({}, "1000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, "None")],
+)
+def test_waiting_threads_give_their_core_away_unless_the_person_said_otherwise(own, expected):
+    script = (
+        "import os, runpy, sys\nsys.argv = ['hemoscope', 'data', 'fetch', '--help']\n"
+        "try: runpy.run_module('hemoscope', run_name='__main__')\n"
+        "except SystemExit: print('torch' in sys.modules, os.environ.get('GOMP_SPINCOUNT'))"
+    )
+    clean = {k: v for k, v in os.environ.items() if k not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=clean | own, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines()[-1] == f"False {expected}"

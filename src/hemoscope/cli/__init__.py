@@ -20,6 +20,9 @@ def main() -> None:
             stream.reconfigure(errors="backslashreplace")
     from hemoscope.cli.app import app
     from hemoscope.errors import ConfigError, HemoscopeError, UnknownNameError
+    from hemoscope.places import share_cores
+
+    share_cores()
 
     warnings.filterwarnings("ignore", module=r"PIL\.")  # our own errors say what is wrong with an image
     try:
