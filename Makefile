@@ -32,7 +32,7 @@ check: sync
 	@echo "Lint, docstrings" && $(RUN) ruff check .
 	@echo "Types" && $(RUN) pyright
 	@echo "Layers" && $(RUN) lint-imports --no-logo
-	@echo "Secrets" && git ls-files -z | xargs -0 $(RUN) detect-secrets-hook --disable-plugin HexHighEntropyString
+	@echo "Secrets" && git rev-parse -q --verify HEAD >/dev/null && git ls-files -z | xargs -0 $(RUN) detect-secrets-hook --disable-plugin HexHighEntropyString
 
 wheel:
 	@echo "The wheel in a clean environment, with the lowest versions it states: its demo, a bundle, an export"

@@ -5,17 +5,16 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
-from hemoscope.bundle.file import Bundle, read_bundle
-from hemoscope.packing.calibrate import Goals
-from hemoscope.packing.pack import Voting, pack
-from hemoscope.predict.model import Model, load
-from hemoscope.runs import Run, find_runs
-from hemoscope.training.recipe import Recipe
-from hemoscope.training.run import prepare, run_job
+if TYPE_CHECKING:  # torch is not imported for tests that do without
+    from hemoscope.bundle.file import Bundle
+    from hemoscope.predict.model import Model
+    from hemoscope.runs import Run
+
 
 MadeOnce = Callable[[str, Callable[[Path], object]], Path]
 MISFILED = ("22.png", "23.png")  # of every class
@@ -42,6 +41,9 @@ def runs(misfiled: Path, made_once: MadeOnce) -> list[Run]:
     Their rates are so small that no probability is near 0 or 1 and no two are near each other: what one
     processor rounds otherwise than another decides no answer.
     """
+    from hemoscope.runs import find_runs
+    from hemoscope.training.recipe import Recipe
+    from hemoscope.training.run import prepare, run_job
 
     def train(folder: Path) -> None:
         common = Recipe(weights="none", epochs=8, batch_size=16, precision="fp32")
@@ -74,6 +76,9 @@ def ensemble_file(runs: list[Run], made_once: MadeOnce) -> Path:
 
 
 def bundle_of(runs: list[Run], path: Path) -> None:
+    from hemoscope.packing.calibrate import Goals
+    from hemoscope.packing.pack import Voting, pack
+
     card = pack(
         runs,
         path,
@@ -89,10 +94,14 @@ def bundle_of(runs: list[Run], path: Path) -> None:
 @pytest.fixture(scope="session")
 def bundle(ensemble_file: Path) -> Bundle:
     """The ensemble's bundle, read and checked."""
+    from hemoscope.bundle.file import read_bundle
+
     return read_bundle(ensemble_file)
 
 
 @pytest.fixture(scope="session")
 def model(ensemble_file: Path) -> Model:
     """The ensemble, ready to answer."""
+    from hemoscope.predict.model import load
+
     return load(ensemble_file, device="cpu", precision="fp32")

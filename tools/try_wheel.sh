@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 uv=$(python3 tools/get_uv.py)
 env=$PWD/build/wheel-env
 rm -rf build/wheel && "$uv" build --quiet --wheel --out-dir build/wheel
-"$uv" venv --quiet --clear "$env"
+"$uv" venv --quiet --clear --python 3.11 "$env"  # the lowest too
 wheel=$(ls "$PWD"/build/wheel/hemoscope-*.whl)
 "$uv" pip install --quiet --python "$env" --resolution lowest-direct "hemoscope[export,explain] @ file://$wheel"
 place=$(mktemp -d)

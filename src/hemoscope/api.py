@@ -119,8 +119,14 @@ def train(
         out=Path(out),
         device_name=device,
         progress=progress,
-        command="hemoscope.api.train",
+        command=_call(arch, cells, recipe=recipe, seed=seed, out=str(out), device=device, **changes),
     )
+
+
+def _call(arch: str, cells: Manifest, **options: Any) -> str:
+    """Return the call that goes on with a run, for its card."""
+    words = ", ".join(f"{name}={value!r}" for name, value in options.items())
+    return f"cells = api.scan({str(cells.root)!r}); api.train({arch!r}, cells, api.split(cells), {words})"
 
 
 def evaluate(run: Run | File, data: File | None = None, *, device: str = "auto") -> Scores:

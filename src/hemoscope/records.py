@@ -110,6 +110,7 @@ class Manifest:
         problems: Everything found while scanning, errors first.
         not_images: Files that are no images and were passed over.
         converted: How many images had to be converted to upright 8-bit RGB, by reason.
+        left_out: Errors that were passed over, on demand.
     """
 
     root: Path
@@ -118,6 +119,7 @@ class Manifest:
     problems: tuple[Problem, ...] = ()
     not_images: int = 0
     converted: Mapping[str, int] = field(default_factory=dict)
+    left_out: tuple[Problem, ...] = ()
 
     @property
     def is_npz(self) -> bool:

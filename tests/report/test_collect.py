@@ -11,9 +11,21 @@ from hemoscope.paper import ENSEMBLE_MEMBERS
 from hemoscope.records import Predictions
 from hemoscope.report.collect import collect
 from hemoscope.runs import CARD, PREDICTIONS
+from hemoscope.training.recipe import ADDED_LATER, Recipe
 
 PAPERS = {"name": "paper", "epochs": 25}
 SMALL = (30, 40, 20, 25, 30, 20, 35, 25)
+
+
+def test_seeds_from_before_and_after_a_new_field_are_one_network(runs):
+    """Their names and digests agree; only the cards write more fields."""
+    new = Recipe(epochs=6).model_dump()
+    old = {name: value for name, value in new.items() if name not in ADDED_LATER}
+    runs.add("resnet18", seed=0, recipe=old, test=SMALL)
+    runs.add("resnet18", seed=1, recipe=new, test=SMALL)
+    runs.add("resnet18", seed=2, recipe=new | {"ema": 0.9}, test=SMALL)
+    assert [n.label for n in collect(runs.root).networks] == ["ResNet-18 (ema 0.0)", "ResNet-18 (ema 0.9)"]
+    assert [len(n.entries) for n in collect(runs.root).networks] == [2, 1]
 
 
 def test_the_largest_group_of_one_split_is_reported_and_the_rest_named(runs):

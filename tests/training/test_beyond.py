@@ -3,17 +3,26 @@ plain torch in `test_fit_reference`."""
 
 from __future__ import annotations
 
+import hashlib
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
+from safetensors.torch import load_file
 
 from hemoscope.data.augment import Augmentation, draw_affine, scaled, view_affine, warp
 from hemoscope.data.canvas import open_canvas
-from hemoscope.models.build import build
-from hemoscope.runs import Run
+from hemoscope.errors import ConfigError
+from hemoscope.models.build import build, head_paths, load_state
+from hemoscope.models.registry import get_arch
+from hemoscope.predict.evaluate import predict_folder
 from hemoscope.training.batches import Batches
 from hemoscope.training.device import Device
+from hemoscope.training.objective import Objective
+from hemoscope.training.rates import make_optimizer
 from hemoscope.training.recipe import Recipe
 from hemoscope.training.run import Prepared, run_job
 from hemoscope.training.step import predict_probs
@@ -77,23 +86,77 @@ def test_a_run_of_all_of_it_learns_and_keeps_what_it_scored(prepared: Prepared, 
         precision="fp32",
     )
     run = run_job("resnet18", recipe, prepared, seed=0, out=tmp_path, device_name="cpu")
-    assert isinstance(run, Run)
     assert run.history[-1].train_loss < run.history[0].train_loss
     said = run.predictions("val")
     assert said.n_errors / len(said) < 0.5  # of three classes
+    canvas = open_canvas(prepared.manifest, round(40 * 256 / 224))
+    batches = Batches(canvas, 40, "black", CPU.torch_device)
+    model = load_state("resnet18", 3, load_file(run.path / "model.safetensors"))
+    rows = canvas.rows(list(said.paths))
+    kept = predict_probs(model, batches, rows, device=CPU, view="center_crop", turned=True)
+    np.testing.assert_allclose(said.probs, kept, atol=1e-6)
+    again = predict_folder(run, prepared.manifest.root, device_name="cpu").predictions
+    where = [again.paths.index(path) for path in said.paths]
+    np.testing.assert_allclose(again.probs[where], said.probs, atol=1e-5)
+
+
+def test_of_mixed_images_the_class_with_the_larger_share_counts():
+    objective = Objective(mixup=0.4)
+    logits, target = torch.eye(3)[[0, 1, 2]], torch.tensor([0, 1, 2])
+    assert objective.right(logits, target, torch.tensor(0.3)) == 3
+    assert objective.right(logits, target, torch.tensor(0.7)) == 1  # the one in the middle meets itself
+    assert objective.right(logits, target, None) == 3
+
+
+def test_all_new_layers_learn_at_the_rate_of_the_head():
+    recipe = Recipe(head_lr=10.0)
+    model = build("inception_v3", 3)
+    paths = head_paths(get_arch("inception_v3"), "replace_last")
+    assert paths == ("fc", "AuxLogits.fc")
+    heads = [model.get_submodule(path) for path in paths]
+    body, new = make_optimizer(model, recipe, heads=heads, device=CPU.torch_device).param_groups
+    assert (len(new["params"]), new["lr"]) == (4, 0.01)
+    assert len(body["params"]) + 4 == len(list(model.parameters()))
 
 
 @pytest.mark.parametrize(
-    "odd", [{"small_px": 32}, {"small_epochs": 2}, {"ema": 1.0}, {"views": 4}, {"warmup": 0}]
+    "odd",
+    [
+        {"small_px": 32},
+        {"small_epochs": 2},
+        {"small_px": 32, "small_epochs": 25},
+        {"small_px": 64, "small_epochs": 2, "image_px": 64},
+        {"ema": 1.0},
+        {"views": 4},
+        {"warmup": 0},
+    ],
 )
 def test_what_makes_no_sense_is_refused(odd: dict[str, float]):
     with pytest.raises(ValidationError):
         Recipe.model_validate(odd)
 
 
-def test_runs_of_older_recipes_keep_their_names():
-    assert set(Recipe().identity) == {
-        "name", "epochs", "batch_size", "lr", "lr_step", "lr_gamma", "momentum", "weight_decay", "weights", "head",
-        "aux_weight", "image_px", "rotation_deg", "hflip", "vflip", "crop", "fill", "eval_view", "class_weights",
-        "sampler", "select_epoch", "precision",
-    }  # fmt: skip
+def test_a_smaller_input_that_is_larger_than_the_networks_is_refused(prepared: Prepared, tmp_path):
+    recipe = Recipe(weights="none", small_px=256, small_epochs=2)
+    with pytest.raises(ConfigError, match="smaller than the input of resnet18, 224 px; got 256"):
+        run_job("resnet18", recipe, prepared, seed=0, out=tmp_path, device_name="cpu")
+
+
+RESULTS = Path(__file__).parents[2] / "docs" / "results"
+
+
+@pytest.mark.parametrize("card", sorted(RESULTS.glob("*/runs/*/run.json")), ids=lambda path: path.parent.name)
+def test_runs_of_older_recipes_keep_their_names(card: Path):
+    """The digest of every committed run, which covers its recipe, follows from its card as today's code reads it."""
+    said = json.loads(card.read_text("utf-8"))
+    content = {
+        "arch": said["arch"],
+        "recipe": Recipe.model_validate(said["recipe"]).identity,
+        "split": said["split"]["digest"],
+        "classes": said["data"]["classes"],
+        "seed": said["seed"],
+        "weights": said["weights"].get("sha256", ""),
+    }
+    digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    assert digest == said["digest"]
+    assert card.parent.name.endswith(digest[:8])

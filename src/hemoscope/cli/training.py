@@ -253,7 +253,7 @@ def _prepare(data: Path, split: Path | None, *, skip_bad: bool, report: Progress
     note(
         f"{sides['train']:,} training, {sides['val']:,} validation and {sides['test']:,} test images; "
         f"{'given ' if prepared.split.policy == 'given' else ''}split {prepared.split.digest[:8]}"
-        + (f"; {len(prepared.left_out)} bad files left out" if prepared.left_out else "")
+        + (f"; {len(prepared.manifest.left_out)} bad files left out" if prepared.manifest.left_out else "")
     )
     warnings = [problem for problem in prepared.manifest.problems if problem.level == "warning"]
     for problem in warnings[:SHOWN]:

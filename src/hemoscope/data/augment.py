@@ -87,7 +87,10 @@ def draw_affine(
 
 
 def scaled(matrices: FloatArray, factor: float) -> FloatArray:
-    """Return matrices that take the same square with `factor` times fewer pixels a side, shape (n, 2, 3)."""
+    """Return matrices that take the same square with `factor` times fewer pixels a side, shape (n, 2, 3).
+
+    The pixels between are passed over and not averaged: fine structure looks coarser than in a smaller photograph.
+    """
     linear, offset = matrices[:, :, :2], matrices[:, :, 2]
     corner = np.full(
         2, (factor - 1) / 2

@@ -68,7 +68,7 @@ def open_canvas(
         manifest: The images; those of the manifest, no others.
         canvas_px: Side of the squares.
         folder: Where canvases are kept; by default below the cache folder.
-        progress: Called with (images done, images in all) while building.
+        progress: Called after each image while building.
 
     Raises:
         DataError: If an image changed since the scan, or the disk is too small.

@@ -1,6 +1,6 @@
 """The data sets that hemoscope can fetch, one source each: where, what, how many, whose.
 
-Cards are data. This module never touches the network or the disk; `fetch` does.
+Sources are data. This module never touches the network or the disk; `fetch` does.
 """
 
 from __future__ import annotations

@@ -93,6 +93,7 @@ def count_smear(
         ConfigError: If the table does not know one of the classes, or the bundle was not calibrated for `tta`.
         DataError: If a count is there already, or there is no image to count.
     """
+    free_folder(out, overwrite=overwrite)
     table, page = out / CELLS, out / PAGE
     found, doubts = count_cells(table, model, images, reference, tta=tta, seed=seed, overwrite=overwrite)
     facts = ModelFacts(

@@ -16,6 +16,7 @@ from hemoscope.evaluation.metrics import log_loss
 from hemoscope.evaluation.summary import Scores, score
 from hemoscope.records import Predictions
 from hemoscope.runs import EpochRow, Run, find_runs
+from hemoscope.training.recipe import identity_of
 
 __all__ = ["Entry", "LeftOut", "configuration", "read_runs"]
 
@@ -89,7 +90,7 @@ def read_runs(runs_root: Path) -> tuple[list[Entry], tuple[LeftOut, ...]]:
 def configuration(entry: Entry) -> str:
     """Return what seeds of one network share, recipe and pretrained weights, as a key."""
     weights = (entry.card.get("weights") or {}).get("sha256")
-    return json.dumps([dict(entry.recipe), weights], sort_keys=True, default=str)
+    return json.dumps([identity_of(entry.recipe), weights], sort_keys=True, default=str)
 
 
 def _read_all(runs: Sequence[Run]) -> tuple[list[Entry], list[LeftOut]]:

@@ -13,7 +13,7 @@ from hemoscope import paper
 from hemoscope.ensemble.candidates import Entry, LeftOut, configuration, read_runs
 from hemoscope.ensemble.choose import Choice, Strategy, choose_members, paper_members
 from hemoscope.ensemble.networks import Network, group_networks
-from hemoscope.ensemble.vote import How, vote
+from hemoscope.ensemble.vote import How, check_name, vote
 from hemoscope.errors import RunError, UnknownNameError
 from hemoscope.evaluation.metrics import log_loss
 from hemoscope.evaluation.summary import Scores, score
@@ -130,8 +130,7 @@ def form_ensemble(entries: Sequence[Entry], *, members: str, how: How) -> tuple[
             several ways and it is not clear which is meant.
         UnknownNameError: If a name is no run, no architecture, or no vote.
     """
-    if how not in get_args(How):
-        raise UnknownNameError("vote", how, get_args(How))
+    check_name("vote", how, get_args(How))
     if len(entries) == 1 and members == "auto":
         return None, "There is one run, and an ensemble of one is that run."
     names, chosen, choice = _choose(entries, members, how)

@@ -12,6 +12,7 @@ from hemoscope.ensemble.candidates import Entry, configuration
 from hemoscope.evaluation.intervals import wilson
 from hemoscope.evaluation.summary import Scores
 from hemoscope.records import FloatArray
+from hemoscope.training.recipe import Recipe, identity_of
 
 __all__ = ["Network", "Summary", "group_networks"]
 
@@ -91,8 +92,15 @@ def _differences(entries: Sequence[Entry]) -> list[str]:
     """Say in which fields of the recipe each of several runs differs from the others."""
     if len(entries) == 1:
         return [""]
-    fields = sorted({key for entry in entries for key in entry.recipe})
-    varied = [f for f in fields if len({repr(entry.recipe.get(f)) for entry in entries}) > 1]
+    recipes = [identity_of(entry.recipe) for entry in entries]
+    fields = sorted({key for recipe in recipes for key in recipe})
+    varied = [f for f in fields if len({repr(recipe.get(f, _default(f))) for recipe in recipes}) > 1]
     if not varied:
         return [f"weights {str((e.card.get('weights') or {}).get('sha256'))[:8]}" for e in entries]
-    return [", ".join(f"{f} {entry.recipe.get(f)}" for f in varied) for entry in entries]
+    return [", ".join(f"{f} {recipe.get(f, _default(f))}" for f in varied) for recipe in recipes]
+
+
+def _default(field: str) -> object:
+    """Return what a recipe that lacks a field had: it is older than the field."""
+    known = Recipe.model_fields.get(field)
+    return known.default if known else None

@@ -17,10 +17,20 @@ from torchvision.models import get_model
 from hemoscope.errors import WeightsError
 from hemoscope.models.registry import Architecture, get_arch
 
-__all__ = ["Head", "build", "head_path", "imagenet_network", "load_state", "skeleton", "without_inplace"]
+__all__ = [
+    "Head",
+    "build",
+    "head_path",
+    "head_paths",
+    "imagenet_network",
+    "load_state",
+    "skeleton",
+    "without_inplace",
+]
 
 Head = Literal["replace_last", "single_layer"]
 IMAGENET_CLASSES = 1000
+AUX_HEAD = "AuxLogits.fc"  # Inception v3's
 
 
 def build(
@@ -83,6 +93,11 @@ def head_path(row: Architecture, head: Head) -> str:
     return row.hidden_head if head == "single_layer" and row.hidden_head else row.head
 
 
+def head_paths(row: Architecture, head: Head) -> tuple[str, ...]:
+    """Return the names of all modules that are drawn anew: the head, and that of a trained auxiliary branch."""
+    return (head_path(row, head), *([AUX_HEAD] if row.aux == "trained" else []))
+
+
 def imagenet_network(row: Architecture, state: Mapping[str, Tensor]) -> nn.Module:
     """Return torchvision's 1000-class network with the given weights.
 
@@ -121,7 +136,7 @@ def _replace_heads(model: nn.Module, row: Architecture, n_classes: int, head: He
     else:
         _set_module(model, path, _he(_LinearHead(row.features, n_classes)))
     if row.aux == "trained":
-        _set_module(model, "AuxLogits.fc", _like(model.get_submodule("AuxLogits.fc"), n_classes))
+        _set_module(model, AUX_HEAD, _like(model.get_submodule(AUX_HEAD), n_classes))
     if hasattr(model, "num_classes"):  # SqueezeNet keeps a copy
         model.num_classes = n_classes  # type: ignore[assignment]
 

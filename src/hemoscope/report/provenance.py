@@ -11,6 +11,7 @@ from hemoscope.report.collect import Report
 from hemoscope.report.formats import NOT_DEFINED, count, duration
 from hemoscope.report.texttable import Raw, TextTable, plain
 from hemoscope.training.changes import built_in, changes, describe, setting
+from hemoscope.training.recipe import identity_of
 
 __all__ = [
     "commands",
@@ -56,11 +57,12 @@ def runs_table(report: Report) -> TextTable:
 
 def recipe_table(report: Report) -> TextTable:
     """Return the recipe's fields; where runs differ, each value with the number of runs."""
-    fields = sorted({field for entry in report.entries for field in entry.recipe}, key=_recipe_order(report))
+    recipes = [identity_of(entry.recipe) for entry in report.entries]
+    fields = sorted({field for recipe in recipes for field in recipe}, key=_recipe_order(report))
     ours = _built_in(report)
     rows = []
     for field in fields:
-        value = _tally(entry.recipe.get(field) for entry in report.entries)
+        value = _tally(recipe.get(field) for recipe in recipes)
         rows.append((field, value, setting(ours[field]) if field in ours else "") if ours else (field, value))
     head = ("Field", "Value", "Built-in value") if ours else ("Field", "Value")
     caption = "Recipe." if not ours else "Recipe, beside the built-in one of that name."

@@ -135,9 +135,14 @@ class RunCard:
 
     def _utilisation(self, images_per_s: float, device: Device) -> dict[str, float]:
         card = self._card
-        forward = forward_flops(
-            card["arch"], len(card["data"]["classes"]), card["image_px"], head=card["recipe"]["head"]
-        )
+        recipe = card["recipe"]
+        sides = [recipe["small_px"] or card["image_px"]] * recipe["small_epochs"]
+        sides += [card["image_px"]] * (recipe["epochs"] - len(sides))
+        each = {
+            side: forward_flops(card["arch"], len(card["data"]["classes"]), side, head=recipe["head"])
+            for side in set(sides)
+        }
+        forward = round(sum(each[side] for side in sides) / len(sides))
         reached, peak = 3 * forward * images_per_s, matmul_flops_per_s(device)
         return {
             "model_flops_per_image": 3 * forward,

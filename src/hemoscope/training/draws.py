@@ -50,8 +50,8 @@ def draw_epoch(
     order = _order(target, rng, recipe.sampler)[:n]
     augmentation = Augmentation(recipe.rotation_deg, recipe.hflip, recipe.vflip, recipe.crop)
     matrices = draw_affine(n, rng, canvas_px=canvas_px, image_px=image_px, augmentation=augmentation)
-    if recipe.small_px and epoch <= recipe.small_epochs:
-        matrices = scaled(matrices, image_px / recipe.small_px)
+    if small_px := recipe.small_at(epoch):
+        matrices = scaled(matrices, image_px / small_px)
     sizes = np.diff([*range(0, n, recipe.batch_size), n])
     return EpochDraws(order, matrices, sizes, int(rng.integers(2**63)))
 

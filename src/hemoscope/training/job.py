@@ -9,6 +9,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 
+from hemoscope.errors import ConfigError
 from hemoscope.models.registry import get_arch
 from hemoscope.records import Manifest, Split
 from hemoscope.training.recipe import Recipe
@@ -43,6 +44,13 @@ class Job:
     def sides_px(self) -> tuple[int, int]:
         """Sides of the network's input and of the canvas."""
         return get_arch(self.arch).sides_px(self.recipe.image_px, self.recipe.canvas_px)
+
+    def __post_init__(self) -> None:
+        small, whole = self.recipe.small_px, self.sides_px[0]
+        if small and small >= whole:
+            raise ConfigError(
+                f"small_px must be smaller than the input of {self.arch}, {whole} px; got {small}"
+            )
 
     @property
     def digest(self) -> str:

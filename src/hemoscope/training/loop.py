@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from hemoscope.data.canvas import Canvas
 from hemoscope.errors import TrainingError
 from hemoscope.evaluation.metrics import log_loss
-from hemoscope.models.build import build, head_path
+from hemoscope.models.build import build, head_paths
 from hemoscope.models.registry import get_arch
 from hemoscope.models.weights import load_imagenet
 from hemoscope.records import SIDES, IntArray, Predictions, Side
@@ -73,18 +73,18 @@ def fit(
     watcher = watcher or Watcher()
     recipe, clock = job.recipe, Clock()
     model = _network(job, card).to(device.torch_device)
-    head = model.get_submodule(head_path(get_arch(job.arch), recipe.head))
-    optimizer = make_optimizer(model, recipe, head=head, device=device.torch_device)
+    heads = [model.get_submodule(path) for path in head_paths(get_arch(job.arch), recipe.head)]
+    optimizer = make_optimizer(model, recipe, heads=heads, device=device.torch_device)
     averaged = Averaged(model, recipe.ema) if recipe.ema else None
-    scored = averaged.model if averaged else model
-    log = Logbook(folder, State(model, optimizer, averaged), recipe=recipe, digest=job.digest, clock=clock)
+    state = State(model, optimizer, averaged)
+    log = Logbook(folder, state, recipe=recipe, digest=job.digest, clock=clock)
     card.begin(device=device, model=model, resumed_at=len(log.history))
     batches = Batches(canvas, job.sides_px[0], recipe.fill, device.torch_device)
     sides = {side: _side(job, canvas, side) for side in SIDES}
     epochs = _epochs(recipe, model, optimizer, averaged, batches, sides["train"], clock, device)
 
     def predict(side: Side, views: int = 1) -> Predictions:
-        return _predict(scored, batches, sides[side], recipe=recipe, device=device, views=views)
+        return _predict(state.scored, batches, sides[side], recipe=recipe, device=device, views=views)
 
     val = None
     for epoch in range(len(log.history) + 1, recipe.epochs + 1):
@@ -97,9 +97,8 @@ def fit(
             canvas_px=canvas.canvas_px,
             image_px=batches.image_px,
         )
-        small = recipe.small_px if recipe.small_px and epoch <= recipe.small_epochs else None
         try:
-            with batches.reduced_to(small or batches.image_px):
+            with batches.reduced_to(recipe.small_at(epoch) or batches.image_px):
                 loss, accuracy = _train_epoch(
                     model, optimizer, epochs, sides["train"], draws, batches.device, recipe, epoch, watcher
                 )

@@ -38,7 +38,9 @@ class Objective:
         self._class_weights = class_weights
         self._aux_weight = aux_weight
         self._label_smoothing = label_smoothing
-        alpha = torch.tensor(mixup, device=device)
+        # A CUDA graph cannot draw on the host; other devices lack the draw.
+        on = device if device is not None and device.type == "cuda" else None
+        alpha = torch.tensor(mixup, device=on)
         self._beta = torch.distributions.Beta(alpha, alpha) if mixup else None
 
     def mixed(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -46,6 +48,8 @@ class Objective:
         if self._beta is None:
             return images, None
         share = self._beta.sample()
+        if share.device.type != images.device.type:
+            share = share.to(images.device)
         return images.lerp(images.flip(0), share), share
 
     def loss(self, out: Any, target: Tensor, share: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
@@ -61,6 +65,12 @@ class Objective:
         if aux is None:
             return main, main, logits
         return main + self._aux_weight * self._of(aux, target, share), main, logits
+
+    def right(self, logits: Tensor, target: Tensor, share: Tensor | None) -> Tensor:
+        """Return how many answers name the class of the image that has the larger share."""
+        if share is not None:
+            target = torch.where(share > 0.5, target.flip(0), target)
+        return (logits.argmax(1) == target).sum()
 
     def _of(self, logits: Tensor, target: Tensor, share: Tensor | None) -> Tensor:
         loss = self._cross_entropy(logits, target)

@@ -1,6 +1,8 @@
-"""The learning rates of a network: one optimiser, a group for the body and one for the new last layer."""
+"""The learning rates of a network: one optimiser, a group for the body and one for the new last layers."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -11,15 +13,16 @@ __all__ = ["make_optimizer", "set_rate"]
 
 
 def make_optimizer(
-    model: nn.Module, recipe: Recipe, *, head: nn.Module, device: torch.device
+    model: nn.Module, recipe: Recipe, *, heads: Sequence[nn.Module], device: torch.device
 ) -> torch.optim.Optimizer:
-    """Return SGD over all parameters; those of `head` have a group of their own where the recipe says so."""
-    own = {id(p) for p in head.parameters()} if recipe.head_lr != 1 else set()
+    """Return SGD over all parameters; those of the new layers have a group of their own where the recipe says so."""
+    new = [p for head in heads for p in head.parameters()] if recipe.head_lr != 1 else []
+    own = {id(p) for p in new}
     body = [p for p in model.parameters() if id(p) not in own]
     groups = [{"params": body, "factor": 1.0, "lr": _rate(recipe.lr, device)}]
-    if own:
+    if new:
         rate = _rate(recipe.lr * recipe.head_lr, device)
-        groups.append({"params": list(head.parameters()), "factor": recipe.head_lr, "lr": rate})
+        groups.append({"params": new, "factor": recipe.head_lr, "lr": rate})
     return torch.optim.SGD(
         groups, lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay, fused=True
     )

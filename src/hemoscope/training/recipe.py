@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from math import cos, pi
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -26,7 +26,7 @@ ADDED_LATER = frozenset(
     }
 )  # fmt: skip
 
-__all__ = ["RECIPES", "Recipe", "load_recipe"]
+__all__ = ["RECIPES", "Recipe", "identity_of", "load_recipe"]
 
 
 class Recipe(BaseModel):
@@ -92,11 +92,15 @@ class Recipe(BaseModel):
     precision: Literal["auto", "fp32", "bf16"] = "auto"
 
     @model_validator(mode="after")
-    def _crop_fits(self) -> Self:
+    def _holds_together(self) -> Self:
         if self.canvas_px is not None and (self.image_px is None or self.canvas_px < self.image_px):
             raise ValueError("canvas_px needs an image_px that is not larger")
         if (self.small_px is None) != (self.small_epochs == 0):
             raise ValueError("small_px and small_epochs go together")
+        if self.small_epochs >= self.epochs and self.small_px:
+            raise ValueError("small_epochs must be fewer than epochs, so that the last ones are of full size")
+        if self.small_px and self.image_px and self.small_px >= self.image_px:
+            raise ValueError("small_px must be smaller than image_px")
         return self
 
     @property
@@ -105,8 +109,11 @@ class Recipe(BaseModel):
 
         So a run keeps its name when hemoscope learns a new option.
         """
-        unused = {k for k in ADDED_LATER if getattr(self, k) == type(self).model_fields[k].default}
-        return {k: v for k, v in self.model_dump().items() if k not in unused}
+        return identity_of(self.model_dump())
+
+    def small_at(self, epoch: int) -> int | None:
+        """Return the smaller side of the input in an epoch, counted from 1; None: the whole one."""
+        return self.small_px if epoch <= self.small_epochs else None
 
     @property
     def changes(self) -> dict[str, Any]:
@@ -148,6 +155,18 @@ class Recipe(BaseModel):
             return float(f"{self.lr * 0.5 * (1 + cos(pi * (epoch - 1) / self.epochs)):.12g}")
         # Rounded, so that 0.001 * 0.1 * 0.1 reads 1e-05 in every history.
         return float(f"{self.lr * self.lr_gamma ** ((epoch - 1) // self.lr_step):.12g}")
+
+
+def identity_of(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of a recipe, as a run card holds them, without later ones that are not used.
+
+    >>> identity_of({"epochs": 4, "ema": 0.0, "warmup": 0.3, "schedule": "step"})
+    {'epochs': 4}
+    """
+    unused = {k for k in ADDED_LATER & fields.keys() if fields[k] == Recipe.model_fields[k].default}
+    if fields.get("schedule") != "warm_cosine":
+        unused.add("warmup")
+    return {k: v for k, v in fields.items() if k not in unused}
 
 
 RECIPES: tuple[Recipe, ...] = (

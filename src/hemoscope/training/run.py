@@ -18,7 +18,7 @@ from hemoscope.errors import HemoscopeError, SplitError
 from hemoscope.files import lock_folder
 from hemoscope.places import cache_dir
 from hemoscope.progress import Progress
-from hemoscope.records import Manifest, Problem, Split
+from hemoscope.records import Manifest, Split
 from hemoscope.runs import Run
 from hemoscope.training.recipe import Recipe
 
@@ -38,13 +38,11 @@ class Prepared:
     Attributes:
         manifest: Usable images.
         split: Their sides.
-        left_out: Errors that `skip_bad` passed over.
         second_acquisition: Images of another acquisition, a class.
     """
 
     manifest: Manifest
     split: Split
-    left_out: tuple[Problem, ...]
     second_acquisition: dict[str, int]
 
 
@@ -83,18 +81,15 @@ def prepare(
         split = read_split(split_file, manifest)
     else:
         split = make_split(manifest, policy=policy, seed=split_seed)
-    return ready(manifest, split, left_out=found.errors, split_name=str(split_file or root))
+    return ready(manifest, split, split_name=str(split_file or root))
 
 
-def ready(
-    manifest: Manifest, split: Split, *, left_out: tuple[Problem, ...] = (), split_name: str = "the split"
-) -> Prepared:
+def ready(manifest: Manifest, split: Split, *, split_name: str = "the split") -> Prepared:
     """Return images and their sides as data to train on.
 
     Args:
         manifest: Usable images.
         split: Their sides.
-        left_out: What was passed over.
         split_name: What a message calls the split.
 
     Raises:
@@ -111,7 +106,7 @@ def ready(
             "a class that it never sees. Expected at least 1 of every class, or leave the class out"
         )
     second = Counter(image.class_name for image in second_acquisition(manifest.images))
-    return Prepared(manifest, split, left_out, dict(sorted(second.items())))
+    return Prepared(manifest, split, dict(sorted(second.items())))
 
 
 def run_job(
@@ -147,7 +142,7 @@ def run_job(
         card = RunCard(
             job,
             folder,
-            left_out=prepared.left_out,
+            left_out=prepared.manifest.left_out,
             second_acquisition=prepared.second_acquisition,
             command=command,
         )

@@ -51,7 +51,7 @@ def train_step(
     total, loss, logits = objective.loss(out, target, share)
     total.backward()
     optimizer.step()
-    return loss.detach(), (logits.detach().argmax(1) == target).sum()
+    return loss.detach(), objective.right(logits.detach(), target, share)
 
 
 def predict_probs(

@@ -103,7 +103,7 @@ def usable(manifest: Manifest, *, skip_bad: bool | None, at_least: int = 2) -> M
     Args:
         manifest: The result of a scan.
         skip_bad: Leave bad files and empty classes out instead of refusing. What was left out is
-            in the `errors` of the manifest that came in. None refuses like False, where there is no
+            in the manifest's `left_out`. None refuses like False, where there is no
             option to advise.
         at_least: How many classes must remain: two to train on, one to score.
 
@@ -129,7 +129,7 @@ def usable(manifest: Manifest, *, skip_bad: bool | None, at_least: int = 2) -> M
             f"See: hemoscope data check {where}"
         )
     kept = tuple(problem for problem in manifest.problems if problem.level != "error")
-    return replace(manifest, classes=classes, problems=kept)
+    return replace(manifest, classes=classes, problems=kept, left_out=manifest.errors)
 
 
 def subtype_of(name: str) -> str:
