@@ -79,11 +79,11 @@ def counted(what: str, items: Iterable[T], total: int | None) -> Iterator[Iterat
 
 @contextmanager
 def _shown(unit: _Unit, stream: TextIO | None) -> Iterator[Progress]:
-    stream = stream or sys.stderr
-    if stream.isatty():
-        yield from _bars(unit, stream)
+    shown_on = stream or sys.stderr
+    if shown_on.isatty():
+        yield from _bars(unit, shown_on)
     else:
-        yield _lines(unit, stream)
+        yield _lines(unit, shown_on)
 
 
 def _bars(unit: _Unit, stream: TextIO) -> Iterator[Progress]:
