@@ -37,7 +37,7 @@ def export(
     overwrite: Overwrite = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Write a bundle as ONNX that takes raw images, once it gives the same answers as the model."""
+    """Write a bundle as ONNX that takes images as uint8 RGB of any size, once it gives the same answers as the model."""
     if int8 and int8.resolve() == out.resolve():
         raise typer.BadParameter("expected another file than --out", param_hint="--int8")
     from hemoscope.bundle.file import read_bundle

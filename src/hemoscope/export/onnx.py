@@ -1,13 +1,16 @@
-"""A model as one ONNX file that takes raw images: nobody's preprocessing can differ from ours.
+"""A model as one ONNX file that takes pixels: from RGB on, nobody's preprocessing can differ from ours.
 
     input   image   uint8   (N, H, W, 3)   RGB, any size, one size a batch
     outputs probs   float32 (N, C)         calibrated probabilities
             pred    int64   (N,)           the class, as voted
             distance float32 (N,)          from the nearest known cell; NaN if the bundle knows none
 
+Outside the graph lies how a file becomes upright 8-bit RGB: orientation, transparency, 16 bits, inks, profiles,
+and which JPEG decoder. docs/examples/README.md states what `data.images.decode` does with each.
+
 Class names, thresholds, what they were chosen on, and the bundle's digest are in the file's metadata.
-docs/examples/onnx_minimal.py judges by them as the bundle does. The resampling is Pillow's,
-written as two matrix products with Pillow's rounding in between, so that it is the same in any runtime.
+docs/examples judge by them as the bundle does. The resampling is Pillow's, written as two matrix products
+with Pillow's rounding in between, so that it is the same in any runtime.
 """
 
 from __future__ import annotations
@@ -131,6 +134,7 @@ def finished(content: bytes, bundle: Bundle, trust: Calibration, *, about: str) 
         "unknown_above": trust.unknown_above,
         "conformal_score": trust.conformal_score,
         "short_sides_px": bundle.card.short_sides_px,
+        "converted": sorted(bundle.card.converted),
         "thresholds": about,
         "intended_use": bundle.card.intended_use,
         "bundle": bundle.digest,
@@ -262,7 +266,7 @@ def _normalised(pixels: Tensor, step: Preprocessing) -> Tensor:
 
 
 def trace(graph: nn.Module, outputs: list[str]) -> bytes:
-    """Return a module from raw images to `outputs` as ONNX, any number of images of any size."""
+    """Return a module from pixels to `outputs` as ONNX, any number of images of any size."""
     example = torch.zeros(2, 90, 80, 3, dtype=torch.uint8)
     with tempfile.TemporaryDirectory() as work, warnings.catch_warnings(), torch.no_grad():
         file = Path(work) / "model.onnx"
