@@ -27,6 +27,7 @@ from hemoscope.training.batches import Batches
 from hemoscope.training.device import Device, choose_device, resolve_precision, tune
 from hemoscope.training.epochs import WARM_UP as GRAPH_WARM_UP
 from hemoscope.training.epochs import Clock, DeviceEpochs, HostEpochs
+from hemoscope.training.objective import Objective
 from hemoscope.training.step import train_step
 
 
@@ -56,7 +57,7 @@ def main() -> None:
     model = build(arch, len(manifest.classes)).to(torch_device).train()
     lr = torch.tensor(0.001, device=torch_device) if torch_device.type == "cuda" else 0.001
     optimizer = torch.optim.SGD(model.parameters(), lr=lr, momentum=0.9, fused=True)
-    step = partial(train_step, model, optimizer, device=device, aux_weight=0.4)
+    step = partial(train_step, model, optimizer, objective=Objective(aux_weight=0.4), device=device)
     warm_up = GRAPH_WARM_UP + 2 if torch_device.type == "cuda" else WARM_UP
     n = (n_batches + warm_up) * 32
     clock = Clock()

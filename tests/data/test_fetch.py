@@ -172,7 +172,7 @@ def test_a_length_that_nobody_tells_is_no_obstacle(tmp_path):
     with serving(BODY, answers=[Answer(no_length=True)]) as served:
         path = get(tmp_path, served.url, progress=lambda *event: seen.append(event))
     assert path.read_bytes() == BODY
-    assert seen[-1] == ("downloading cells.npz", len(BODY), 0)
+    assert seen[-1] == ("downloading cells.npz", len(BODY), None)
 
 
 def test_a_cut_that_looks_like_an_end_is_caught_by_the_digest(tmp_path):

@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hemoscope import ensemble
-from hemoscope.ensemble.choose import choose_members, paper_members
+from hemoscope.ensemble.choose import MAX_SUBSETS, choose_members, paper_members
 from hemoscope.ensemble.vote import align, vote
 from hemoscope.errors import ConfigError, RunError, UnknownNameError
 from hemoscope.paper import ENSEMBLE_MEMBERS
@@ -395,7 +394,7 @@ def test_a_choice_over_many_candidates_agrees_with_voting_each_subset(how):
 def test_a_search_too_large_is_refused_with_the_size_that_fits():
     one = member([[1.0, 0, 0]], [0])
     val = {f"run{i:02}": one for i in range(60)}
-    assert math.comb(60, 5) > ensemble.MAX_SUBSETS > sum(math.comb(60, m) for m in range(1, 5))
+    assert math.comb(60, 5) > MAX_SUBSETS > sum(math.comb(60, m) for m in range(1, 5))
     with pytest.raises(ConfigError) as caught:
         choose_members(val, strategy="exhaustive", size=5)
     total = sum(math.comb(60, m) for m in range(1, 6))

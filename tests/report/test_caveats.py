@@ -1,6 +1,7 @@
 import pytest
 
 from hemoscope.report.collect import collect
+from hemoscope.training.recipe import Recipe
 
 SMALL = (30, 40, 20, 25, 30, 20, 35, 25)
 
@@ -52,6 +53,16 @@ def test_the_second_acquisition_is_counted_a_class(runs):
     text = said(collect(runs.root))["A second acquisition is a possible shortcut."]
     assert text.startswith("201 images")
     assert "ig 151, monocyte 50)" in text
+
+
+def test_eight_views_are_said_with_what_they_cost(runs):
+    recipe = Recipe(views=8).model_dump()
+    runs.add("resnet18", test=SMALL, recipe=recipe, timings={"test_s": 12.4})
+    runs.add("vgg19", test=SMALL)
+    text = said(collect(runs.root))["Scores are over eight views."]
+    n = sum(SMALL)
+    assert text.startswith("Each final prediction of ResNet-18 is the mean over the eight")
+    assert f"(ResNet-18 12 s for {n:,} test images)" in text
 
 
 @pytest.mark.parametrize(("epochs", "short"), [(24, True), (25, False)])

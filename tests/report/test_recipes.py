@@ -40,6 +40,6 @@ def test_a_recipe_of_ones_own_has_nothing_to_be_changed_from():
 
 
 def test_a_field_unknown_here_makes_a_recipe_another_than_the_papers():
-    card = load_recipe("paper").model_dump() | {"mixup": 0.2}
+    card = load_recipe("paper").model_dump() | {"cutmix": 0.2}
     assert not is_papers(card)
-    assert [str(change) for change in changes(card)] == ["mixup 0.2 (none)"]
+    assert [str(change) for change in changes(card)] == ["cutmix 0.2 (none)"]

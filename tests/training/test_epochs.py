@@ -14,6 +14,7 @@ from hemoscope.models.build import build
 from hemoscope.training.batches import Batches, upload
 from hemoscope.training.device import Device
 from hemoscope.training.epochs import Clock, DeviceEpochs, HostEpochs
+from hemoscope.training.objective import Objective
 from hemoscope.training.step import train_step
 
 CPU = torch.device("cpu")
@@ -29,7 +30,7 @@ def losses_of(how: str, canvas: Canvas, matrices, *, image_px: int, rate=0.001):
     n, device = len(canvas.pixels), CPU
     model = build("resnet18", 4, seed=0).train()
     optimizer = torch.optim.SGD(model.parameters(), lr=rate, momentum=0.9, fused=True)
-    step = partial(train_step, model, optimizer, device=Device(device, "fp32"))
+    step = partial(train_step, model, optimizer, objective=Objective(), device=Device(device, "fp32"))
     batches = Batches(canvas, image_px, "black", device)
     clock = Clock()
     if how == "host":

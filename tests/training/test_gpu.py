@@ -26,6 +26,7 @@ from hemoscope.training.batches import Batches, upload
 from hemoscope.training.device import Device, Precision, tune
 from hemoscope.training.epochs import WARM_UP, Clock, DeviceEpochs
 from hemoscope.training.loop import Watcher
+from hemoscope.training.objective import Objective
 from hemoscope.training.recipe import Recipe
 from hemoscope.training.run import Prepared, run_job
 from hemoscope.training.step import predict_probs, train_step
@@ -59,7 +60,9 @@ def trained(
     before = torch.cat([p.detach().flatten().clone() for p in model.parameters()])
     lr = torch.tensor(rates[0], device=GPU)
     optimizer = torch.optim.SGD(model.parameters(), lr=lr, momentum=0.9, fused=True)
-    step = partial(train_step, model, optimizer, device=Device(GPU, precision), aux_weight=0.4)
+    step = partial(
+        train_step, model, optimizer, objective=Objective(aux_weight=0.4), device=Device(GPU, precision)
+    )
     batches = Batches(canvas, image_px, "black", GPU)
     batches.resident = None if how == "fed" else upload(canvas, GPU)
     epochs = DeviceEpochs(batches, step, n=N, batch_size=BATCH, clock=Clock(), graph=how != "eager")

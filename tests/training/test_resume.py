@@ -22,9 +22,19 @@ from hemoscope.training.recipe import Recipe
 from hemoscope.training.run import Prepared, run_job
 
 SEEDS = 3
-# Batch normalisation, dropout, momentum, a decay and a chosen epoch: everything that carries state.
+# Batch normalisation, dropout, momentum, a rate a step, an average, small images first, a chosen epoch: everything
+# that carries state.
 RECIPE = Recipe(
-    weights="none", epochs=5, batch_size=16, lr_step=3, image_px=32, precision="fp32", select_epoch="best_val"
+    weights="none",
+    epochs=5,
+    batch_size=16,
+    schedule="warm_cosine",
+    ema=0.9,
+    image_px=36,
+    small_px=32,
+    small_epochs=2,
+    precision="fp32",
+    select_epoch="best_val",
 )
 
 

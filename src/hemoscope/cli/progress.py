@@ -79,11 +79,11 @@ def counted(what: str, items: Iterable[T], total: int | None) -> Iterator[Iterat
 
 @contextmanager
 def _shown(unit: _Unit, stream: TextIO | None) -> Iterator[Progress]:
-    stream = stream or sys.stderr
-    if stream.isatty():
-        yield from _bars(unit, stream)
+    out: TextIO = stream or sys.stderr
+    if out.isatty():
+        yield from _bars(unit, out)
     else:
-        yield _lines(unit, stream)
+        yield _lines(unit, out)
 
 
 def _bars(unit: _Unit, stream: TextIO) -> Iterator[Progress]:
@@ -92,7 +92,10 @@ def _bars(unit: _Unit, stream: TextIO) -> Iterator[Progress]:
 
     # Results go to standard output as they are, also while there is a bar on standard error.
     console = Console(file=stream)
-    with rich.Progress(*_columns(unit), console=console, transient=True, redirect_stdout=False) as bars:
+    staying = unit.in_bytes  # a transfer is an event; a sweep has hundreds of epochs, each a bar
+    with rich.Progress(
+        *_columns(unit), console=console, transient=not staying, redirect_stdout=False
+    ) as bars:
         tasks: dict[str, TaskID] = {}
 
         def report(what: str, done: int, total: int | None, /) -> None:
@@ -100,7 +103,7 @@ def _bars(unit: _Unit, stream: TextIO) -> Iterator[Progress]:
                 tasks[what] = bars.add_task(what, total=total, rate="")
             speed = next(task.speed for task in bars.tasks if task.id == tasks[what])
             bars.update(tasks[what], completed=done, total=total, rate=unit.rate(speed) if speed else "")
-            if done == total:  # a sweep has hundreds of epochs, each a bar
+            if done == total and not staying:
                 bars.remove_task(tasks.pop(what))
 
         yield report

@@ -22,7 +22,7 @@ from hemoscope.records import FloatArray
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Augmentation", "Fill", "View", "draw_affine", "view_affine", "warp", "warp_on_device"]
+__all__ = ["Augmentation", "Fill", "View", "draw_affine", "scaled", "view_affine", "warp", "warp_on_device"]
 
 Fill = Literal["black", "edge"]
 View = Literal["center_crop", "full_image"]
@@ -84,6 +84,15 @@ def draw_affine(
     centre_out = np.full((n, 2), (image_px - 1) / 2) - shift
     offset = (canvas_px - 1) / 2 - np.einsum("nij,nj->ni", linear, centre_out)
     return np.concatenate([linear, offset[:, :, None]], axis=2)
+
+
+def scaled(matrices: FloatArray, factor: float) -> FloatArray:
+    """Return matrices that take the same square with `factor` times fewer pixels a side, shape (n, 2, 3)."""
+    linear, offset = matrices[:, :, :2], matrices[:, :, 2]
+    corner = np.full(
+        2, (factor - 1) / 2
+    )  # where the centre of the first small pixel lies among the large ones
+    return np.concatenate([factor * linear, (offset + linear @ corner)[:, :, None]], axis=2)
 
 
 def view_affine(n: int, *, canvas_px: int, image_px: int, view: View) -> FloatArray:

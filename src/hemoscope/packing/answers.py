@@ -6,7 +6,7 @@ asked once, the way `Model.judge` asks, and nothing is chosen by them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -119,6 +119,7 @@ def ask_anew(
     how: How,
     *,
     tta: bool = False,
+    turned: Collection[str] = (),
     progress: Progress | None = None,
 ) -> Answers:
     """Ask the networks about every validation and test image.
@@ -129,6 +130,7 @@ def ask_anew(
         sides: What each network said before of either side, for the targets and to see that it is the same.
         how: The vote.
         tta: Average over flips and turns.
+        turned: Runs whose stored predictions are such averages.
         progress: Called with (what is done, done, in all).
 
     Raises:
@@ -140,8 +142,9 @@ def ask_anew(
     for side, members in sides.items():
         tell = partial(progress, f"{side} images {what}") if progress else None
         probs, far[side] = _said(asked.networks, manifest, members[0].paths, tta=tta, tell=tell)
-        if not tta:
-            _check_same(asked.names, probs, members)
+        for name, answers, member in zip(asked.names, probs, members, strict=True):
+            if (name in turned) == tta:
+                _check_same(name, answers, member)
         pred, mean, _ = combine(probs, how)
         voted[side] = replace(members[0], probs=mean, pred=pred)
     far["val"][asked.rows] = asked.left_out[tta]
@@ -172,14 +175,13 @@ def _said(
     return probs, distance
 
 
-def _check_same(names: Sequence[str], probs: FloatArray, members: Sequence[Predictions]) -> None:
-    for name, said, member in zip(names, probs.argmax(axis=2), members, strict=True):
-        differ = float((said != member.pred).mean())
-        if differ > CHANGED:
-            raise DataError(
-                f"{name} answers differently now: {100 * differ:.1f} % of its predictions have changed; "
-                "expected the weights and images it was evaluated with"
-            )
+def _check_same(name: str, probs: FloatArray, stored: Predictions) -> None:
+    differ = float((probs.argmax(axis=1) != stored.pred).mean())
+    if differ > CHANGED:
+        raise DataError(
+            f"{name} answers differently now: {100 * differ:.1f} % of its predictions have changed; "
+            "expected the weights and images it was evaluated with"
+        )
 
 
 def _strange(asked: Asked, manifest: Manifest, paths: Sequence[str], *, tta: bool) -> dict[str, FloatArray]:

@@ -89,7 +89,8 @@ def pack(
         goals: What the thresholds are chosen for.
         data: The images they were trained on, to learn what is unknown; by default where the runs found
             them. Without them nothing is ever called unknown.
-        tta: Calibrate answers averaged over flips and turns, too; eight times the work again.
+        tta: Calibrate answers averaged over flips and turns, too; eight times the work again. Always done for runs
+            that were scored so (`views = 8`).
         device_name: Where to compute.
         overwrite: Replace what is at `out`, once the new bundle has given the right answers.
         progress: Called with what is done, how much, and of how much.
@@ -107,6 +108,7 @@ def pack(
     names = [run.name for run in runs]
     sides = {side: align([run.predictions(side) for run in runs], names=names) for side in ("val", "test")}
     root = _images_of(runs[0], data)
+    tta = tta or any(_turned(run) for run in runs)
     if tta and root is None:
         raise DataError(
             "flips and turns are calibrated on the images of the runs; name their folder: --data DIR"
@@ -155,6 +157,10 @@ def _card(runs: Sequence[Run], said: Mapping[bool, Answers], voting: Voting, goa
         versions={name: version(name) for name in ("hemoscope", "torch", "torchvision", "numpy", "pillow")},
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
+
+
+def _turned(run: Run) -> bool:
+    return run.card["recipe"].get("views", 1) > 1
 
 
 def _member(run: Run) -> MemberCard:
@@ -217,8 +223,9 @@ def _asked(
     manifest = scan_cached(root)
     networks = {run.name: load_run(run, device_name=device_name, precision="fp32") for run in runs}
     asked = remember(networks, manifest, sides["val"][0], tta=tta)
+    turned = {run.name for run in runs if _turned(run)}
     said = {
-        turned: ask_anew(asked, manifest, sides, how, tta=turned, progress=progress)
-        for turned in ((False, True) if tta else (False,))
+        with_turns: ask_anew(asked, manifest, sides, how, tta=with_turns, turned=turned, progress=progress)
+        for with_turns in ((False, True) if tta else (False,))
     }
     return said, asked.known

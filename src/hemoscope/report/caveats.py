@@ -90,6 +90,16 @@ def _of_training(networks: Sequence[Network], *, like_the_paper: bool) -> list[C
     for note, labels in notes.items():
         who = "all networks" if len(labels) == len(networks) else ", ".join(labels)
         found.append(Caveat(f"About the pretrained weights of {who}.", note))
+    turned = [network for network in networks if network.entries[0].recipe.get("views", 1) > 1]
+    if turned:
+        who = "all networks" if len(turned) == len(networks) else ", ".join(n.label for n in turned)
+        text = (
+            f"Each final prediction of {who} is the mean over the eight flips and quarter turns of an image: eight "
+            f"times the work of one view{_cost(turned)}. Validation figures in the curves are of one view."
+        )
+        if like_the_paper:
+            text += " The paper evaluates one view."
+        found.append(Caveat("Scores are over eight views.", text))
     epochs = sorted({int(e.recipe["epochs"]) for e in entries if "epochs" in e.recipe})
     short = [n for n in epochs if n < paper.RECIPE.epochs]
     if short and like_the_paper:
@@ -97,6 +107,16 @@ def _of_training(networks: Sequence[Network], *, like_the_paper: bool) -> list[C
         text = f"{span} epochs, where the paper trained for {paper.RECIPE.epochs}. More epochs may give other figures."
         found.append(Caveat("Fewer epochs than the paper.", text))
     return [*found, *_of_recipes(networks)]
+
+
+def _cost(networks: Sequence[Network]) -> str:
+    """Return how long the test images took, where the cards say so."""
+    told = [
+        f"{network.label} {float(seconds):.0f} s for {len(network.entries[0].test):,} test images"
+        for network in networks
+        if (seconds := (network.entries[0].card.get("timings") or {}).get("test_s")) is not None
+    ]
+    return f" ({', '.join(told)})" if told else ""
 
 
 def _of_recipes(networks: Sequence[Network]) -> list[Caveat]:

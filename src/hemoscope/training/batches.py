@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -30,6 +33,15 @@ class Batches:
         self.device = device
         self.normalise = Normalise(device)
         self.resident = upload(canvas, device) if _fits(canvas, device) else None
+
+    @contextmanager
+    def reduced_to(self, image_px: int) -> Iterator[None]:
+        """Cut the same squares with fewer pixels for a while."""
+        whole, self.image_px = self.image_px, image_px
+        try:
+            yield
+        finally:
+            self.image_px = whole
 
     def images(self, rows: IntArray, matrices: FloatArray) -> Tensor:
         """Return normalised images, float32, shape (N, 3, image_px, image_px), channels-last."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from math import inf
 from pathlib import Path
 
@@ -21,8 +21,9 @@ from torch import Tensor, nn
 from hemoscope.errors import RunError
 from hemoscope.models.tensor_file import ABOUT, on_cpu, write_tensors
 from hemoscope.runs import EpochRow
+from hemoscope.training.average import Averaged
 
-__all__ = ["Pace", "load_checkpoint", "save_checkpoint", "save_model"]
+__all__ = ["Pace", "State", "load_checkpoint", "save_checkpoint"]
 
 FILE = "checkpoint.safetensors"
 # A save that takes longer than this waits until saving is at most this share of the work.
@@ -48,39 +49,54 @@ class Pace:
         self._rest_until = ended_s + took_s / SHARE if took_s > DEAR_S else -inf
 
 
+@dataclass(frozen=True, slots=True)
+class State:
+    """What training changes.
+
+    Attributes:
+        model: The network.
+        optimizer: Its SGD optimiser.
+        averaged: The network that follows it, where the recipe has one.
+    """
+
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    averaged: Averaged | None = None
+
+    @property
+    def scored(self) -> nn.Module:
+        """The network that is evaluated and kept."""
+        return self.averaged.model if self.averaged else self.model
+
+
 def save_checkpoint(
-    folder: Path,
-    *,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    history: list[EpochRow],
-    digest: str,
-    train_s: float,
+    folder: Path, state: State, *, history: list[EpochRow], digest: str, train_s: float
 ) -> None:
     """Save the state after the last epoch of `history`.
 
     Args:
         folder: The run folder.
-        model: The network.
-        optimizer: Its SGD optimiser.
+        state: Network, optimiser, average.
         history: Every finished epoch.
         digest: The job's digest, so that a checkpoint is never taken for another job's.
-        train_s: Seconds of training so far, over all sessions.
+        train_s: Seconds of training so far, over all processes.
     """
-    tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
-    for name, parameter in model.named_parameters():
-        momentum = optimizer.state.get(parameter, {}).get("momentum_buffer")
+    tensors = {f"model.{name}": value for name, value in state.model.state_dict().items()}
+    for name, parameter in state.model.named_parameters():
+        momentum = state.optimizer.state.get(parameter, {}).get("momentum_buffer")
         if momentum is not None:
             tensors[f"momentum.{name}"] = momentum
+    if state.averaged:
+        mean = state.averaged.model.state_dict()
+        tensors |= {f"average.{name}": value for name, value in mean.items()}
+        tensors["followed"] = state.averaged.steps
     plain = on_cpu(tensors)
-    state = {"history": [asdict(row) for row in history], "digest": digest, "train_s": train_s}
-    write_tensors(folder / FILE, plain, state | {"sha256": _sha256(plain)})
+    about = {"history": [asdict(row) for row in history], "digest": digest, "train_s": train_s}
+    write_tensors(folder / FILE, plain, about | {"sha256": _sha256(plain)})
 
 
-def load_checkpoint(
-    folder: Path, *, model: nn.Module, optimizer: torch.optim.Optimizer, digest: str
-) -> tuple[list[EpochRow], float]:
-    """Bring network and optimiser to the last saved state.
+def load_checkpoint(folder: Path, state: State, *, digest: str) -> tuple[list[EpochRow], float]:
+    """Bring the state to the last saved one.
 
     Returns:
         The history and the seconds of training so far; empty and 0 where nothing was saved.
@@ -93,28 +109,30 @@ def load_checkpoint(
         return [], 0.0
     try:
         with safe_open(path, "pt") as file:
-            state = json.loads((file.metadata() or {})[ABOUT])
+            about = json.loads((file.metadata() or {})[ABOUT])
         tensors = load_file(path)
-        _compare(state["sha256"], _sha256(tensors))
-        history = [EpochRow(**row) for row in state["history"]]
+        _compare(about["sha256"], _sha256(tensors))
+        history = [EpochRow(**row) for row in about["history"]]
     except (SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
         raise RunError(f"{path} is damaged: {error}; delete it to begin this run again") from error
-    if state["digest"] != digest:
+    if about["digest"] != digest:
         raise RunError(
-            f"{path} belongs to another job; expected digest {digest[:8]}, got {state['digest'][:8]}"
+            f"{path} belongs to another job; expected digest {digest[:8]}, got {about['digest'][:8]}"
         )
-    model.load_state_dict({k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")})
-    for name, parameter in model.named_parameters():
+    state.model.load_state_dict(_named("model.", tensors))
+    for name, parameter in state.model.named_parameters():
         momentum = tensors.get(f"momentum.{name}")
         if momentum is not None:
             buffer = torch.empty_like(parameter, requires_grad=False)  # keeps channels-last
-            optimizer.state[parameter]["momentum_buffer"] = buffer.copy_(momentum)
-    return history, state["train_s"]
+            state.optimizer.state[parameter]["momentum_buffer"] = buffer.copy_(momentum)
+    if state.averaged:
+        state.averaged.model.load_state_dict(_named("average.", tensors))
+        state.averaged.steps.copy_(tensors["followed"])
+    return history, about["train_s"]
 
 
-def save_model(path: Path, model: nn.Module, about: dict[str, str]) -> None:
-    """Save a network's weights as safetensors, atomically; equal networks give equal files."""
-    write_tensors(path, model.state_dict(), about)
+def _named(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
 def _sha256(tensors: Mapping[str, Tensor]) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hemoscope.data.augment import Augmentation, draw_affine
+from hemoscope.data.augment import Augmentation, draw_affine, scaled
 from hemoscope.records import FloatArray, IntArray
 from hemoscope.training.recipe import Recipe
 
@@ -50,6 +50,8 @@ def draw_epoch(
     order = _order(target, rng, recipe.sampler)[:n]
     augmentation = Augmentation(recipe.rotation_deg, recipe.hflip, recipe.vflip, recipe.crop)
     matrices = draw_affine(n, rng, canvas_px=canvas_px, image_px=image_px, augmentation=augmentation)
+    if recipe.small_px and epoch <= recipe.small_epochs:
+        matrices = scaled(matrices, image_px / recipe.small_px)
     sizes = np.diff([*range(0, n, recipe.batch_size), n])
     return EpochDraws(order, matrices, sizes, int(rng.integers(2**63)))
 

@@ -25,6 +25,7 @@ from hemoscope.training.batches import Batches
 __all__ = ["Clock", "DeviceEpochs", "Epochs", "HostEpochs"]
 
 Step = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+_Sizes = tuple[int, int]
 WARM_UP = 3  # eager steps before the capture: libraries pick algorithms, the optimiser makes its state
 
 
@@ -51,7 +52,12 @@ class Epochs(Protocol):
     """Does every step of an epoch."""
 
     def run(
-        self, rows: IntArray, matrices: FloatArray, target: IntArray, on_step: Callable[[int, Tensor], None]
+        self,
+        rows: IntArray,
+        matrices: FloatArray,
+        target: IntArray,
+        on_step: Callable[[int, Tensor], None],
+        before_step: Callable[[int], None] = lambda _: None,
     ) -> tuple[Tensor, Tensor]:
         """Train on every image once, in the given order.
 
@@ -61,6 +67,7 @@ class Epochs(Protocol):
             target: True classes, shape (n,).
             on_step: Called after each step with the number of steps done and all losses so far; those
                 may still be on their way on a device, and looking at them waits.
+            before_step: Called with the number of a step, from 0, before it: the place to set a rate.
 
         Returns:
             The loss of every step, shape (steps,), and the number of right predictions.
@@ -78,7 +85,12 @@ class HostEpochs:
         self._clock = clock
 
     def run(
-        self, rows: IntArray, matrices: FloatArray, target: IntArray, on_step: Callable[[int, Tensor], None]
+        self,
+        rows: IntArray,
+        matrices: FloatArray,
+        target: IntArray,
+        on_step: Callable[[int, Tensor], None],
+        before_step: Callable[[int], None] = lambda _: None,
     ) -> tuple[Tensor, Tensor]:
         """Train on every image once; see `Epochs`."""
         device = self._batches.device
@@ -89,6 +101,7 @@ class HostEpochs:
         for step, first in enumerate(starts):
             here = slice(first, first + self._batch_size)
             start = time.perf_counter()
+            before_step(step)
             images = self._batches.images(rows[here], matrices[here])
             start = self._clock.add("data_s", start)
             losses[step], right = self._step(images, targets[here])
@@ -127,7 +140,12 @@ class DeviceEpochs:
         self._graphs = _Graphs(device) if graph and device.type == "cuda" else None
 
     def run(
-        self, rows: IntArray, matrices: FloatArray, target: IntArray, on_step: Callable[[int, Tensor], None]
+        self,
+        rows: IntArray,
+        matrices: FloatArray,
+        target: IntArray,
+        on_step: Callable[[int, Tensor], None],
+        before_step: Callable[[int], None] = lambda _: None,
     ) -> tuple[Tensor, Tensor]:
         """Train on every image once; see `Epochs`."""
         start = time.perf_counter()
@@ -139,6 +157,7 @@ class DeviceEpochs:
         self._losses.fill_(torch.nan)
         for step in range(self._steps):
             here = slice(step * self._batch_size, (step + 1) * self._batch_size)
+            before_step(step)
             if isinstance(self._source, _Feed):
                 self._source.put(rows[here])
             self._advance(len(rows[here]))
@@ -151,7 +170,7 @@ class DeviceEpochs:
         if self._graphs is None:
             self._body(size)
         else:
-            self._graphs.run(size, partial(self._body, size))
+            self._graphs.run((size, self._batches.image_px), partial(self._body, size))
 
     def _body(self, size: int) -> None:
         here = self._cursor * self._batch_size + self._within[:size]  # (size,)
@@ -172,17 +191,17 @@ class DeviceEpochs:
 
 
 class _Graphs:
-    """Captured work by its size. The first runs of a size are eager: libraries pick their algorithms."""
+    """Captured work by its sizes, images and pixels. The first runs of one are eager: libraries pick algorithms."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
         self._side = torch.cuda.Stream(device)
         self._pool = torch.cuda.graph_pool_handle()  # shared: one batch is worked on at a time
-        self._eager: Counter[int] = Counter()
-        self._graphs: dict[int, torch.cuda.CUDAGraph] = {}
+        self._eager: Counter[_Sizes] = Counter()
+        self._graphs: dict[_Sizes, torch.cuda.CUDAGraph] = {}
 
-    def run(self, size: int, work: Callable[[], None]) -> None:
-        """Do the work for a batch of this size; every call counts, there is no rehearsal."""
+    def run(self, size: _Sizes, work: Callable[[], None]) -> None:
+        """Do the work for a batch of these sizes; every call counts, there is no rehearsal."""
         if size in self._graphs:
             self._graphs[size].replay()
         elif self._eager[size] < WARM_UP:

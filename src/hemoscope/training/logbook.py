@@ -8,15 +8,12 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-import torch
-from torch import nn
-
 from hemoscope.files import write_text
 from hemoscope.models.tensor_file import write_tensors
 from hemoscope.records import Predictions
 from hemoscope.runs import DONE, HISTORY, MODEL, PREDICTIONS, EpochRow, format_history, write_predictions
 from hemoscope.training.card import RunCard
-from hemoscope.training.checkpoint import FILE, Pace, load_checkpoint, save_checkpoint
+from hemoscope.training.checkpoint import FILE, Pace, State, load_checkpoint, save_checkpoint
 from hemoscope.training.device import Device
 from hemoscope.training.epochs import Clock
 from hemoscope.training.recipe import Recipe
@@ -36,36 +33,34 @@ class Logbook:
     def __init__(
         self,
         folder: Path,
-        model: nn.Module,
-        optimizer: torch.optim.Optimizer,
+        state: State,
         *,
         recipe: Recipe,
         digest: str,
         clock: Clock,
     ) -> None:
-        """Bring network and optimiser to where an earlier process stopped.
+        """Bring the state to where an earlier process stopped.
 
         Raises:
             RunError: If what was saved is damaged or another job's.
         """
-        self._folder, self._model, self._optimizer = folder, model, optimizer
+        self._folder, self._state = folder, state
         self._recipe, self._digest, self._clock = recipe, digest, clock
         self._pace = Pace()
-        self.history, self._train_s = load_checkpoint(folder, model=model, optimizer=optimizer, digest=digest)
+        self.history, self._train_s = load_checkpoint(folder, state, digest=digest)
 
     def add(self, row: EpochRow, train_s: float) -> None:
         """Keep an epoch that ended: its line, the best weights so far, and a checkpoint where one is due."""
         best = max((earlier.val_accuracy for earlier in self.history), default=-1.0)
         if self._recipe.select_epoch == "best_val" and row.val_accuracy > best:
-            write_tensors(self._folder / BEST, self._model.state_dict(), {"epoch": str(row.epoch)})
+            write_tensors(self._folder / BEST, self._state.scored.state_dict(), {"epoch": str(row.epoch)})
         self.history.append(row)
         self._train_s += train_s
         start = time.perf_counter()
         if row.epoch == self._recipe.epochs or self._pace.due(start):
             save_checkpoint(
                 self._folder,
-                model=self._model,
-                optimizer=self._optimizer,
+                self._state,
                 history=self.history,
                 digest=self._digest,
                 train_s=self._train_s,
@@ -74,10 +69,10 @@ class Logbook:
         write_text(self._folder / HISTORY, format_history(self.history))
 
     def load_best(self) -> None:
-        """Bring the network to its best epoch on validation."""
+        """Bring the scored network to its best epoch on validation."""
         from safetensors.torch import load_file
 
-        self._model.load_state_dict(load_file(self._folder / BEST))
+        self._state.scored.load_state_dict(load_file(self._folder / BEST))
 
     def finish(
         self,
@@ -101,7 +96,7 @@ class Logbook:
         """
         write_text(self._folder / HISTORY, format_history(self.history))
         write_predictions(self._folder / PREDICTIONS, {"val": val, "test": test})
-        write_tensors(self._folder / MODEL, self._model.state_dict(), about)
+        write_tensors(self._folder / MODEL, self._state.scored.state_dict(), about)
         card.finish(
             val=val,
             test=test,

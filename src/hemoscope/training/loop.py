@@ -17,17 +17,22 @@ from torch import Tensor, nn
 from hemoscope.data.canvas import Canvas
 from hemoscope.errors import TrainingError
 from hemoscope.evaluation.metrics import log_loss
-from hemoscope.models.build import build
+from hemoscope.models.build import build, head_path
+from hemoscope.models.registry import get_arch
 from hemoscope.models.weights import load_imagenet
 from hemoscope.records import SIDES, IntArray, Predictions, Side
 from hemoscope.runs import EpochRow
+from hemoscope.training.average import Averaged
 from hemoscope.training.batches import Batches
 from hemoscope.training.card import RunCard
+from hemoscope.training.checkpoint import State
 from hemoscope.training.device import Device
 from hemoscope.training.draws import EpochDraws, class_weights, draw_epoch, epoch_size
 from hemoscope.training.epochs import Clock, DeviceEpochs, Epochs, HostEpochs
 from hemoscope.training.job import Job
 from hemoscope.training.logbook import Logbook
+from hemoscope.training.objective import Objective
+from hemoscope.training.rates import make_optimizer, set_rate
 from hemoscope.training.recipe import Recipe
 from hemoscope.training.step import predict_probs, train_step
 
@@ -68,26 +73,21 @@ def fit(
     watcher = watcher or Watcher()
     recipe, clock = job.recipe, Clock()
     model = _network(job, card).to(device.torch_device)
-    optimizer = torch.optim.SGD(
-        model.parameters(),
-        lr=_learning_rate(recipe.lr, device),
-        momentum=recipe.momentum,
-        weight_decay=recipe.weight_decay,
-        fused=True,
-    )
-    log = Logbook(folder, model, optimizer, recipe=recipe, digest=job.digest, clock=clock)
+    head = model.get_submodule(head_path(get_arch(job.arch), recipe.head))
+    optimizer = make_optimizer(model, recipe, head=head, device=device.torch_device)
+    averaged = Averaged(model, recipe.ema) if recipe.ema else None
+    scored = averaged.model if averaged else model
+    log = Logbook(folder, State(model, optimizer, averaged), recipe=recipe, digest=job.digest, clock=clock)
     card.begin(device=device, model=model, resumed_at=len(log.history))
     batches = Batches(canvas, job.sides_px[0], recipe.fill, device.torch_device)
     sides = {side: _side(job, canvas, side) for side in SIDES}
-    epochs = _epochs(recipe, model, optimizer, batches, sides["train"], clock, device)
+    epochs = _epochs(recipe, model, optimizer, averaged, batches, sides["train"], clock, device)
 
-    def predict(side: Side) -> Predictions:
-        return _predict(model, batches, sides[side], recipe=recipe, device=device)
+    def predict(side: Side, views: int = 1) -> Predictions:
+        return _predict(scored, batches, sides[side], recipe=recipe, device=device, views=views)
 
     val = None
     for epoch in range(len(log.history) + 1, recipe.epochs + 1):
-        lr = recipe.lr_at(epoch)
-        _set_learning_rate(optimizer, lr)
         start = time.perf_counter()
         draws = draw_epoch(
             sides["train"].target,
@@ -97,10 +97,12 @@ def fit(
             canvas_px=canvas.canvas_px,
             image_px=batches.image_px,
         )
+        small = recipe.small_px if recipe.small_px and epoch <= recipe.small_epochs else None
         try:
-            loss, accuracy = _train_epoch(
-                model, epochs, sides["train"], draws, batches.device, epoch, watcher
-            )
+            with batches.reduced_to(small or batches.image_px):
+                loss, accuracy = _train_epoch(
+                    model, optimizer, epochs, sides["train"], draws, batches.device, recipe, epoch, watcher
+                )
         except _DivergedError as error:
             raise TrainingError(_diverged(job, epoch, error)) from None
         train_s = time.perf_counter() - start
@@ -109,18 +111,18 @@ def fit(
         clock.add("val_s", start)
         _check_alive(val, job, epoch)
         val_loss, val_accuracy = log_loss(val.probs, val.target), 1 - val.n_errors / len(val)
-        n = len(draws.order)
-        row = EpochRow(epoch, lr, loss, accuracy, val_loss, val_accuracy, n / train_s)
+        rate = len(draws.order) / train_s
+        row = EpochRow(epoch, recipe.lr_at(epoch), loss, accuracy, val_loss, val_accuracy, rate)
         log.add(row, train_s)
         watcher.on_epoch(row, recipe.epochs)
 
     if recipe.select_epoch == "best_val":
         log.load_best()
         val = None
-    if val is None:  # resumed after the last epoch, or another epoch's weights were chosen
-        val = predict("val")
+    if val is None or recipe.views > 1:  # resumed after the last epoch, or other weights or views count
+        val = predict("val", recipe.views)
     start = time.perf_counter()
-    test = predict("test")  # once, and nowhere else
+    test = predict("test", recipe.views)  # once, and nowhere else
     clock.seconds["test_s"] = time.perf_counter() - start
     log.finish(
         card,
@@ -130,19 +132,6 @@ def fit(
         images=len(sides["train"].rows) * recipe.epochs,
         device=device,
     )
-
-
-def _learning_rate(lr: float, device: Device) -> float | Tensor:
-    # A CUDA graph would keep a number as it was at the capture; it reads a tensor at every launch.
-    return torch.tensor(lr, device=device.torch_device) if device.torch_device.type == "cuda" else lr
-
-
-def _set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
-    for group in optimizer.param_groups:
-        if isinstance(group["lr"], Tensor):
-            group["lr"].fill_(lr)
-        else:
-            group["lr"] = lr
 
 
 @dataclass(frozen=True)
@@ -175,6 +164,7 @@ def _epochs(
     recipe: Recipe,
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
+    averaged: Averaged | None,
     batches: Batches,
     side: _Side,
     clock: Clock,
@@ -183,17 +173,19 @@ def _epochs(
     weights = None
     if recipe.class_weights == "balanced":
         weights = class_weights(side.target, len(side.classes)).to(device.torch_device)
+    objective = Objective(
+        class_weights=weights,
+        aux_weight=recipe.aux_weight,
+        label_smoothing=recipe.label_smoothing,
+        mixup=recipe.mixup,
+        device=device.torch_device,
+    )
 
     def step(images: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        return train_step(
-            model,
-            optimizer,
-            images,
-            target,
-            device=device,
-            class_weights=weights,
-            aux_weight=recipe.aux_weight,
-        )
+        done = train_step(model, optimizer, images, target, objective, device=device)
+        if averaged:
+            averaged.follow()
+        return done
 
     if device.torch_device.type == "cuda":
         n = epoch_size(len(side.target), recipe.batch_size)
@@ -203,16 +195,22 @@ def _epochs(
 
 def _train_epoch(
     model: nn.Module,
+    optimizer: torch.optim.Optimizer,
     epochs: Epochs,
     side: _Side,
     draws: EpochDraws,
     device: torch.device,
+    recipe: Recipe,
     epoch: int,
     watcher: Watcher,
 ) -> tuple[float, float]:
     """Return mean loss and accuracy, both on augmented images, as they came."""
     on_cuda = device.type == "cuda"
     steps = len(draws.sizes)
+
+    def before_step(step: int) -> None:
+        if step == 0 or recipe.schedule == "warm_cosine":
+            set_rate(optimizer, recipe.lr_at(epoch, (step + 0.5) / steps))
 
     def on_step(done: int, losses: Tensor) -> None:
         if done == steps or (done % CHECK_EVERY == 0 and not on_cuda):
@@ -223,7 +221,7 @@ def _train_epoch(
     with torch.random.fork_rng(devices=[device] if on_cuda else []):
         torch.manual_seed(draws.torch_seed)  # dropout reads the global generator
         losses, correct = epochs.run(
-            side.rows[draws.order], draws.matrices, side.target[draws.order], on_step
+            side.rows[draws.order], draws.matrices, side.target[draws.order], on_step, before_step
         )
     n = len(draws.order)
     return float((losses.cpu().numpy().astype(np.float64) * draws.sizes).sum() / n), int(correct) / n
@@ -262,8 +260,8 @@ def _check_alive(val: Predictions, job: Job, epoch: int) -> None:
 
 
 def _predict(
-    model: nn.Module, batches: Batches, side: _Side, *, recipe: Recipe, device: Device
+    model: nn.Module, batches: Batches, side: _Side, *, recipe: Recipe, device: Device, views: int
 ) -> Predictions:
-    probs = predict_probs(model, batches, side.rows, device=device, view=recipe.eval_view)
+    probs = predict_probs(model, batches, side.rows, device=device, view=recipe.eval_view, turned=views > 1)
     probs = probs.astype(np.float32).astype(np.float64)  # as the file will hold them
     return Predictions(side.classes, side.paths, side.target, probs, probs.argmax(axis=1))

@@ -20,7 +20,11 @@ from hemoscope.plain_files import read_plain
 
 MOST_BYTES = 2**20  # of a recipe file
 SPELT_OUT = 3  # changes in a label; more are counted
-ADDED_LATER = frozenset({"canvas_px", "schedule"})
+ADDED_LATER = frozenset(
+    {
+        "canvas_px", "ema", "head_lr", "label_smoothing", "mixup", "schedule", "small_epochs", "small_px", "views", "warmup",
+    }
+)  # fmt: skip
 
 __all__ = ["RECIPES", "Recipe", "load_recipe"]
 
@@ -36,11 +40,27 @@ class Recipe(BaseModel):
     lr: float = Field(default=0.001, gt=0)
     lr_step: int = Field(default=7, ge=1, description="epochs between two decays of the learning rate")
     lr_gamma: float = Field(default=0.1, gt=0, le=1, description="factor of one decay")
-    schedule: Literal["step", "cosine"] = Field(
-        default="step", description="step: decays by lr_gamma every lr_step epochs; cosine: down to near 0"
+    schedule: Literal["step", "cosine", "warm_cosine"] = Field(
+        default="step",
+        description="step: decays by lr_gamma every lr_step epochs; cosine: down to near 0, an epoch at a time; "
+        "warm_cosine: up over the first `warmup` of all steps, then down to 0, a step at a time",
     )
+    warmup: float = Field(
+        default=0.1, gt=0, lt=1, description="share of the steps that warm_cosine rises over"
+    )
+    head_lr: float = Field(default=1.0, gt=0, description="factor of the rate of the new last layer")
     momentum: float = Field(default=0.9, ge=0, lt=1)
     weight_decay: float = Field(default=0.0, ge=0)
+    ema: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="decay a step of the averaged weights that are scored and kept; 0: none",
+    )
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    mixup: float = Field(
+        default=0.0, ge=0, description="alpha of the Beta that two images are mixed by; 0: never"
+    )
     weights: Literal["imagenet", "none"] = "imagenet"
     head: Literal["replace_last", "single_layer"] = "replace_last"
     aux_weight: float = Field(default=0.4, ge=0, description="share of Inception v3's auxiliary loss")
@@ -53,12 +73,19 @@ class Recipe(BaseModel):
         le=2048,
         description="side an image is resized to before the crop; larger looks closer",
     )
+    small_px: int | None = Field(
+        default=None, ge=32, le=1024, description="side of the input in the first `small_epochs` epochs"
+    )
+    small_epochs: int = Field(default=0, ge=0)
     rotation_deg: float = Field(default=60.0, ge=0, le=180)
     hflip: bool = True
     vflip: bool = True
     crop: Literal["center", "random"] = "center"
     fill: Literal["black", "edge"] = "black"
     eval_view: Literal["center_crop", "full_image"] = "center_crop"
+    views: Literal[1, 8] = Field(
+        default=1, description="8: the final predictions are means over the flips and quarter turns"
+    )
     class_weights: Literal["none", "balanced"] = "none"
     sampler: Literal["shuffle", "balanced"] = "shuffle"
     select_epoch: Literal["last", "best_val"] = "last"
@@ -68,6 +95,8 @@ class Recipe(BaseModel):
     def _crop_fits(self) -> Self:
         if self.canvas_px is not None and (self.image_px is None or self.canvas_px < self.image_px):
             raise ValueError("canvas_px needs an image_px that is not larger")
+        if (self.small_px is None) != (self.small_epochs == 0):
+            raise ValueError("small_px and small_epochs go together")
         return self
 
     @property
@@ -102,12 +131,19 @@ class Recipe(BaseModel):
         changed = [re.sub(r"[^A-Za-z0-9_.]", "", f"{name}{value}") for name, value in self.changes.items()]
         return ".".join([self.name, *(changed if len(changed) <= SPELT_OUT else [f"{len(changed)}changes"])])
 
-    def lr_at(self, epoch: int) -> float:
-        """Return the learning rate of an epoch, counted from 1.
+    def lr_at(self, epoch: int, done: float = 0.5) -> float:
+        """Return the learning rate of an epoch, counted from 1, of whose steps a share is done.
+
+        Only `warm_cosine` changes within an epoch.
 
         >>> [Recipe().lr_at(epoch) for epoch in (1, 7, 8, 15)]
         [0.001, 0.001, 0.0001, 1e-05]
         """
+        if self.schedule == "warm_cosine":
+            gone = (epoch - 1 + done) / self.epochs
+            if gone < self.warmup:
+                return self.lr * gone / self.warmup
+            return self.lr * 0.5 * (1 + cos(pi * (gone - self.warmup) / (1 - self.warmup)))
         if self.schedule == "cosine":
             return float(f"{self.lr * 0.5 * (1 + cos(pi * (epoch - 1) / self.epochs)):.12g}")
         # Rounded, so that 0.001 * 0.1 * 0.1 reads 1e-05 in every history.

@@ -10,12 +10,12 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from hemoscope.data.augment import View, view_affine
 from hemoscope.records import FloatArray, IntArray
 from hemoscope.training.batches import Batches
 from hemoscope.training.device import Device
+from hemoscope.training.objective import Objective
 
 __all__ = ["predict_probs", "train_step"]
 
@@ -27,10 +27,9 @@ def train_step(
     optimizer: torch.optim.Optimizer,
     images: Tensor,
     target: Tensor,
+    objective: Objective,
     *,
     device: Device,
-    class_weights: Tensor | None = None,
-    aux_weight: float = 0.0,
 ) -> tuple[Tensor, Tensor]:
     """Do one step of gradient descent.
 
@@ -39,21 +38,17 @@ def train_step(
         optimizer: Its gradients are cleared here.
         images: Normalised, shape (N, 3, H, W).
         target: Shape (N,).
+        objective: What to lower.
         device: Where and in which precision.
-        class_weights: Weight of each class in the loss, shape (C,).
-        aux_weight: Share of the auxiliary head's loss (Inception v3).
 
     Returns:
         The loss and the number of right predictions, both on the device, without a graph.
     """
     optimizer.zero_grad(set_to_none=True)
+    images, share = objective.mixed(images)
     with device.autocast():
         out = model(images)
-    logits, aux = (out.logits, out.aux_logits) if hasattr(out, "aux_logits") else (out, None)
-    loss = functional.cross_entropy(logits.float(), target, weight=class_weights)
-    total = loss
-    if aux is not None:
-        total = loss + aux_weight * functional.cross_entropy(aux.float(), target, weight=class_weights)
+    total, loss, logits = objective.loss(out, target, share)
     total.backward()
     optimizer.step()
     return loss.detach(), (logits.detach().argmax(1) == target).sum()
@@ -67,10 +62,12 @@ def predict_probs(
     device: Device,
     view: View,
     batch_size: int | None = None,
+    turned: bool = False,
 ) -> FloatArray:
     """Return softmax probabilities of the given canvas rows, shape (len(rows), C), in their order.
 
-    `batch_size` is by default what the device takes; it changes no answer by more than rounding.
+    `batch_size` is by default what the device takes; it changes no answer by more than rounding. Where `turned`,
+    they are the means over the eight flips and quarter turns, at eight times the cost.
     """
     model.eval()
     parts: list[Tensor] = []
@@ -80,10 +77,22 @@ def predict_probs(
                 len(chunk), canvas_px=batches.canvas.canvas_px, image_px=batches.image_px, view=view
             )
             images = batches.images(chunk, matrices)  # outside autocast: pixels are exact
-            with device.autocast():
-                logits = model(images)
-            parts.append(logits.float().softmax(dim=1))  # stays there: reading it would wait
+            views = eight(images) if turned else (images,)
+            parts.append(torch.stack([_probs(model, view, device) for view in views]).mean(dim=0))
     return torch.cat(parts).cpu().numpy().astype(np.float64)
+
+
+def eight(images: Tensor) -> Iterator[Tensor]:
+    """Yield images, shape (N, 3, S, S), in their eight flips and quarter turns."""
+    for mirrored in (images, images.flip(3)):
+        for turns in range(4):
+            yield torch.rot90(mirrored, turns, (2, 3)).contiguous(memory_format=torch.channels_last)
+
+
+def _probs(model: nn.Module, images: Tensor, device: Device) -> Tensor:
+    with device.autocast():
+        logits = model(images)
+    return logits.float().softmax(dim=1)  # stays there: reading it would wait
 
 
 def _chunks(rows: IntArray, size: int) -> Iterator[IntArray]:

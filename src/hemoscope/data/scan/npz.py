@@ -13,7 +13,7 @@ import math
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -27,6 +27,7 @@ from hemoscope.data.images.fingerprint import fingerprint
 from hemoscope.errors import DataError
 from hemoscope.paper import CLASSES
 from hemoscope.plain_files import check_plain, why
+from hemoscope.progress import Progress
 from hemoscope.records import SIDES, CellImage, Manifest, Side
 
 __all__ = ["npz_images", "scan_npz"]
@@ -49,7 +50,7 @@ class _Layout:
     classes: tuple[str, ...]
 
 
-def scan_npz(root: Path, *, progress: Callable[[int, int], None] | None = None) -> Manifest:
+def scan_npz(root: Path, *, progress: Progress | None = None) -> Manifest:
     """Read every image of an `.npz` with the keys {train,val,test}_{images,labels}.
 
     Images are uint8, (N, S, S) or (N, S, S, 3); labels are integers, (N,) or (N, 1). Paths are

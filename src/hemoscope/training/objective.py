@@ -1,0 +1,72 @@
+"""What a step of training lowers: cross entropy, with what a recipe adds to it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+__all__ = ["Objective"]
+
+
+class Objective:
+    """The loss of a batch, and the mixing of its images.
+
+    Args:
+        class_weights: Weight of each class, shape (C,), on the device.
+        aux_weight: Share of the auxiliary head's loss (Inception v3).
+        label_smoothing: Share of the target that is spread over all classes.
+        mixup: Alpha of the Beta distribution that the share of a second image is drawn from, by torch's own
+            generator; 0: no second image.
+        device: Where the images are.
+
+    Source:
+        Szegedy et al., Rethinking the Inception Architecture, 2016 (smoothing); Zhang et al., mixup, 2018.
+    """
+
+    def __init__(
+        self,
+        *,
+        class_weights: Tensor | None = None,
+        aux_weight: float = 0.0,
+        label_smoothing: float = 0.0,
+        mixup: float = 0.0,
+        device: torch.device | None = None,
+    ) -> None:
+        self._class_weights = class_weights
+        self._aux_weight = aux_weight
+        self._label_smoothing = label_smoothing
+        alpha = torch.tensor(mixup, device=device)
+        self._beta = torch.distributions.Beta(alpha, alpha) if mixup else None
+
+    def mixed(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return images, each with its share of the image at the other end of the batch, and that share."""
+        if self._beta is None:
+            return images, None
+        share = self._beta.sample()
+        return images.lerp(images.flip(0), share), share
+
+    def loss(self, out: Any, target: Tensor, share: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Return what is lowered, the main head's part of it, and its logits.
+
+        Args:
+            out: What the network gave: logits, shape (N, C), or torchvision's pair of main and auxiliary ones.
+            target: True classes, shape (N,).
+            share: What `mixed` returned.
+        """
+        logits, aux = (out.logits, out.aux_logits) if hasattr(out, "aux_logits") else (out, None)
+        main = self._of(logits, target, share)
+        if aux is None:
+            return main, main, logits
+        return main + self._aux_weight * self._of(aux, target, share), main, logits
+
+    def _of(self, logits: Tensor, target: Tensor, share: Tensor | None) -> Tensor:
+        loss = self._cross_entropy(logits, target)
+        return loss if share is None else loss.lerp(self._cross_entropy(logits, target.flip(0)), share)
+
+    def _cross_entropy(self, logits: Tensor, target: Tensor) -> Tensor:
+        return functional.cross_entropy(
+            logits.float(), target, weight=self._class_weights, label_smoothing=self._label_smoothing
+        )

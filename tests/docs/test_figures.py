@@ -1,0 +1,113 @@
+"""Figures that documents quote are computed again from the committed predictions and measurements."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from pathlib import Path
+
+import pytest
+
+from hemoscope.ensemble.members import assemble
+from hemoscope.ensemble.vote import vote
+from hemoscope.evaluation.intervals import wilson
+from hemoscope.records import Predictions
+from hemoscope.runs import find_runs
+
+ROOT = Path(__file__).parents[2]
+RUNS = ROOT / "docs" / "results" / "2026-11-pbc-cpu" / "runs"
+SCORED = ["README.md", "docs/results/2026-11-pbc-cpu/README.md"]
+
+
+def rows(document: str, head: str) -> list[list[str]]:
+    """Return the cells of the table whose head line begins like this."""
+    lines = (ROOT / document).read_text("utf-8").splitlines()
+    first = next(i for i, line in enumerate(lines) if line.startswith(head))
+    body = lines[first + 2 :]
+    end = next((i for i, line in enumerate(body) if not line.startswith("|")), len(body))
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in body[:end]]
+
+
+def told(val: Predictions, test: Predictions) -> list[str]:
+    low, high = wilson(len(test) - test.n_errors, len(test))
+    return [
+        f"{100 * (1 - val.n_errors / len(val)):.2f} %",
+        f"{100 * (1 - test.n_errors / len(test)):.2f} %",
+        f"{100 * low:.2f} to {100 * high:.2f} %",
+        str(test.n_errors),
+    ]
+
+
+@pytest.mark.parametrize("document", SCORED)
+def test_scores_of_single_networks_are_those_of_their_predictions(document: str):
+    runs = {run.arch: run for run in find_runs(RUNS)}
+    single = [row for row in rows(document, "| network | epochs |") if not row[0].startswith("ensemble")]
+    assert {row[0] for row in single} == set(runs)
+    for arch, epochs, *figures in single:
+        run = runs[arch]
+        assert int(epochs) == run.card["recipe"]["epochs"]
+        assert figures == told(run.predictions("val"), run.predictions("test")), arch
+
+
+@pytest.mark.parametrize("document", SCORED)
+@pytest.mark.parametrize("how", ["majority", "soft"])
+def test_scores_of_the_ensemble_are_those_of_the_vote(document: str, how):
+    row = next(r for r in rows(document, "| network | epochs |") if r[0] == f"ensemble of 3, {how} vote")
+    members = assemble(RUNS, how=how).voters
+    assert row[2:] == told(vote([m.val for m in members], how=how), vote([m.test for m in members], how=how))
+
+
+LABELS = {
+    "AlexNet": "alexnet",
+    "SqueezeNet 1.1": "squeezenet1_1",
+    "MobileNet v2": "mobilenet_v2",
+    "ResNet-18": "resnet18",
+    "ResNet-50": "resnet50",
+    "DenseNet-121": "densenet121",
+    "VGG-16": "vgg16",
+    "Inception v3": "inception_v3",
+}
+
+
+def measured(capability: str) -> dict[str, dict[str, list[float]]]:
+    text = (ROOT / "benchmarks" / "results" / f"train_cpu_{capability}.json").read_text("utf-8")
+    return {
+        arch: {name: [repeat["images_per_s"] for repeat in repeats] for name, repeats in found.items()}
+        for arch, found in json.loads(text)["results"].items()
+    }
+
+
+def test_training_speeds_are_medians_of_the_kept_repeats_and_their_ratios():
+    wide, narrow = measured("avx512_bf16"), measured("avx2")
+    shown = rows("README.md", "| training |")
+    assert [LABELS[row[0]] for row in shown] == list(LABELS.values())
+    for label, *figures in shown:
+        arch = LABELS[label]
+        want = [
+            rate(wide[arch], "hemoscope bf16"),
+            ratio(wide[arch], "hemoscope bf16", "torchvision fp32"),
+            ratio(wide[arch], "hemoscope fp32", "torchvision fp32"),
+            *(
+                [
+                    rate(narrow[arch], "hemoscope fp32"),
+                    ratio(narrow[arch], "hemoscope fp32", "torchvision fp32"),
+                    ratio(narrow[arch], "hemoscope fp32", "tuned fp32"),
+                ]
+                if arch in narrow
+                else [None] * 3
+            ),
+        ]
+        for got, value in zip(figures, want, strict=True):
+            if value is None:
+                assert got == "", label
+            else:
+                digits = len(got.partition(".")[2])
+                assert float(got) == pytest.approx(value, abs=0.51 * 10**-digits), label
+
+
+def rate(found: dict[str, list[float]], name: str) -> float:
+    return statistics.median(found[name])
+
+
+def ratio(found: dict[str, list[float]], ours: str, theirs: str) -> float:
+    return rate(found, ours) / rate(found, theirs)
