@@ -15,7 +15,7 @@ html_show_copyright = False
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "pages", "verbs"]
 source_suffix = {".md": "markdown"}
-exclude_patterns = ["_ext"]
+exclude_patterns = ["_ext", "results/*/tables"]  # the tables are files that pages speak of, not pages
 highlight_language = "text"
 myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 3

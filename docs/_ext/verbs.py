@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 __all__ = ["Row", "leaves", "setup", "takes", "usage"]
@@ -61,6 +62,7 @@ def takes(words: Sequence[str], kind: str) -> list[Row]:
     return rows
 
 
+@cache
 def _root() -> Any:
     from typer.main import get_command
 
@@ -113,7 +115,8 @@ def setup(app: Any) -> dict[str, bool]:
     class Verbs(SphinxDirective):
         def run(self) -> list[Any]:
             rows = []
-            for name, command in _root().commands.items():
+            for name in _root().list_commands(None):
+                command = _root().commands[name]
                 link = nodes.reference("", "", nodes.literal(text=name), refuri=f"{name}.html", internal=True)
                 rows.append([nodes.paragraph("", "", link), nodes.paragraph(text=_first(command.help))])
             return [table(["verb", "what it is for"], rows, [20, 80])]

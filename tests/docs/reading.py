@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import re
 import shlex
@@ -99,6 +100,7 @@ def table_rows(parsed: list[Token]) -> list[tuple[Token, Token]]:
     return [(row[0], row[1]) for row in rows if row]
 
 
+@functools.cache
 def root_command() -> Any:
     from typer.main import get_command
 

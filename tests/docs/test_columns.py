@@ -126,8 +126,9 @@ def agrees(head: str, written: Iterable[str], *, never_here: Iterable[str] = ())
     """Compare a section with the paths that were written; a null may stand for a part that is documented."""
     said, found = documented(head), set(written)
     parents = {path for path in found if any(key.startswith((f"{path}.", f"{path}[]")) for key in said)}
-    assert not (found - parents) - said, f"{head}: written and not documented"
-    assert not said - found - set(never_here), f"{head}: documented and not written"
+    undocumented, unwritten = sorted(found - parents - said), sorted(said - found - set(never_here))
+    assert not undocumented, f"{head}: written and not documented"
+    assert not unwritten, f"{head}: documented and not written"
 
 
 def printed(*words: object, code: int = 0) -> Any:
