@@ -24,8 +24,11 @@ myst_heading_anchors = 3
 default_role = "code"
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
-napoleon_use_ivar = True
+napoleon_use_ivar = False
 autodoc_typehints = "signature"
+autodoc_type_aliases = {
+    name: name for name in ("File", "FloatArray", "How", "ImageLike", "IntArray", "Policy")
+}
 autodoc_typehints_format = "short"
 autodoc_member_order = "bysource"
 autodoc_class_signature = "separated"

@@ -9,6 +9,9 @@ from typing import Any
 
 __all__ = ["loaded_from_the_net", "setup", "titled", "to_readmes"]
 
+_ALIAS = re.compile(
+    r"TypeAliasForwardRef\('(\w+)'\)"
+)  # what autodoc makes of a type's own name inside another's
 _LINK = re.compile(r"(\]\()([^)#\s:]+)(\))")
 _LOADED = re.compile(
     r"<(?:script|img|iframe|source|video|audio|embed)\b[^>]*?\bsrc=[\"']?((?:https?:)?//[^\"'\s>]+)"
@@ -44,6 +47,7 @@ def loaded_from_the_net(text: str) -> list[str]:
 
 def setup(app: Any) -> dict[str, bool]:
     """Change pages as they are read, and look at them when they are written."""
+    from pygments.lexers.special import TextLexer
     from sphinx.util import logging
 
     logger = logging.getLogger(__name__)
@@ -57,6 +61,11 @@ def setup(app: Any) -> dict[str, bool]:
             for file, address in _from_the_net(Path(app.outdir)):
                 logger.warning("%s loads %s; a page loads nothing from the net", file, address)
 
+    def sign(*event: Any) -> tuple[str, str]:
+        return tuple(_ALIAS.sub(r"\1", text or "") for text in event[-2:])
+
+    app.connect("autodoc-process-signature", sign)
+    app.add_lexer("shell", TextLexer)  # names and numbers in a command mean nothing by their colour
     app.connect("source-read", read)
     app.connect("build-finished", look)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
