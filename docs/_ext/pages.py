@@ -61,8 +61,11 @@ def setup(app: Any) -> dict[str, bool]:
             for file, address in _from_the_net(Path(app.outdir)):
                 logger.warning("%s loads %s; a page loads nothing from the net", file, address)
 
-    def sign(*event: Any) -> tuple[str, str]:
-        return tuple(_ALIAS.sub(r"\1", text or "") for text in event[-2:])
+    def sign(*event: Any) -> tuple[str, str | None] | None:
+        signature, returned = event[-2:]
+        if not signature:
+            return None
+        return _ALIAS.sub(r"\1", signature), _ALIAS.sub(r"\1", returned) if returned else returned
 
     app.connect("autodoc-process-signature", sign)
     app.add_lexer("shell", TextLexer)  # names and numbers in a command mean nothing by their colour
