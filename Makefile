@@ -3,6 +3,7 @@
 #   make test    the quick tests, most of them; the slow ones: make test ARGS="-m slow"
 #   make check   format, lint, types, layers, docstrings, secrets
 #   make wheel   the wheel in a clean environment with the lowest versions it states
+#   make docs    the site of docs/ in build/docs; a warning is an error
 #   make bench   speed against peers; an hour or two on 2 cores, longer without bf16
 
 UV := $$(python3 tools/get_uv.py)
@@ -12,7 +13,7 @@ CORES := $(shell python3 -c "import os; print(len(os.sched_getaffinity(0)) if ha
 # Where Python is told to write no bytecode, every process would compile all of torch again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test check wheel bench sync format clean
+.PHONY: demo test check wheel docs bench sync format clean
 
 sync:
 	@echo "Installing what is missing into .venv"
@@ -37,6 +38,12 @@ check: sync
 wheel:
 	@echo "The wheel in a clean environment, with the lowest versions it states: its demo, a bundle, an export"
 	@tools/try_wheel.sh
+
+docs:
+	@UV=$(UV) && $$UV sync --frozen --quiet --all-extras --group docs
+	@echo "The site, into build/docs; a warning is an error"
+	@$(RUN) sphinx-build -q -W -n --keep-going -d build/doctrees docs build/docs
+	@echo build/docs/index.html
 
 format: sync
 	@echo "Mending format and lint, as far as ruff can"
