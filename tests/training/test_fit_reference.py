@@ -159,7 +159,8 @@ class Script:
                         keep * mean[name] + (1 - keep) * value if value.is_floating_point() else value
                     )
                 total += loss.item() * len(batch)
-                right += int((logits.argmax(1) == target[batch]).sum())
+                larger = wanted.flip(0) if share > 0.5 else wanted
+                right += int((logits.argmax(1) == larger).sum())
             history.append((total / len(target), right / len(target)))
         if self.recipe.ema:
             for name, value in self.state().items():
