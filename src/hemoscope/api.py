@@ -35,6 +35,7 @@ from hemoscope.training.run import ready, run_job, scan_cached
 
 if TYPE_CHECKING:
     from hemoscope.bundle.card import BundleCard
+    from hemoscope.packing.calibrate import Goals
     from hemoscope.predict.model import Model
 
 __all__ = ["bundle", "evaluate", "load", "report", "scan", "split", "train", "vote"]
@@ -210,7 +211,9 @@ def bundle(
     *,
     members: str = "auto",
     how: How = "majority",
+    goals: Goals | None = None,
     data: File | None = None,
+    tta: bool = False,
     device: str = "auto",
     overwrite: bool = False,
     progress: Progress | None = None,
@@ -222,7 +225,9 @@ def bundle(
         out: The file to write, such as `blood.hemo`.
         members: As in `vote`; where there is no ensemble, the best run on validation.
         how: As in `vote`.
+        goals: What the thresholds are chosen for: errors among accepted answers, coverage, known cells called unknown.
         data: The images of the runs, if they are not where they were.
+        tta: Calibrate answers averaged over flips and turns, too.
         device: Where to compute.
         overwrite: Replace what is there.
         progress: Called with what is done, how much, and of how much.
@@ -231,6 +236,7 @@ def bundle(
         RunError: If no finished run can be read, or the members asked for do not exist.
         DataError: If `data` are not the images of the runs, or `out` is there already.
     """
+    from hemoscope.packing.calibrate import Goals
     from hemoscope.packing.pack import Voting, pack
 
     found = assemble(Path(runs), members=members, how=how)
@@ -238,7 +244,9 @@ def bundle(
         [Run.open(entry.path) for entry in found.voters],
         Path(out),
         voting=Voting(how, found.ensemble.chosen if found.ensemble else ""),
+        goals=goals or Goals(),
         data=None if data is None else Path(data),
+        tta=tta,
         device_name=device,
         overwrite=overwrite,
         progress=progress,

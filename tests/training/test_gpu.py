@@ -175,6 +175,31 @@ def test_a_stopped_run_goes_on_to_the_same_place(prepared: Prepared, tmp_path: P
     )  # bf16, algorithms picked anew
 
 
+@pytest.mark.parametrize("mixup", [0.0, 0.2])
+def test_what_goes_beyond_the_paper_is_captured_too(prepared: Prepared, tmp_path: Path, mixup: float):
+    """Averages, smoothing, a rate a step and another size are in the graph; mixing draws numbers of its own."""
+    changes = {
+        "name": "best",
+        "precision": "fp32",
+        "schedule": "warm_cosine",
+        "ema": 0.8,
+        "label_smoothing": 0.1,
+        "head_lr": 2.0,
+        "image_px": 40,
+        "small_px": 32,
+        "small_epochs": 2,
+        "views": 8,
+        "mixup": mixup,
+    }
+    recipe = Recipe.model_validate(RECIPE.model_dump() | changes)
+    there = run_job("resnet18", recipe, prepared, seed=0, out=tmp_path / "gpu", device_name="cuda")
+    assert there.predictions("test").n_errors <= 1
+    if not mixup:
+        here = run_job("resnet18", recipe, prepared, seed=0, out=tmp_path / "cpu", device_name="cpu")
+        for ours, theirs in zip(there.history, here.history, strict=True):
+            assert ours.train_loss == pytest.approx(theirs.train_loss, rel=0.05, abs=0.02)
+
+
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA devices")
 def test_the_second_device_trains_what_the_first_one_trains(prepared: Prepared, tmp_path: Path):
     first = learn(prepared, tmp_path / "first", device_name="cuda:0")
