@@ -196,6 +196,7 @@ def test_models_lists_every_row():
     assert {row["weights"] for row in rows} == {"absent"}
 
 
+@pytest.mark.slow
 def test_from_synthetic_cells_to_the_report(tmp_path: Path):
     cells, runs = tmp_path / "cells", tmp_path / "runs"
     assert answer("data", "synth", cells, "--per-class", 9, "--size-px", 64)["images"] == 72

@@ -268,6 +268,7 @@ def test_explain_shows_where_and_how_much_it_counts(single_file: Path, misfiled:
     assert (out / "sheet.png").is_file()
 
 
+@pytest.mark.slow
 def test_export_says_how_close_it_is(single_file: Path, misfiled: Path, tmp_path: Path):
     pytest.importorskip("onnx", reason="the extra `export` is not installed")
     out, small = tmp_path / "model.onnx", tmp_path / "int8.onnx"
@@ -290,6 +291,7 @@ def test_export_says_how_close_it_is(single_file: Path, misfiled: Path, tmp_path
     assert (out.read_bytes(), small.read_bytes()) == before
 
 
+@pytest.mark.slow
 def test_a_failed_int8_leaves_nothing_in_the_way(single_file: Path, misfiled: Path, tmp_path: Path):
     pytest.importorskip("onnx", reason="the extra `export` is not installed")
     other = tmp_path / "cells"

@@ -68,6 +68,7 @@ def one_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("one_thread")
+@pytest.mark.slow
 def test_side_by_side_gives_the_same_numbers_failures_and_news(discs: Path, tmp_path: Path):
     prepared = prepare(discs)
     planned = plan(["alexnet", "resnet18"], [0, 1])
