@@ -165,7 +165,10 @@ def test_a_killed_run_costs_itself_alone_and_is_tried_once_more(discs: Path, tmp
 @pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_processes_end_with_the_one_that_started_them(discs: Path, tmp_path: Path, sent: signal.Signals):
     never = tmp_path / "never"
-    script = "import sys; sys.path.insert(0, sys.argv[1]); import test_local; test_local._held_sweep(*sys.argv[2:])"
+    script = (
+        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "  # background jobs ignore it
+        "sys.path.insert(0, sys.argv[1]); import test_local; test_local._held_sweep(*sys.argv[2:])"
+    )
     arguments = [str(Path(__file__).parent), str(discs), str(tmp_path / "runs"), str(never)]
     with subprocess.Popen(
         [sys.executable, "-c", script, *arguments],
