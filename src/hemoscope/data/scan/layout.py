@@ -9,7 +9,7 @@ from __future__ import annotations
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 from hemoscope.data.scan.detection_sets import is_detection_set
@@ -62,6 +62,14 @@ def arrange(root: Path, found: Found) -> Arranged:
         DataError: If the folders are those of a detection set, of sides without classes, or of
             patients or slides, or if labels lie beside images in a CSV.
     """
+    arranged = _arranged(root, found)
+    used = {file.path for file in arranged.files}
+    what = "an image outside every class folder is not used; move it into one"
+    unused = [Problem("warning", path, what) for path in found.loose if path not in used]
+    return replace(arranged, problems=(*arranged.problems, *unused))
+
+
+def _arranged(root: Path, found: Found) -> Arranged:
     tops = _tops(found)
     named = _sides_named(tops)
     if is_detection_set(root, found):

@@ -77,8 +77,6 @@ def walk(root: Path) -> Found:
             found.classes.append(entry.name)
             _walk_class(Path(entry.path), entry.name, found, ancestors)
         elif _is_image_name(entry.name):
-            what = "an image outside every class folder is not used; move it into one"
-            found.problems.append(Problem("warning", entry.name, what))
             found.loose.append(entry.name)
         else:
             found.not_an_image(entry.name, hidden=True)
