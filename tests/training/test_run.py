@@ -339,3 +339,15 @@ def test_a_network_that_died_is_told_and_not_trained_on(prepared: Prepared, tmp_
     (folder,) = tmp_path.glob("squeezenet1_1-*")
     assert Run.open(folder).card["status"] == "failed"
     assert not (folder / "predictions.parquet").exists()
+
+
+def test_a_network_that_its_last_step_has_spoilt_is_no_finished_run(prepared: Prepared, tmp_path: Path):
+    """One step: its loss is finite, and what it has done shows in the evaluation only."""
+    recipe = QUICK.model_copy(update={"epochs": 1, "batch_size": 64, "lr": 1e30, "weights": "none"})
+    with pytest.raises(
+        TrainingError, match="diverged: it gives val images probabilities that are no numbers"
+    ):
+        learn(prepared, tmp_path, "resnet18", recipe)
+    (folder,) = tmp_path.glob("resnet18-*")
+    assert Run.open(folder).card["status"] == "failed"
+    assert not (folder / "predictions.parquet").exists()

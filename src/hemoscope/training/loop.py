@@ -84,7 +84,13 @@ def fit(
     epochs = _epochs(recipe, model, optimizer, averaged, batches, sides["train"], clock, device)
 
     def predict(side: Side, views: int = 1) -> Predictions:
-        return _predict(state.scored, batches, sides[side], recipe=recipe, device=device, views=views)
+        said = _predict(state.scored, batches, sides[side], recipe=recipe, device=device, views=views)
+        if not np.isfinite(said.probs).all():  # what a last step has spoilt shows in no loss
+            raise TrainingError(
+                f"{job.name} diverged: it gives {side} images probabilities that are no numbers; try a lower rate "
+                f"(--set lr={recipe.lr / 10:g}), larger batches or --set precision=fp32"
+            )
+        return said
 
     val = None
     for epoch in range(len(log.history) + 1, recipe.epochs + 1):
