@@ -10,7 +10,7 @@
     api.load("blood.hemo").predict(["a.jpg"])
 
 Nothing here prints. What goes wrong is a `hemoscope.errors.HemoscopeError` that says what was expected, what
-came and what to do. The command line stands on the same functions, so a run made here is a run made there.
+came and what to do. The command line stands on the same functions beneath, so a run made here is a run made there.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hemoscope.cli.console import JsonFlag, note, print_json, print_table
-from hemoscope.cli.findings import print_findings
+from hemoscope.cli.data_problems import print_findings
 from hemoscope.cli.options import LeaveOut, Overwrite, names_in
 from hemoscope.cli.progress import progress
 
