@@ -15,7 +15,7 @@ from hemoscope.data.scan.scan import usable
 from hemoscope.data.split_file import read_split, recorded_split
 from hemoscope.errors import DataError
 from hemoscope.predict.network import load_run
-from hemoscope.predict.stream import stream
+from hemoscope.predict.stream import predict_images
 from hemoscope.progress import Progress
 from hemoscope.records import SIDES, CellImage, Manifest, Predictions
 from hemoscope.runs import Run
@@ -73,7 +73,7 @@ def predict_folder(
     asked: list[str] = []  # paths in the order of the answers
     problems: list[str] = []
     views = run.card["recipe"].get("views", 1)  # as it was scored by itself
-    for i, answer in enumerate(stream((network,), pixels_of(manifest, rows, asked), tta=views > 1)):
+    for i, answer in enumerate(predict_images(network, pixels_of(manifest, rows, asked), tta=views > 1)):
         if answer.probs is None:
             problems.append(f"{asked[i]}: {answer.error}")
         else:

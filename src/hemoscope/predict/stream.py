@@ -64,9 +64,10 @@ def predict_images(
     *,
     batch_size: int | None = None,
     workers: int | None = None,
+    tta: bool = False,
 ) -> Iterator[Answer]:
     """Yield one network's answer to every image, in order; see `stream`."""
-    return stream((network,), images, batch_size=batch_size, workers=workers)
+    return stream((network,), images, batch_size=batch_size, workers=workers, tta=tta)
 
 
 def stream(
