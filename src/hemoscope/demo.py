@@ -61,6 +61,7 @@ def run_demo(
     from hemoscope.evaluation.summary import score
     from hemoscope.report import write_report
     from hemoscope.sweep.local import run_sweep, side_by_side
+    from hemoscope.sweep.one import device_bytes
     from hemoscope.training.device import choose_device
     from hemoscope.training.recipe import load_recipe
     from hemoscope.training.run import prepare
@@ -86,7 +87,9 @@ def run_demo(
         recipe,
         prepared,
         out=runs_folder,
-        jobs=min(len(ARCHS), cores if choose_device().type == "cpu" else side_by_side(0)),
+        jobs=min(
+            len(ARCHS), cores if choose_device().type == "cpu" else side_by_side(device_bytes(prepared))
+        ),
         watch=watch,
         progress=progress,
         on_death=on_death,

@@ -29,6 +29,7 @@ PAGE = DOCS / "columns.md"
 # Keys below these depend on the data: what the page writes in their place.
 OPEN = {
     "classes": "CLASS",
+    "chosen": "FIELD",
     "counts": "CLASS",
     "second_acquisition": "CLASS",
     "second_acquisition_classes": "CLASS",
@@ -172,6 +173,7 @@ def test_every_section_is_compared():
             "weights import",
             "train",
             "benchmark",
+            "tune",
         ),
         *("evaluate", "ensemble", "report", "bundle make and bundle show", "bundle verify"),
         *("predict with `--out`", "explain", "export"),
@@ -238,6 +240,14 @@ def test_verbs_on_weights(tmp_path: Path):
     agrees("weights import", keys_of(printed("weights", "import", file)))
     agrees("weights fetch", keys_of(printed("weights", "fetch", "squeezenet1_1")))
     agrees("weights verify", keys_of(printed("weights", "verify")))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::ResourceWarning")
+@pytest.mark.usefixtures("own_places")
+def test_a_search(discs: Path, tmp_path: Path):
+    pytest.importorskip("ray", reason="the extra `ray` is not installed")
+    asked = ["--data", discs, "--out", tmp_path / "tune", "--trials", 1, "--search", "lr=0.01..0.02", *QUICK]
+    agrees("tune", keys_of(printed("tune", "resnet18", *asked)))
 
 
 @pytest.mark.usefixtures("own_places")

@@ -8,12 +8,11 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -55,16 +54,6 @@ def test_a_failed_run_does_not_stop_the_next_and_a_done_one_is_not_repeated(disc
 
     assert sweep() == [("resnet18", True, True), ("alexnet", False, True), ("squeezenet1_1", True, True)]
     assert sweep() == [("resnet18", True, False), ("alexnet", False, True), ("squeezenet1_1", True, False)]
-
-
-@pytest.fixture
-def one_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Two runs that each take every core of a small machine would only wait for each other."""
-    threads = torch.get_num_threads()
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.mark.usefixtures("one_thread")

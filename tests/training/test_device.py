@@ -48,15 +48,15 @@ def test_runs_share_a_gpu_only_where_nvidia_s_service_lets_them(
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (78 * 2**30, 80 * 2**30))
     monkeypatch.setenv("CUDA_MPS_PIPE_DIRECTORY", str(tmp_path))
-    assert side_by_side(4 * 2**30, "cuda") == 1
+    assert side_by_side(16 * 2**30, "cuda") == 1
     (tmp_path / "control").touch()
-    assert side_by_side(4 * 2**30, "cuda") == 4  # 78 GiB, 12 + 4 a run
+    assert side_by_side(16 * 2**30, "cuda") == 4  # 78 GiB, 16 a run
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
-    assert side_by_side(4 * 2**30, "auto") == 12
-    assert side_by_side(4 * 2**30, "cuda:2") == 4
+    assert side_by_side(16 * 2**30, "auto") == 12
+    assert side_by_side(16 * 2**30, "cuda:2") == 4
     (tmp_path / "control").unlink()
-    assert side_by_side(4 * 2**30, "auto") == 3
-    assert side_by_side(4 * 2**30, "cuda:2") == 1
+    assert side_by_side(16 * 2**30, "auto") == 3
+    assert side_by_side(16 * 2**30, "cuda:2") == 1
 
 
 def test_the_peak_of_memory_is_that_of_the_work_and_not_of_the_process():

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from hemoscope.cli import bundle, data, differential, export, models, predict, results, training
+from hemoscope.cli import bundle, data, differential, export, models, predict, results, sweep, training, tune
 
 __all__ = ["app"]
 
@@ -17,7 +17,8 @@ VERBS = {
     "models": models.list_models,
     "weights": models.weights_app,
     "train": training.train,
-    "benchmark": training.benchmark,
+    "benchmark": sweep.benchmark,
+    "tune": tune.tune,
     "evaluate": results.evaluate,
     "ensemble": results.ensemble,
     "report": results.report,

@@ -1,1 +1,1 @@
-"""Many runs: which ones (`plan`) and doing them on this machine (`local`)."""
+"""Many runs: which ones (`plan`), the unit of work (`one`), and where it is done: `local`, `on_ray`, `on_slurm`."""

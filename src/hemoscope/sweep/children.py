@@ -16,15 +16,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 from hemoscope.places import available_cores
 from hemoscope.runs import EpochRow
+from hemoscope.sweep.one import Outcome
 from hemoscope.sweep.plan import PlannedRun
 from hemoscope.training.loop import Watcher
-
-if TYPE_CHECKING:
-    from hemoscope.sweep.local import Outcome
 
 __all__ = ["do_together"]
 

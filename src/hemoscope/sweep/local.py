@@ -8,47 +8,25 @@ that another number of threads brings.
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from itertools import cycle, islice
 from pathlib import Path
-from typing import Any
 
 from hemoscope.errors import ConfigError, HemoscopeError
 from hemoscope.progress import Progress
 from hemoscope.runs import Run
 from hemoscope.sweep.children import do_together
+from hemoscope.sweep.one import Outcome, train_one
 from hemoscope.sweep.plan import PlannedRun
+from hemoscope.sweep.storage import RunStore
 from hemoscope.training.loop import Watcher
 from hemoscope.training.recipe import Recipe
-from hemoscope.training.run import Prepared, done_run, run_job
+from hemoscope.training.run import Prepared, done_run
 
-__all__ = ["Outcome", "run_sweep", "side_by_side"]
+__all__ = ["run_sweep", "side_by_side"]
 
-# Device memory set aside for one run beside its canvas: the largest networks at batch 32. An estimate.
-RUN_GIB = 12
 MAX_SIDE_BY_SIDE = 8
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """How one planned run ended.
-
-    Attributes:
-        planned: The run.
-        run: Its folder, or None if it failed.
-        reason: Why it failed, else empty.
-        fresh: False if it had been done before.
-        elapsed_s: Seconds it took now.
-    """
-
-    planned: PlannedRun
-    run: Run | None
-    reason: str
-    fresh: bool
-    elapsed_s: float
 
 
 def run_sweep(
@@ -56,7 +34,7 @@ def run_sweep(
     recipe: Recipe,
     prepared: Prepared,
     *,
-    out: Path,
+    out: Path | RunStore,
     jobs: int = 1,
     device_name: str = "auto",
     watch: Callable[[PlannedRun], Watcher] = lambda _: Watcher(),
@@ -71,7 +49,7 @@ def run_sweep(
         planned: The runs.
         recipe: Of all of them.
         prepared: Their data.
-        out: Folder of run folders.
+        out: Folder of run folders, or where they are kept behind a URL.
         jobs: Runs at once; more than 1 gives each a process of its own and a share of the cores.
         device_name: Where to compute; `auto` and `cuda` deal runs at once out to all GPUs.
         watch: Gives the watcher of a run; side by side it hears of epochs only.
@@ -88,7 +66,7 @@ def run_sweep(
     """
     if jobs < 1:
         raise ConfigError(f"expected at least 1 run at once, got {jobs}")
-    one = partial(_do, recipe=recipe, prepared=prepared, out=out, command=command)
+    one = partial(train_one, recipe=recipe, prepared=prepared, out=out, command=command)
     outcomes: dict[PlannedRun, Outcome] = {}
 
     def ended(outcome: Outcome) -> None:
@@ -118,14 +96,18 @@ def run_sweep(
     return [outcomes[item] for item in planned]
 
 
-def _done(item: PlannedRun, recipe: Recipe, prepared: Prepared, out: Path, device_name: str) -> Run | None:
+def _done(
+    item: PlannedRun, recipe: Recipe, prepared: Prepared, out: Path | RunStore, device_name: str
+) -> Run | None:
+    if isinstance(out, RunStore):
+        return None
     try:
         return done_run(item.arch, recipe, prepared, seed=item.seed, out=out, device_name=device_name)
     except (HemoscopeError, OSError):  # whoever tries to do it will hear the same
         return None
 
 
-def side_by_side(canvas_bytes: int, device_name: str = "auto") -> int:
+def side_by_side(run_bytes: int, device_name: str = "auto") -> int:
     """Return how many runs gain from being side by side: one a GPU, with MPS as many as its memory holds.
 
     On a CPU one run of the paper's size takes all cores. A GPU works for one process at a time, in turns,
@@ -137,7 +119,7 @@ def side_by_side(canvas_bytes: int, device_name: str = "auto") -> int:
     if not _mps_is_up():
         return max(1, len(gpus))
     free = [torch.cuda.mem_get_info(name)[0] for name in gpus]
-    held = [max(1, min(MAX_SIDE_BY_SIDE, n // (canvas_bytes + RUN_GIB * 2**30))) for n in free]
+    held = [max(1, min(MAX_SIDE_BY_SIDE, n // run_bytes)) for n in free]
     return max(1, sum(held))
 
 
@@ -156,23 +138,3 @@ def _device_names(name: str) -> list[str]:
 def _mps_is_up() -> bool:
     # Where its daemon listens, by NVIDIA's documentation of MPS.
     return Path(os.environ.get("CUDA_MPS_PIPE_DIRECTORY", "/tmp/nvidia-mps"), "control").exists()  # noqa: S108
-
-
-def _do(item: PlannedRun, *, watcher: Watcher, progress: Progress | None, **options: Any) -> Outcome:
-    start = time.perf_counter()
-    before = time.time()
-    run, reason = None, ""
-    try:
-        run = run_job(
-            item.arch,
-            options.pop("recipe"),
-            options.pop("prepared"),
-            seed=item.seed,
-            watcher=watcher,
-            progress=progress,
-            **options,
-        )
-    except (HemoscopeError, RuntimeError, MemoryError, OSError) as error:  # torch raises RuntimeError
-        reason = str(error) or type(error).__name__
-    fresh = run is None or run.finished_at >= before
-    return Outcome(item, run, reason, fresh, time.perf_counter() - start)

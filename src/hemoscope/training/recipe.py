@@ -26,7 +26,7 @@ ADDED_LATER = frozenset(
     }
 )  # fmt: skip
 
-__all__ = ["RECIPES", "Recipe", "identity_of", "load_recipe"]
+__all__ = ["RECIPES", "Recipe", "changed", "identity_of", "load_recipe", "parse_value"]
 
 
 class Recipe(BaseModel):
@@ -205,15 +205,28 @@ def load_recipe(name_or_file: str = "paper", changes: Iterable[str] = (), **valu
         key, separator, text = change.partition("=")
         if not separator:
             raise ConfigError(f"expected --set KEY=VALUE, got {change!r}; for example --set epochs=3")
-        values = {**values, key: _parse(text)}
+        values = {**values, key: parse_value(text)}
     for key in values:
         if key not in Recipe.model_fields:
             raise UnknownNameError("recipe field", key, Recipe.model_fields)
+    return _checked(fields | values, name_or_file)
+
+
+def changed(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
+    """Return a recipe with some values changed, checked as a whole.
+
+    Raises:
+        ConfigError: With every value that does not hold.
+    """
+    return _checked(recipe.model_dump() | dict(values), recipe.name)
+
+
+def _checked(fields: dict[str, Any], name: str) -> Recipe:
     try:
-        return Recipe.model_validate(fields | values)
+        return Recipe.model_validate(fields)
     except ValidationError as error:
         lines = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}, got {e['input']!r}" for e in error.errors()]
-        raise ConfigError(f"the recipe {name_or_file!r} does not hold:\n  " + "\n  ".join(lines)) from None
+        raise ConfigError(f"the recipe {name!r} does not hold:\n  " + "\n  ".join(lines)) from None
 
 
 def _base(name_or_file: str) -> dict[str, Any]:
@@ -234,7 +247,8 @@ def _base(name_or_file: str) -> dict[str, Any]:
     raise UnknownNameError("recipe", name_or_file, [recipe.name for recipe in RECIPES])
 
 
-def _parse(text: str) -> Any:
+def parse_value(text: str) -> Any:
+    """Return the value that a text names in `--set KEY=VALUE`."""
     if text in ("None", "null"):
         return None
     try:

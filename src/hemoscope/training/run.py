@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from hemoscope.training.job import Job
     from hemoscope.training.loop import Watcher
 
-__all__ = ["Prepared", "done_run", "prepare", "ready", "run_job", "scan_cached"]
+__all__ = ["Prepared", "done_run", "job_name", "prepare", "ready", "run_job", "scan_cached"]
 
 
 @dataclass(frozen=True)
@@ -120,8 +120,21 @@ def run_job(
     watcher: Watcher | None = None,
     progress: Progress | None = None,
     command: str = "",
+    wait: bool = False,
 ) -> Run:
     """Do one job, go on with it, or return the finished run.
+
+    Args:
+        arch: Registry name.
+        recipe: How to train.
+        prepared: The data.
+        seed: Of head, order, augmentation and dropout.
+        out: Folder of run folders.
+        device_name: Where to compute.
+        watcher: Hears of steps and epochs.
+        progress: Called while the canvas is built.
+        command: What the run card says.
+        wait: Where another process is at this run, wait for it instead of refusing.
 
     Raises:
         HemoscopeError: Whatever stopped it; the run card says so too.
@@ -136,7 +149,7 @@ def run_job(
     folder = out / job.name
     if run := _finished(folder):
         return run
-    with lock_folder(folder):
+    with lock_folder(folder, wait=wait):
         if run := _finished(folder):  # by whoever held the folder until now
             return run
         card = RunCard(
@@ -165,6 +178,17 @@ def run_job(
     return Run.open(folder)
 
 
+def job_name(arch: str, recipe: Recipe, prepared: Prepared, *, seed: int, device_name: str = "auto") -> str:
+    """Return the name of a job's run folder; the device's precision is a part of it.
+
+    Raises:
+        HemoscopeError: If the job cannot be done here, as in `run_job`.
+    """
+    from hemoscope.training.device import choose_device
+
+    return _job(arch, recipe, prepared, seed, choose_device(device_name)).name
+
+
 def done_run(
     arch: str, recipe: Recipe, prepared: Prepared, *, seed: int, out: Path, device_name: str = "auto"
 ) -> Run | None:
@@ -173,9 +197,7 @@ def done_run(
     Raises:
         HemoscopeError: If the job cannot be done here, as in `run_job`.
     """
-    from hemoscope.training.device import choose_device
-
-    return _finished(out / _job(arch, recipe, prepared, seed, choose_device(device_name)).name)
+    return _finished(out / job_name(arch, recipe, prepared, seed=seed, device_name=device_name))
 
 
 def _job(arch: str, recipe: Recipe, prepared: Prepared, seed: int, device: torch.device) -> Job:
