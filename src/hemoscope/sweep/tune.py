@@ -7,7 +7,9 @@ trial whose worker died goes on, and a search that was stopped repeats nothing.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Mapping
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -84,6 +86,7 @@ def search(
     # Ray Tune would change the working folder of every trial, and write its tables in its own way.
     os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
     try:
         from ray import tune
     except ImportError as error:
@@ -117,7 +120,8 @@ def search(
                 verbose=0,
             ),
         )
-    results = tuner.fit()
+    with redirect_stdout(sys.stderr):  # Ray Tune prints a box
+        results = tuner.fit()
     found = [
         Trial(r.config, r.metrics.get(METRIC, 0.0), r.metrics.get("reason", ""))
         for r in results
