@@ -242,6 +242,7 @@ def test_verbs_on_weights(tmp_path: Path):
     agrees("weights verify", keys_of(printed("weights", "verify")))
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::ResourceWarning")
 @pytest.mark.usefixtures("own_places")
 def test_a_search(discs: Path, tmp_path: Path):

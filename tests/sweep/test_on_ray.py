@@ -12,10 +12,11 @@ from typing import Any
 
 import pytest
 
+from hemoscope.cluster import connect
 from hemoscope.errors import ConfigError
 from hemoscope.runs import EpochRow
 from hemoscope.sweep.local import run_sweep
-from hemoscope.sweep.on_ray import connect, gpu_share, sweep_on_ray
+from hemoscope.sweep.on_ray import gpu_share, sweep_on_ray
 from hemoscope.sweep.one import Outcome
 from hemoscope.sweep.plan import PlannedRun, plan
 from hemoscope.training.loop import Watcher
@@ -163,7 +164,7 @@ def test_killed_workers_and_nodes_cost_no_run_and_no_run_is_done_twice(
 def test_the_driver_needs_no_setting_under_uv_run(tmp_path: Path):
     """Ray reads at its import whether every worker is to call `uv run`; `connect` is there before."""
     probe = (
-        "from hemoscope.sweep.on_ray import connect\n"
+        "from hemoscope.cluster import connect\n"
         "has = connect('local')\n"
         "import ray; from ray._private import ray_constants as c\n"
         "assert not c.RAY_ENABLE_UV_RUN_RUNTIME_ENV\n"

@@ -85,6 +85,7 @@ def _tasks() -> list[int]:
     return found
 
 
+@pytest.mark.slow
 def test_a_job_that_fails_is_told_with_its_reason_and_the_others_go_on(discs: Path, tmp_path: Path):
     outcomes = sweep_on_slurm(
         plan(["alexnet", "squeezenet1_1"], [0]),  # AlexNet cannot take 32 px

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from hemoscope.cluster import connect
 from hemoscope.errors import ConfigError, UnknownNameError
 from hemoscope.runs import DONE, PREDICTIONS
-from hemoscope.sweep.on_ray import connect
 from hemoscope.sweep.space import Choice, Range, parse_space, write_recipe
 from hemoscope.sweep.tune import Trial, search
 from hemoscope.training.recipe import RECIPES, Recipe, load_recipe
@@ -83,6 +83,7 @@ def test_a_written_recipe_is_read_as_the_same(recipe: Recipe, tmp_path: Path):
     assert load_recipe(str(path)) == recipe
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("on_this_machine", "one_thread")
 def test_the_winner_is_the_best_on_validation_and_no_trial_reads_the_test_side(
     discs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -111,7 +112,7 @@ def test_the_winner_is_the_best_on_validation_and_no_trial_reads_the_test_side(
 SEARCH = """
 import sys
 from pathlib import Path
-from hemoscope.sweep.on_ray import connect
+from hemoscope.cluster import connect
 from hemoscope.sweep.space import parse_space
 from hemoscope.sweep.tune import search
 from hemoscope.training.recipe import Recipe

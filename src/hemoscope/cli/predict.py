@@ -5,16 +5,27 @@ from __future__ import annotations
 import sys
 from contextlib import nullcontext
 from dataclasses import asdict
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from hemoscope.cli.console import JsonFlag, note, percent, print_json
 from hemoscope.cli.options import DeviceName, ModelFile, Overwrite
-from hemoscope.cli.progress import counted
+from hemoscope.cli.progress import counted, progress
+
+if TYPE_CHECKING:
+    from hemoscope.predict.rows import Tally
 
 __all__ = ["predict"]
+
+
+class Executor(StrEnum):
+    """Where images are asked about."""
+
+    local = "local"
+    ray = "ray"
 
 
 def predict(
@@ -37,6 +48,17 @@ def predict(
         int | None,
         typer.Option(min=1, help="Images at once; fewer need less memory. Default: 64, on CUDA 512."),
     ] = None,
+    executor: Annotated[
+        Executor,
+        typer.Option(
+            help="ray asks on a Ray cluster: Parquet manifests and tar archives into a folder of parts."
+        ),
+    ] = Executor.local,
+    address: Annotated[
+        str | None, typer.Option(help="Of the Ray cluster: auto or HOST:PORT; by default this machine.")
+    ] = None,
+    cpus: Annotated[float, typer.Option(min=0.1, help="Cores of a worker on Ray.")] = 1.0,
+    gpus: Annotated[float, typer.Option(min=0, help="GPUs of a worker on Ray, such as 0.5.")] = 0.0,
     device: DeviceName = "auto",
     overwrite: Overwrite = False,
     as_json: JsonFlag = False,
@@ -44,6 +66,22 @@ def predict(
     """Ask a model about images; a bad one is a row with its error. The same command goes on if stopped."""
     if overwrite and out is None:
         raise typer.BadParameter("needs --out", param_hint="--overwrite")
+    if executor is Executor.ray:
+        if out is None or overwrite:
+            raise typer.BadParameter("needs --out FOLDER, and replaces nothing", param_hint="--executor ray")
+        _on_ray(
+            model,
+            inputs,
+            address=address,
+            as_json=as_json,
+            out=out,
+            tta=tta,
+            batch_size=batch_size,
+            device=device,
+            cpus=cpus,
+            gpus=gpus,
+        )
+        return
     from hemoscope.errors import DataError
     from hemoscope.predict.inputs import Passed, count_images, find_images
     from hemoscope.predict.model import load
@@ -69,13 +107,34 @@ def predict(
     elif as_json:
         print_json({"out": out, "n": tally.n, **asdict(tally), "passed_over": passed.counts})
     else:
-        shares = ", ".join(
-            f"{n:,} {name} ({percent(n / tally.n, 1)})" for name, n in asdict(tally).items() if n
-        )
-        note(f"{tally.n:,} images{': ' if shares else ''}{shares}")
+        _tell(tally)
     if passed.counts:
         note(passed.in_words())
     if not tally.n:
         raise DataError(f"there was no image in {', '.join(inputs)}")
     if tally.error:
         raise typer.Exit(1)
+
+
+def _on_ray(
+    model: Path, inputs: list[str], *, address: str | None, as_json: bool, out: Path, **options: Any
+) -> None:
+    from hemoscope.cluster import connect
+    from hemoscope.predict.on_ray import predict_on_ray
+
+    connect(address)
+    with progress() as report:
+        tally = predict_on_ray(
+            model, inputs, out=out, on_shard=lambda _, done, total: report("shards", done, total), **options
+        )
+    if as_json:
+        print_json({"out": out, "n": tally.n, **asdict(tally), "passed_over": {}})
+    else:
+        _tell(tally)
+    if tally.error or not tally.n:
+        raise typer.Exit(1)
+
+
+def _tell(tally: Tally) -> None:
+    shares = ", ".join(f"{n:,} {name} ({percent(n / tally.n, 1)})" for name, n in asdict(tally).items() if n)
+    note(f"{tally.n:,} images{': ' if shares else ''}{shares}")

@@ -196,7 +196,8 @@ def _ray(
     gpus: float | None,
 ) -> list[Outcome]:
     from hemoscope.cli.board import board
-    from hemoscope.sweep.on_ray import connect, sweep_on_ray
+    from hemoscope.cluster import connect
+    from hemoscope.sweep.on_ray import sweep_on_ray
 
     has = connect(address)
     note(f"{len(planned)} runs, executor ray, on {has.get('CPU', 0):g} cores and {has.get('GPU', 0):g} GPUs")

@@ -66,7 +66,8 @@ def tune(
     get_arch(arch)
     base = load_recipe(recipe, changes_of(changes, epochs, None, None, weights))
     space = parse_space(search, base)
-    from hemoscope.sweep.on_ray import connect, default_cpus, default_gpus
+    from hemoscope.cluster import connect
+    from hemoscope.sweep.on_ray import default_cpus, default_gpus
     from hemoscope.sweep.tune import Trial
     from hemoscope.sweep.tune import search as search_recipes
 

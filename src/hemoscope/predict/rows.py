@@ -28,7 +28,7 @@ from hemoscope.predict.inputs import Named
 from hemoscope.predict.model import Model, Verdict
 from hemoscope.predict.tables import JOIN, READ, WRITE, Format, csv_cell
 
-__all__ = ["Tally", "clear_parts", "is_begun", "predict_rows", "predict_to", "write_csv"]
+__all__ = ["Tally", "clear_parts", "columns_of", "is_begun", "predict_rows", "predict_to", "write_csv"]
 
 PART_ROWS = 4096
 PLAN, STAMPS = "plan.json", ".stamps"
@@ -113,7 +113,7 @@ def predict_to(
             file for own in ("part-", "plan.", "whole.") for file in folder.glob(f".{own}*.part")
         )  # of a kill
         _check_plan(
-            folder, {"model": model.digest, "tta": tta, "rows": part_rows, "columns": _columns(model)}
+            folder, {"model": model.digest, "tta": tta, "rows": part_rows, "columns": columns_of(model)}
         )
         source = _Stamped(images)
         tally = Tally()
@@ -132,7 +132,7 @@ def predict_to(
         if done:
             whole = folder / f"whole{form}"
             with atomic_path(whole) as path:
-                JOIN[form](path, [_part(folder, i, form) for i in range(done)], _columns(model))
+                JOIN[form](path, [_part(folder, i, form) for i in range(done)], columns_of(model))
             if not keep_parts:
                 refuse_existing(out, overwrite=overwrite)  # once more: hours may have passed
             whole.replace(out)
@@ -160,7 +160,7 @@ def clear_parts(out: Path) -> None:
 
 def write_csv(file: Any, model: Model, rows: Iterable[Mapping[str, Any]]) -> Tally:
     """Write rows as CSV to an open text file as they come."""
-    writer = csv.DictWriter(file, _columns(model), lineterminator="\n")
+    writer = csv.DictWriter(file, columns_of(model), lineterminator="\n")
     writer.writeheader()
     tally = Tally()
     for row in rows:
@@ -194,7 +194,8 @@ def _share(verdict: Verdict, model: Model) -> float | None:
     return float(verdict.shares[model.card.classes.index(verdict.pred)])
 
 
-def _columns(model: Model) -> list[str]:
+def columns_of(model: Model) -> list[str]:
+    """Return the columns of every row that a model gives."""
     return list(_row("", Verdict("error"), model))
 
 

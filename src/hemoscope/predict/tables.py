@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from hemoscope.encoding import from_cell, to_cell
 
-__all__ = ["JOIN", "LAST_COLUMNS", "READ", "WRITE", "Format", "csv_cell"]
+__all__ = ["JOIN", "LAST_COLUMNS", "READ", "WRITE", "Format", "csv_cell", "schema_of"]
 
 LAST_COLUMNS = ("status", "error", "reason", "candidates", "distance", "share", "converted")  # of every row
 
@@ -43,7 +43,8 @@ def _write_jsonl(path: Path, rows: list[dict[str, Any]]) -> None:
             file.write(json.dumps(values, ensure_ascii=False) + "\n")
 
 
-def _schema(columns: list[str]) -> Any:
+def schema_of(columns: list[str]) -> Any:
+    """Return the Arrow schema of rows with these columns."""
     import pyarrow as pa
 
     numbers = {"margin", "distance", "share", *(c for c in columns if c.startswith("prob_"))}
@@ -54,7 +55,9 @@ def _write_parquet(path: Path, rows: list[dict[str, Any]]) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    pq.write_table(pa.Table.from_pylist(rows, schema=_schema(list(rows[0]))), path, write_page_checksum=True)
+    pq.write_table(
+        pa.Table.from_pylist(rows, schema=schema_of(list(rows[0]))), path, write_page_checksum=True
+    )
 
 
 def _join_text(whole: Path, parts: list[Path], head: str) -> None:
@@ -78,7 +81,7 @@ def _join_jsonl(whole: Path, parts: list[Path], columns: list[str]) -> None:  # 
 def _join_parquet(whole: Path, parts: list[Path], columns: list[str]) -> None:
     import pyarrow.parquet as pq
 
-    with pq.ParquetWriter(whole, _schema(columns), write_page_checksum=True) as writer:
+    with pq.ParquetWriter(whole, schema_of(columns), write_page_checksum=True) as writer:
         for part in parts:
             with pq.ParquetFile(part, page_checksum_verification=True) as piece:
                 writer.write_table(piece.read())

@@ -7,14 +7,13 @@ where is decided by run folders alone, so that nothing is lost with the driver e
 from __future__ import annotations
 
 import math
-import os
-import socket
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from hemoscope.errors import ConfigError, MissingPackageError
+from hemoscope.cluster import nodes
+from hemoscope.errors import ConfigError
 from hemoscope.runs import EpochRow
 from hemoscope.sweep.one import Outcome, device_bytes, fetched, train_one
 from hemoscope.sweep.plan import PlannedRun
@@ -23,56 +22,10 @@ from hemoscope.training.loop import Watcher
 from hemoscope.training.recipe import Recipe
 from hemoscope.training.run import Prepared
 
-__all__ = ["connect", "default_cpus", "default_gpus", "gpu_share", "sweep_on_ray"]
+__all__ = ["default_cpus", "default_gpus", "gpu_share", "sweep_on_ray"]
 
 RETRIES = 100  # of a run whose worker or node died; a checkpoint makes each cost an epoch at most
-ANSWER_S = 20.0  # that a cluster's head has to answer a first call
 LOOK_S = 0.5  # between two looks at the news
-
-
-def connect(address: str | None = None) -> dict[str, float]:
-    """Connect to a Ray cluster, or start one of this machine.
-
-    Args:
-        address: As of `ray.init`: `auto`, `HOST:PORT`, `ray://HOST:PORT`; None takes RAY_ADDRESS, else this machine.
-
-    Returns:
-        What the cluster has: CPU, GPU, memory and whatever its nodes were started with.
-
-    Raises:
-        MissingPackageError: Without the extra `ray`.
-        ConfigError: If there is no cluster at the address.
-    """
-    # Read when ray is imported. A driver under `uv run` would otherwise make every worker call `uv run` and
-    # build the environment again; and nothing of ours reports to anybody.
-    os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault(
-        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0"
-    )  # silences a warning; CPU tasks see no GPU
-    try:
-        import ray
-    except ImportError as error:
-        raise MissingPackageError(
-            "Ray comes with the extra `ray`, which is not installed: uv sync --extra ray, or pip install hemoscope[ray]"
-        ) from error
-    try:
-        _look_at(address)  # Ray would try for many minutes
-        if not ray.is_initialized():
-            ray.init(address=address, log_to_driver=False, logging_level="ERROR", include_dashboard=False)
-    except (OSError, RuntimeError, ValueError) as error:
-        raise ConfigError(
-            f"expected a Ray cluster at {address or 'this machine'}; {error}. One is started by: ray start --head"
-        ) from error
-    return dict(ray.cluster_resources())
-
-
-def _look_at(address: str | None) -> None:
-    """Raise the OSError of a connection to HOST:PORT, if that is what the address is."""
-    host, colon, port = (address or "").removeprefix("ray://").rpartition(":")
-    if colon and port.isdecimal():
-        with socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER_S):
-            pass
 
 
 def gpu_share(needed_bytes: int, gpu_bytes: int) -> float:
@@ -98,7 +51,7 @@ def sweep_on_ray(
     on_outcome: Callable[[Outcome], None] = lambda _: None,
     command: str = "",
 ) -> list[Outcome]:
-    """Do every planned run on the cluster that `connect` connected to.
+    """Do every planned run on the cluster that `cluster.connect` connected to.
 
     Args:
         planned: The runs, begun in this order.
@@ -209,10 +162,7 @@ def _outcome(item: PlannedRun, ref: Any, out: Path | RunStore) -> Outcome:
 
 def default_cpus(gpus: float) -> float:
     """Return the cores of a run: those of the smallest node, or at most 4 beside a GPU."""
-    import ray
-
-    cores = [node["Resources"].get("CPU", 0.0) for node in ray.nodes() if node["Alive"]]
-    least = min((n for n in cores if n), default=1.0)
+    least = min((node["CPU"] for node in nodes() if node.get("CPU")), default=1.0)
     return min(4.0, least) if gpus else least
 
 
@@ -233,11 +183,10 @@ def _gpu_bytes() -> int:
 
 
 def _refuse_what_no_node_has(cpus: float, gpus: float) -> None:
-    import ray
 
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    if not any(node.get("CPU", 0) >= cpus and node.get("GPU", 0) >= gpus for node in nodes):
-        have = "; ".join(f"{node.get('CPU', 0):g} CPU and {node.get('GPU', 0):g} GPU" for node in nodes)
+    found = nodes()
+    if not any(node.get("CPU", 0) >= cpus and node.get("GPU", 0) >= gpus for node in found):
+        have = "; ".join(f"{node.get('CPU', 0):g} CPU and {node.get('GPU', 0):g} GPU" for node in found)
         raise ConfigError(
             f"a run asks for {cpus:g} CPU and {gpus:g} GPU, and no node has that many: {have}. Ask for less with "
             "--cpus and --gpus; a run on several GPUs is torchrun's"

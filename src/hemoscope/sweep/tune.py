@@ -58,7 +58,7 @@ def search(
     on_trial: Callable[[Trial, int], None] = lambda *_: None,
     command: str = "",
 ) -> tuple[Recipe, list[Trial]]:
-    """Search on the cluster that `on_ray.connect` connected to; the same call goes on with a search that was stopped.
+    """Search on the cluster that `cluster.connect` connected to; the same call goes on with a search that was stopped.
 
     Args:
         arch: Registry name.

@@ -1,0 +1,64 @@
+"""A Ray cluster: connecting to one, and what its nodes have. Ray itself is the extra `ray`."""
+
+from __future__ import annotations
+
+import os
+import socket
+
+from hemoscope.errors import ConfigError, MissingPackageError
+
+__all__ = ["connect", "nodes"]
+
+ANSWER_S = 20.0  # that a cluster's head has to answer a first call
+
+
+def connect(address: str | None = None) -> dict[str, float]:
+    """Connect to a Ray cluster, or start one of this machine.
+
+    Args:
+        address: As of `ray.init`: `auto`, `HOST:PORT`, `ray://HOST:PORT`; None takes RAY_ADDRESS, else this machine.
+
+    Returns:
+        What the cluster has: CPU, GPU, memory and whatever its nodes were started with.
+
+    Raises:
+        MissingPackageError: Without the extra `ray`.
+        ConfigError: If there is no cluster at the address.
+    """
+    # Read when ray is imported. A driver under `uv run` would otherwise make every worker call `uv run` and
+    # build the environment again; and nothing of ours reports to anybody.
+    os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault(
+        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0"
+    )  # silences a warning; CPU tasks see no GPU
+    try:
+        import ray
+    except ImportError as error:
+        raise MissingPackageError(
+            "Ray comes with the extra `ray`, which is not installed: uv sync --extra ray, or pip install hemoscope[ray]"
+        ) from error
+    try:
+        _look_at(address)  # Ray would try for many minutes
+        if not ray.is_initialized():
+            ray.init(address=address, log_to_driver=False, logging_level="ERROR", include_dashboard=False)
+    except (OSError, RuntimeError, ValueError) as error:
+        raise ConfigError(
+            f"expected a Ray cluster at {address or 'this machine'}; {error}. One is started by: ray start --head"
+        ) from error
+    return dict(ray.cluster_resources())
+
+
+def _look_at(address: str | None) -> None:
+    """Raise the OSError of a connection to HOST:PORT, if that is what the address is."""
+    host, colon, port = (address or "").removeprefix("ray://").rpartition(":")
+    if colon and port.isdecimal():
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER_S):
+            pass
+
+
+def nodes() -> list[dict[str, float]]:
+    """Return what each living node has: CPU, GPU, memory and whatever it was started with."""
+    import ray
+
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
