@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 
@@ -41,7 +42,9 @@ def connect(address: str | None = None) -> dict[str, float]:
     try:
         _look_at(address)  # Ray would try for many minutes
         if not ray.is_initialized():
-            ray.init(address=address, log_to_driver=False, logging_level="ERROR", include_dashboard=False)
+            ray.init(
+                address=address, log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False
+            )
     except (OSError, RuntimeError, ValueError) as error:
         raise ConfigError(
             f"expected a Ray cluster at {address or 'this machine'}; {error}. One is started by: ray start --head"

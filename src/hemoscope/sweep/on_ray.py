@@ -80,7 +80,8 @@ def sweep_on_ray(
     _refuse_what_no_node_has(cpus, gpus)
     # Beside the driver, so that news are lost only with it.
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    news = ray.remote(_News).options(num_cpus=0, scheduling_strategy=here).remote()
+    keeper: Any = ray.remote(_News)
+    news = keeper.options(num_cpus=0, scheduling_strategy=here).remote()
     one = ray.put(
         partial(
             train_one,

@@ -59,10 +59,8 @@ def parse_space(texts: Iterable[str], base: Recipe) -> dict[str, Choice | Range]
         if name not in Recipe.model_fields or name == "name":
             raise UnknownNameError("recipe field", name, Recipe.model_fields)
         if ".." in values:
-            space[name] = _range(name, values)
-            ends: tuple[Any, ...] = (space[name].low, space[name].high)
-            if space[name].whole:
-                ends = tuple(int(end) for end in ends)
+            drawn = space[name] = _range(name, values)
+            ends: tuple[Any, ...] = tuple(int(x) if drawn.whole else x for x in (drawn.low, drawn.high))
         else:
             ends = tuple(parse_value(value.strip()) for value in values.split(","))
             space[name] = Choice(ends)
