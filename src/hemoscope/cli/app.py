@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from hemoscope.cli import bundle, data, differential, export, models, predict, results, training
+from hemoscope.cli import bundle, data, differential, export, models, predict, results, tracking, training
 
 __all__ = ["app"]
 
@@ -18,6 +18,7 @@ VERBS = {
     "weights": models.weights_app,
     "train": training.train,
     "benchmark": training.benchmark,
+    "track": tracking.track,
     "evaluate": results.evaluate,
     "ensemble": results.ensemble,
     "report": results.report,

@@ -6,6 +6,7 @@ import shlex
 import sys
 import time
 from enum import StrEnum
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +15,7 @@ import typer
 from hemoscope.cli.console import JsonFlag, note, percent, print_json, print_scores
 from hemoscope.cli.options import DeviceName, on_this_machine
 from hemoscope.cli.progress import progress
+from hemoscope.cli.tracking import Track, live
 from hemoscope.progress import Progress
 
 if TYPE_CHECKING:
@@ -79,6 +81,7 @@ def train(
     changes: Changes = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of head, order, augmentation and dropout.")] = 0,
     out: Out = Path("runs"),
+    track: Track = None,
     skip_bad: SkipBad = False,
     device: DeviceName = "auto",
     as_json: JsonFlag = False,
@@ -90,21 +93,28 @@ def train(
     get_arch(arch)  # a wrong name is told before any data are read
     chosen = load_recipe(recipe, _changes(changes, epochs, lr, batch_size, weights))
     on_this_machine(device)
-    from hemoscope.training.run import run_job
+    trackers = live(track, out)
+    from hemoscope.training.run import run_folder, run_job
 
     with progress() as report:
         prepared = _prepare(data, split, skip_bad=skip_bad, report=report)
-        run = run_job(
-            arch,
-            chosen,
-            prepared,
-            seed=seed,
-            out=out,
-            device_name=device,
-            watcher=_watcher(arch, seed, report),
-            progress=report,
-            command=_command(),
-        )
+
+        @cache
+        def folder() -> Path:
+            return run_folder(arch, chosen, prepared, seed=seed, out=out, device_name=device)
+
+        with trackers.at_the_end(folder):
+            run = run_job(
+                arch,
+                chosen,
+                prepared,
+                seed=seed,
+                out=out,
+                device_name=device,
+                watcher=trackers.follow(folder, _watcher(arch, seed, report)),
+                progress=report,
+                command=_command(),
+            )
     scores = _test_scores(run)
     if as_json:
         print_json({"run": run.path, **scores})
@@ -133,6 +143,7 @@ def benchmark(
             help="Runs at once on this machine; auto: one a GPU, with NVIDIA MPS as many as fit, or one."
         ),
     ] = "auto",
+    track: Track = None,
     skip_bad: SkipBad = False,
     device: DeviceName = "auto",
     as_json: JsonFlag = False,
@@ -149,18 +160,26 @@ def benchmark(
             f"expected auto or a number of at least 1, got {jobs!r}", param_hint="--jobs"
         )
     on_this_machine(device)
+    trackers = live(track, out)
     from hemoscope.sweep.local import run_sweep, side_by_side
+    from hemoscope.training.run import run_folder
 
     began = time.monotonic()
     outcomes: list[Outcome] = []
 
     def tell(outcome: Outcome) -> None:
         outcomes.append(outcome)
+        trackers.bring(partial(folder, outcome.planned))
         left_s = _left_s(outcomes, len(planned), time.monotonic() - began)
         _tell(outcome, len(outcomes), len(planned), left_s)
 
     with progress() as report:
         prepared = _prepare(data, split, skip_bad=skip_bad, report=report)
+
+        @cache
+        def folder(item: PlannedRun) -> Path:
+            return run_folder(item.arch, chosen, prepared, seed=item.seed, out=out, device_name=device)
+
         canvas_bytes = 3 * CANVAS_PX**2 * len(prepared.manifest.images)
         at_once = side_by_side(canvas_bytes, device) if jobs == "auto" else int(jobs)
         note(f"{len(planned)} runs, executor {executor.value}, {at_once} at once")
@@ -171,7 +190,7 @@ def benchmark(
             out=out,
             jobs=min(at_once, len(planned)),
             device_name=device,
-            watch=lambda item: _watcher(item.arch, item.seed, report),
+            watch=lambda item: trackers.follow(partial(folder, item), _watcher(item.arch, item.seed, report)),
             progress=report,
             on_outcome=tell,
             on_death=_tell_death,

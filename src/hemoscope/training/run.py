@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from hemoscope.training.job import Job
     from hemoscope.training.loop import Watcher
 
-__all__ = ["Prepared", "done_run", "prepare", "ready", "run_job", "scan_cached"]
+__all__ = ["Prepared", "done_run", "prepare", "ready", "run_folder", "run_job", "scan_cached"]
 
 
 @dataclass(frozen=True)
@@ -173,9 +173,20 @@ def done_run(
     Raises:
         HemoscopeError: If the job cannot be done here, as in `run_job`.
     """
+    return _finished(run_folder(arch, recipe, prepared, seed=seed, out=out, device_name=device_name))
+
+
+def run_folder(
+    arch: str, recipe: Recipe, prepared: Prepared, *, seed: int, out: Path, device_name: str = "auto"
+) -> Path:
+    """Return where `run_job` does a job, begun or not.
+
+    Raises:
+        HemoscopeError: If the job cannot be done here, as in `run_job`.
+    """
     from hemoscope.training.device import choose_device
 
-    return _finished(out / _job(arch, recipe, prepared, seed, choose_device(device_name)).name)
+    return out / _job(arch, recipe, prepared, seed, choose_device(device_name)).name
 
 
 def _job(arch: str, recipe: Recipe, prepared: Prepared, seed: int, device: torch.device) -> Job:
