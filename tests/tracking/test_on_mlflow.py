@@ -27,9 +27,13 @@ def held(store: Store, experiment: str = "hemoscope") -> list[dict[str, Any]]:
     found = client.search_runs([client.get_experiment_by_name(experiment).experiment_id])
     return [
         {
-            **{"name": run.info.run_name, "id": run.info.run_id, "status": run.info.status},
-            **{"began": run.info.start_time, "ended": run.info.end_time},
-            **{"params": dict(run.data.params), "tags": dict(run.data.tags)},
+            "name": run.info.run_name,
+            "id": run.info.run_id,
+            "status": run.info.status,
+            "began": run.info.start_time,
+            "ended": run.info.end_time,
+            "params": dict(run.data.params),
+            "tags": dict(run.data.tags),
             "curves": {
                 name: [(m.step, m.value) for m in client.get_metric_history(run.info.run_id, name)]
                 for name in run.data.metrics

@@ -45,8 +45,14 @@ def test_a_finished_run_has_the_figures_of_its_test_side_and_its_files(training:
 def test_settings_are_the_recipe_and_facts_say_where_it_comes_from(training: Training):
     record = record_of(training.at(1))
     assert record.settings == {
-        **{"arch": "resnet18", "seed": 0, "name": "paper", "epochs": EPOCHS, "batch_size": 32},
-        **{"lr": 0.001, "hflip": True, "weights": "none"},
+        "arch": "resnet18",
+        "seed": 0,
+        "name": "paper",
+        "epochs": EPOCHS,
+        "batch_size": 32,
+        "lr": 0.001,
+        "hflip": True,
+        "weights": "none",
     }
     facts = record.facts
     assert facts["hemoscope.run"] == training.folder.name
