@@ -119,17 +119,17 @@ def record_of(run: Run) -> Record:
     """
     card, history = run.card, run.history
     began_s, ended_s = _seconds(run, "started_at"), _seconds(run, "finished_at")
-    done = {name: run.path / name for name in (CARD, HISTORY, PREDICTIONS)} if run.done else {}
+    done = run.done and card.get("status") != "running"  # else it was while the card was read
     points = [
         Point(name, row.epoch, v) for row in history for name, v in asdict(row).items() if name != "epoch"
     ]
-    if run.done:
+    if done:
         points += [Point(name, len(history), value) for name, value in _figures(run)]
     digest = re.sub(
         r"[^\w.-]", "_", str(card.get("digest") or run.name)
     )  # a tracker is asked for it in quotes
     identity = {"digest": digest, "started_at": card["started_at"]}
-    state: State = "done" if run.done else "failed" if card.get("status") == "failed" else "running"
+    state: State = "done" if done else "failed" if card.get("status") == "failed" else "running"
     return Record(
         name=run.name,
         identity={PREFIX + key: value for key, value in identity.items()},
@@ -139,8 +139,8 @@ def record_of(run: Run) -> Record:
         points=tuple(points),
         began_s=began_s or 0.0,
         told_s=ended_s or _written_s(run.path / HISTORY) or began_s or 0.0,
-        files=done,
-        weights={MODEL: run.path / MODEL} if run.done else {},
+        files={name: run.path / name for name in (CARD, HISTORY, PREDICTIONS)} if done else {},
+        weights={MODEL: run.path / MODEL} if done else {},
     )
 
 
