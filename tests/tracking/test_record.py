@@ -83,6 +83,7 @@ def test_a_damaged_folder_is_refused(training: Training):
     (training.folder / HISTORY).write_text("epoch,lr\n1,zero\n")
     with pytest.raises(RunError, match="is damaged"):
         record_of(run)
+    training.at(2)
     text = (training.folder / CARD).read_text("utf-8")
     (training.folder / CARD).write_text(text.replace("2026-01-02T03:04:05+00:00", "yesterday"))
     with pytest.raises(RunError, match="started_at"):

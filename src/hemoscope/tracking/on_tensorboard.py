@@ -9,15 +9,13 @@ from __future__ import annotations
 import io
 import struct
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import Any, BinaryIO
 
 from hemoscope.errors import MissingPackageError, TrackingError
 from hemoscope.files import lock_folder
 from hemoscope.tracking.record import PREFIX, Brought, Point, Record
-
-if TYPE_CHECKING:
-    from tensorboard.compat.proto.event_pb2 import Event
 
 __all__ = ["OnTensorBoard"]
 
@@ -70,13 +68,12 @@ class OnTensorBoard:
         return Brought(new, len(points))
 
 
-def _events(file: BinaryIO) -> Iterator[Event]:
+def _events(file: BinaryIO) -> Iterator[Any]:
     """Yield the events of a file and cut off what comes after the last whole one; the file is then at its end.
 
     A record is a length (8 bytes) and its checksum (4), so many bytes, and their checksum (4).
     """
     from google.protobuf.message import DecodeError
-    from tensorboard.compat.proto.event_pb2 import Event
 
     file.seek(0)
     content, at = file.read(), 0
@@ -85,7 +82,7 @@ def _events(file: BinaryIO) -> Iterator[Event]:
         if len(content) < at + 16 + length:
             break
         try:
-            yield Event.FromString(content[at + 12 : at + 12 + length])
+            yield _proto("event").Event.FromString(content[at + 12 : at + 12 + length])
         except DecodeError:
             raise TrackingError(
                 f"{file.name} is damaged after {at} bytes; expected the file that hemoscope writes. Delete it, and "
@@ -96,7 +93,7 @@ def _events(file: BinaryIO) -> Iterator[Event]:
     file.seek(at)
 
 
-def _as_records(events: list[Event]) -> bytes:
+def _as_records(events: list[Any]) -> bytes:
     from tensorboard.summary.writer.record_writer import RecordWriter
 
     content = io.BytesIO()
@@ -105,39 +102,45 @@ def _as_records(events: list[Event]) -> bytes:
     return content.getvalue()
 
 
-def _about(record: Record, *, new: bool, there: set[str]) -> list[Event]:
+def _about(record: Record, *, new: bool, there: set[str]) -> list[Any]:
     """Return what an event file begins with, the settings, and the facts as a page."""
-    from tensorboard.compat.proto.event_pb2 import Event
     from tensorboard.plugins.hparams.summary_v2 import hparams_pb
     from tensorboard.plugins.text.summary_v2 import text_pb
 
     began_s = record.began_s
-    told = [Event(wall_time=began_s, file_version="brain.Event:2")] if new else []
+    told = [_event(wall_time=began_s, file_version="brain.Event:2")] if new else []
     if SETTINGS not in there:
         settings = hparams_pb(dict(record.settings), trial_id=record.name, start_time_secs=began_s)
-        told.append(Event(wall_time=began_s, summary=settings))
+        told.append(_event(wall_time=began_s, summary=settings))
     if ABOUT not in there:
         bars = str.maketrans({"|": "\\|", "\n": " "})
         rows = [f"| {key} | {v.translate(bars)} |" for key, v in record.facts.items() if key != STATE]
         page = "\n".join(["| | |", "|---|---|", *rows])
-        told.append(Event(wall_time=began_s, summary=text_pb(ABOUT, page)))
+        told.append(_event(wall_time=began_s, summary=text_pb(ABOUT, page)))
     return told
 
 
-def _scalar(point: Point, at_s: float) -> Event:
-    from tensorboard.compat.proto.event_pb2 import Event
+def _scalar(point: Point, at_s: float) -> Any:
     from tensorboard.plugins.scalar.summary_v2 import scalar_pb
 
-    return Event(wall_time=at_s, step=point.epoch, summary=scalar_pb(point.name, point.value))
+    return _event(wall_time=at_s, step=point.epoch, summary=scalar_pb(point.name, point.value))
 
 
-def _end(record: Record) -> Event:
-    from tensorboard.compat.proto.event_pb2 import Event
-    from tensorboard.compat.proto.summary_pb2 import Summary
-    from tensorboard.plugins.hparams import api_pb2, metadata
-    from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData, SessionEndInfo
+def _end(record: Record) -> Any:
+    from tensorboard.plugins.hparams import metadata
 
-    ended = SessionEndInfo(status=api_pb2.STATUS_SUCCESS, end_time_secs=record.told_s)
-    about = metadata.create_summary_metadata(HParamsPluginData(session_end_info=ended))
-    value = Summary.Value(tag=END, metadata=about, tensor=metadata.NULL_TENSOR)
-    return Event(wall_time=record.told_s, summary=Summary(value=[value]))
+    data, api = (import_module(f"tensorboard.plugins.hparams.{name}_pb2") for name in ("plugin_data", "api"))
+    ended = data.SessionEndInfo(status=api.STATUS_SUCCESS, end_time_secs=record.told_s)
+    about = metadata.create_summary_metadata(data.HParamsPluginData(session_end_info=ended))
+    summary = _proto("summary").Summary()
+    summary.value.add(tag=END, metadata=about, tensor=metadata.NULL_TENSOR)
+    return _event(wall_time=record.told_s, summary=summary)
+
+
+def _event(**fields: Any) -> Any:
+    return _proto("event").Event(**fields)
+
+
+def _proto(name: str) -> Any:
+    """Return a module that the protocol's compiler wrote: nobody knows its names before it runs."""
+    return import_module(f"tensorboard.compat.proto.{name}_pb2")
