@@ -35,7 +35,7 @@ def held(store: Store, experiment: str = "hemoscope") -> list[dict[str, Any]]:
             "params": dict(run.data.params),
             "tags": dict(run.data.tags),
             "curves": {
-                name: [(m.step, m.value) for m in client.get_metric_history(run.info.run_id, name)]
+                name: sorted((m.step, m.value) for m in client.get_metric_history(run.info.run_id, name))
                 for name in run.data.metrics
             },
             "files": {item.path: item.file_size for item in client.list_artifacts(run.info.run_id)},

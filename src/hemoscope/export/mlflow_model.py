@@ -15,6 +15,7 @@ import base64
 import binascii
 import json
 import shutil
+import warnings
 from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
@@ -55,13 +56,13 @@ def save_mlflow_model(bundle_file: Path, out: Path) -> tuple[int, float]:
         DataError: If `out` is there already and not empty.
         MissingPackageError: If the packages of the extra `track` are not installed.
     """
-    mlflow = import_mlflow()
+    pyfunc = _pyfunc()
     bundle = read_bundle(bundle_file)
     cells = dict(bundle.cells)
     with new_folder(out) as folder:
         copy = folder.parent / BUNDLE
         shutil.copyfile(bundle_file, copy)
-        mlflow.pyfunc.save_model(
+        pyfunc.save_model(
             path=str(folder),
             loader_module=__name__,
             data_path=str(copy),
@@ -71,7 +72,7 @@ def save_mlflow_model(bundle_file: Path, out: Path) -> tuple[int, float]:
         )
         example = _request(dict(list(cells.items())[:1]))
         (folder / "serving_input_example.json").write_text(json.dumps(example) + "\n", "utf-8")
-        loaded = mlflow.pyfunc.load_model(str(folder))
+        loaded = pyfunc.load_model(str(folder))
         table = loaded.predict(_table(cells))
         own = list(on_device(bundle, "auto", "auto").predict_proba(cells.values()))
         names = [f"prob_{name}" for name in bundle.card.classes]
@@ -104,6 +105,14 @@ class Served:
         rows = predict_rows(self._model, named)
         # Of the type object, so that what is missing is null and not NaN, which is no JSON.
         return pd.DataFrame(list(rows), dtype=object).reset_index(drop=True)
+
+
+def _pyfunc() -> Any:
+    import_mlflow()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of its own type hints
+        import mlflow.pyfunc
+    return mlflow.pyfunc
 
 
 def _load_pyfunc(path: str) -> Served:

@@ -48,7 +48,6 @@ def import_mlflow(*, hurried: bool = False) -> Any:
         os.environ.setdefault(name, value)
     try:
         import mlflow
-        import mlflow.pyfunc
         import sqlalchemy
     except ImportError as error:
         raise MissingPackageError(
