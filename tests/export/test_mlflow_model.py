@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+import hemoscope
 from hemoscope.bundle.file import read_bundle
 from hemoscope.cli.app import app
 from hemoscope.data.synthetic import write_dataset
@@ -69,7 +70,7 @@ def test_mlflow_loads_it_without_a_pickle_and_it_answers_as_predict_does(
     assert not list(folder.rglob("*.pkl"))
     assert (folder / "data" / "model.hemo").read_bytes() == ensemble_file.read_bytes()
     requirements = (folder / "requirements.txt").read_text().split()
-    assert requirements == [f"hemoscope[track]=={__import__('hemoscope').__version__}"]
+    assert requirements == [f"mlflow=={mlflow.__version__}", f"hemoscope[track]=={hemoscope.__version__}"]
     loaded = mlflow.pyfunc.load_model(str(folder))
     content = [file.read_bytes() for file in cells]
     wanted = answers(ensemble_file, cells)

@@ -3,8 +3,8 @@
     blood/
       MLmodel              names this module, which loads the model again; there is no pickle
       data/model.hemo      the bundle as it was
-      requirements.txt     this version of hemoscope
-      serving_input_example.json
+      requirements.txt     these versions of hemoscope and MLflow
+      serving_input_example.json  a request with one of its own cells
 
 A served model is asked for images by their content. It opens no file of the machine that it runs on.
 """
@@ -13,10 +13,10 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
 import shutil
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -62,16 +62,16 @@ def save_mlflow_model(bundle_file: Path, out: Path) -> tuple[int, float]:
     with new_folder(out) as folder:
         copy = folder.parent / BUNDLE
         shutil.copyfile(bundle_file, copy)
-        pyfunc.save_model(
-            path=str(folder),
-            loader_module=__name__,
-            data_path=str(copy),
-            signature=_signature(bundle.card.classes),
-            pip_requirements=[f"hemoscope[track]=={version('hemoscope')}"],
-            metadata={"hemoscope": {"name": bundle.card.name, "digest": bundle.digest}},
-        )
-        example = _request(dict(list(cells.items())[:1]))
-        (folder / "serving_input_example.json").write_text(json.dumps(example) + "\n", "utf-8")
+        with _silence():
+            pyfunc.save_model(
+                path=str(folder),
+                loader_module=__name__,
+                data_path=str(copy),
+                signature=_signature(bundle.card.classes),
+                input_example=_table(cells).head(1),
+                pip_requirements=[f"hemoscope[track]=={version('hemoscope')}"],
+                metadata={"hemoscope": {"name": bundle.card.name, "digest": bundle.digest}},
+            )
         loaded = pyfunc.load_model(str(folder))
         table = loaded.predict(_table(cells))
         own = list(on_device(bundle, "auto", "auto").predict_proba(cells.values()))
@@ -109,10 +109,17 @@ class Served:
 
 def _pyfunc() -> Any:
     import_mlflow()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # of its own type hints
+    with _silence():
         import mlflow.pyfunc
     return mlflow.pyfunc
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Keep MLflow from warning of its own type hints, and of pandas as it uses it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def _load_pyfunc(path: str) -> Served:
@@ -144,12 +151,8 @@ def _content(value: object) -> bytes | ImageError:
 def _table(cells: dict[str, bytes]) -> pd.DataFrame:
     import pandas as pd
 
-    return pd.DataFrame({IMAGE: list(cells.values()), PATH: list(cells)})
-
-
-def _request(cells: dict[str, bytes]) -> dict[str, Any]:
-    rows = [{IMAGE: base64.b64encode(content).decode(), PATH: name} for name, content in cells.items()]
-    return {"dataframe_records": rows}
+    texts = [base64.b64encode(content).decode() for content in cells.values()]
+    return pd.DataFrame({IMAGE: texts, PATH: list(cells)})
 
 
 def _signature(classes: Iterable[str]) -> Any:
