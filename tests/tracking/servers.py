@@ -42,9 +42,10 @@ class Server:
 
 
 @contextmanager
-def mlflow(*words: object, log: Path, port: int = 0, **environment: str) -> Iterator[Server]:
+def mlflow(*words: object, log: Path, port: int = 0) -> Iterator[Server]:
     """Start `mlflow WORDS --host 127.0.0.1 --port PORT` and wait until it is healthy."""
     port = port or free_port()
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])  # MLflow looks for uvicorn
     command = [sys.executable, "-m", "mlflow", *map(str, words), "--host", "127.0.0.1", "--port", str(port)]
     with log.open("ab") as out:
         process = subprocess.Popen(
@@ -52,7 +53,7 @@ def mlflow(*words: object, log: Path, port: int = 0, **environment: str) -> Iter
             stdout=out,
             stderr=out,
             cwd=log.parent,
-            env={**os.environ, **QUIET, **environment},
+            env={**os.environ, **QUIET, "PATH": path},
             start_new_session=True,
         )
     server = Server(f"http://127.0.0.1:{port}", process)
