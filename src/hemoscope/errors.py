@@ -19,6 +19,7 @@ __all__ = [
     "RunError",
     "ShapeError",
     "SplitError",
+    "TrackingError",
     "TrainingError",
     "UnknownNameError",
     "WeightsError",
@@ -75,6 +76,10 @@ class RunError(HemoscopeError):
 
 class BundleError(HemoscopeError):
     """A bundle is damaged, edited, from a newer version, or does not do what its card says."""
+
+
+class TrackingError(HemoscopeError):
+    """A tracker of runs cannot be reached or refuses what it is told."""
 
 
 class UnknownNameError(HemoscopeError, KeyError):

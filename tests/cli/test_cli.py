@@ -53,6 +53,7 @@ VERBS = [
     *(["weights", noun] for noun in ("list", "fetch", "verify", "import")),
     ["train"],
     ["benchmark"],
+    ["track"],
     ["evaluate"],
     ["ensemble"],
     ["report"],
@@ -99,6 +100,7 @@ def test_verbs_are_listed_in_the_order_in_which_they_are_met():
         ("report EMPTY", "expected finished runs"),
         ("data split EMPTY --out EMPTY/s.csv", "class folders"),
         ("data crop NONE --out cells", "expected a folder of pictures and boxes at EMPTY/none"),
+        ("track EMPTY --to tensorboard", "expected finished runs"),
         ("evaluate EMPTY", "EMPTY"),
         ("bundle show EMPTY/none.hemo", "there is no bundle"),
         ("evaluate FILE", "is a file; expected a run folder"),
@@ -128,6 +130,9 @@ def test_a_failure_is_exit_1_without_a_traceback(
         ("benchmark --data NONE --arch resnet18,resnet81", "did you mean resnet18"),
         ("benchmark --data NONE --seeds one", "seeds such as 0,1,2"),
         ("benchmark --data NONE --jobs 0", "auto or a number"),
+        ("train resnet18 --data NONE --track wandb", "tensorboard"),
+        ("track NONE", "Missing option"),
+        ("track NONE --to tensorboard --weights", "needs --to mlflow"),
         ("data fetch pcb", "did you mean pbc"),
         ("data split NONE --out x --policy best", "paper"),
         ("data crop NONE --out x --context 0.9", "expected a factor from 1 to 10; got 0.9"),
@@ -143,6 +148,7 @@ def test_a_failure_is_exit_1_without_a_traceback(
         ("evaluate NONE --split NONE", "--split needs --data"),
         ("export NONE --out x --int8 y", "--int8 needs --data"),
         ("export NONE --out x --split y", "needs --int8"),
+        ("export NONE --out x --format mlflow --int8 y", "goes with --format onnx only"),
         ("export NONE --out x --int8 x --data NONE", "another file than --out"),
         *(
             (f"{verb} --device cpu:x", "expected auto, cuda, cuda:N, mps or cpu")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -22,6 +23,7 @@ from hemoscope.data import catalog
 from hemoscope.files import sha256_of
 from hemoscope.records import SIDES
 from hemoscope.runs import Run
+from hemoscope.tracking.record import record_of
 from tests.data import boxed
 from tests.docs.reading import DOCS, table_rows, tokens
 
@@ -153,6 +155,7 @@ def test_every_section_is_compared():
             "history.csv",
             "predictions.parquet",
             "split.csv",
+            "What a tracker is told",
             "differential.json",
         ),
         *(
@@ -174,6 +177,7 @@ def test_every_section_is_compared():
             "train",
             "benchmark",
             "tune",
+            "track",
         ),
         *("evaluate", "ensemble", "report", "bundle make and bundle show", "bundle verify"),
         *("predict with `--out`", "explain", "export"),
@@ -335,8 +339,23 @@ def test_explanations(single_file: Path, misfiled: Path, tmp_path: Path):
 
 def test_exports(single_file: Path, misfiled: Path, tmp_path: Path):
     pytest.importorskip("onnx", reason="the extra `export` is not installed")
+    pytest.importorskip("mlflow", reason="the extra `track` is not installed")
     words = ("--out", tmp_path / "a.onnx", "--int8", tmp_path / "b.onnx", "--data", misfiled)
-    agrees("export", keys_of(printed("export", single_file, *words)))
+    to_mlflow = printed("export", single_file, "--format", "mlflow", "--out", tmp_path / "served")
+    agrees("export", {*keys_of(printed("export", single_file, *words)), *keys_of(to_mlflow)})
+
+
+def test_what_trackers_are_told(runs: list[Run], tmp_path: Path):
+    pytest.importorskip("tensorboard", reason="the extra `track` is not installed")
+    record = record_of(runs[0])
+    figures = {re.sub("/(red|green|blue)/", "/CLASS/", point.name) for point in record.points}
+    facts = {re.sub(r"(\.versions)\..*", r"\1.PACKAGE", key) for key in record.facts}
+    only = {f"hemoscope.{key}" for key in (*ON_CUDA, "reason", "command")}  # made by no command
+    only |= {f"hemoscope.weights.{key}" for key in ("origin", "note", "sha256")}
+    only |= {field for field, value in runs[0].card["recipe"].items() if value is None}
+    agrees("What a tracker is told", {*record.settings, *figures, *facts}, never_here=only)
+    shutil.copytree(runs[0].path, tmp_path / "runs" / runs[0].name)
+    agrees("track", keys_of(printed("track", tmp_path / "runs", "--to", "tensorboard")))
 
 
 @pytest.mark.slow

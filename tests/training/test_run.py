@@ -14,11 +14,12 @@ import torch
 from hemoscope.data.split_file import write_split
 from hemoscope.errors import ConfigError, DataError, RunError, SplitError, TrainingError, WeightsError
 from hemoscope.evaluation.summary import score
-from hemoscope.files import lock_folder
+from hemoscope.files import lock_folder, write_json
 from hemoscope.predict.evaluate import predict_folder
 from hemoscope.predict.network import load_network, load_run
 from hemoscope.records import Split, SplitRow
 from hemoscope.runs import EpochRow, Run, find_runs
+from hemoscope.training.card import RunCard
 from hemoscope.training.device import Device, choose_device, resolve_precision, tune
 from hemoscope.training.job import Job
 from hemoscope.training.loop import Watcher
@@ -351,3 +352,14 @@ def test_a_network_that_its_last_step_has_spoilt_is_no_finished_run(prepared: Pr
     (folder,) = tmp_path.glob("resnet18-*")
     assert Run.open(folder).card["status"] == "failed"
     assert not (folder / "predictions.parquet").exists()
+
+
+def test_a_run_that_fails_before_it_goes_on_keeps_the_time_it_began(prepared: Prepared, tmp_path: Path):
+    job = Job("resnet18", QUICK, prepared.manifest, prepared.split, 0)
+    write_json(tmp_path / "run.json", {"started_at": "2026-01-02T03:04:05+00:00"})
+    RunCard(job, tmp_path).fail("the images are gone")
+    card = Run.open(tmp_path).card
+    assert (card["status"], card["started_at"]) == ("failed", "2026-01-02T03:04:05+00:00")
+    (tmp_path / "run.json").unlink()
+    RunCard(job, tmp_path).fail("the images are gone")
+    assert "started_at" not in Run.open(tmp_path).card

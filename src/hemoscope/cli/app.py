@@ -7,7 +7,19 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from hemoscope.cli import bundle, data, differential, export, models, predict, results, sweep, training, tune
+from hemoscope.cli import (
+    bundle,
+    data,
+    differential,
+    export,
+    models,
+    predict,
+    results,
+    sweep,
+    tracking,
+    training,
+    tune,
+)
 
 __all__ = ["app"]
 
@@ -19,6 +31,7 @@ VERBS = {
     "train": training.train,
     "benchmark": sweep.benchmark,
     "tune": tune.tune,
+    "track": tracking.track,
     "evaluate": results.evaluate,
     "ensemble": results.ensemble,
     "report": results.report,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from enum import StrEnum
 from math import isnan
 from pathlib import Path
 from typing import Annotated
@@ -18,10 +19,22 @@ __all__ = ["explain", "export"]
 COMPARED = 64  # images
 
 
+class Format(StrEnum):
+    """What a bundle is written as."""
+
+    onnx = "onnx"
+    mlflow = "mlflow"
+
+
 def export(
     model: ModelFile,
     *,
-    out: Annotated[Path, typer.Option(help="The .onnx file to write.")],
+    out: Annotated[
+        Path, typer.Option(help="The .onnx file to write; with --format mlflow a folder that is not there.")
+    ],
+    form: Annotated[
+        Format, typer.Option("--format", help="onnx, or mlflow: a folder for `mlflow models serve`.")
+    ] = Format.onnx,
     int8: Annotated[
         Path | None, typer.Option(help="Also write this INT8 form; it needs --data, all images of its runs.")
     ] = None,
@@ -37,7 +50,13 @@ def export(
     overwrite: Overwrite = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Write a bundle as ONNX that takes images as uint8 RGB of any size, once it gives the same answers as the model."""
+    """Write a bundle as ONNX, which takes uint8 RGB of any size, or for MLflow, once it gives the answers of the bundle."""
+    if form is Format.mlflow:
+        given = {"--int8": int8, "--data": data, "--split": split, "--overwrite": overwrite}
+        if wrong := [name for name, value in given.items() if value]:
+            raise typer.BadParameter("goes with --format onnx only", param_hint=", ".join(wrong))
+        _export_to_mlflow(model, out, as_json=as_json)
+        return
     if int8 and int8.resolve() == out.resolve():
         raise typer.BadParameter("expected another file than --out", param_hint="--int8")
     from hemoscope.bundle.file import read_bundle
@@ -91,6 +110,17 @@ def export(
         )
     if as_json:
         print_json(result)
+    else:
+        typer.echo(str(out))
+
+
+def _export_to_mlflow(model: Path, out: Path, *, as_json: bool) -> None:
+    from hemoscope.export.mlflow_model import save_mlflow_model
+
+    compared, worst = save_mlflow_model(model, out)
+    note(f"{compared} images compared: probabilities differ by at most {worst:.1g}")
+    if as_json:
+        print_json({"mlflow": out, "compared": compared, "largest_difference": worst})
     else:
         typer.echo(str(out))
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import StrEnum
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -29,11 +29,15 @@ from hemoscope.cli.job import (
 )
 from hemoscope.cli.options import DeviceName, on_this_machine
 from hemoscope.cli.progress import progress
+from hemoscope.cli.tracking import Track, live
 
 if TYPE_CHECKING:
+    from hemoscope.cli.board import Board
     from hemoscope.sweep.one import Outcome
     from hemoscope.sweep.plan import PlannedRun
     from hemoscope.sweep.storage import RunStore
+    from hemoscope.tracking.live import Live
+    from hemoscope.training.loop import Watcher
     from hemoscope.training.recipe import Recipe
     from hemoscope.training.run import Prepared
 
@@ -85,6 +89,7 @@ def benchmark(
         list[str] | None,
         typer.Option(metavar="KEY=VALUE", help="A parameter of SLURM jobs, as submitit names it."),
     ] = None,
+    track: Track = None,
     skip_bad: SkipBad = False,
     device: DeviceName = "auto",
     as_json: JsonFlag = False,
@@ -106,6 +111,7 @@ def benchmark(
     from hemoscope.sweep.storage import RunStore, is_url
 
     place: Path | RunStore = RunStore(out) if is_url(out) else Path(out)
+    trackers = live(track, place if isinstance(place, Path) else place.local)
     match executor:
         case Executor.local:
             sweep = partial(_local, jobs=jobs)
@@ -115,7 +121,7 @@ def benchmark(
             sweep = partial(_slurm, parameters=_parameters(slurm or []))
     with progress() as report:
         prepared = prepare_told(data, split, skip_bad=skip_bad, report=report)
-    outcomes = sweep(planned, chosen, prepared, out=place, device=device)
+    outcomes = sweep(planned, chosen, prepared, out=place, device=device, trackers=trackers)
     _tell_all(outcomes, place, as_json=as_json)
 
 
@@ -156,11 +162,13 @@ def _local(
     *,
     out: Path | RunStore,
     device: str,
+    trackers: Live,
     jobs: str,
 ) -> list[Outcome]:
     from hemoscope.cli.board import Board, board
     from hemoscope.sweep.local import run_sweep, side_by_side
     from hemoscope.sweep.one import device_bytes
+    from hemoscope.training.run import job_name
 
     at_once = side_by_side(device_bytes(prepared), device) if jobs == "auto" else int(jobs)
     note(f"{len(planned)} runs, executor local, {at_once} at once")
@@ -174,14 +182,40 @@ def _local(
         device_name=device,
         command=command_line(),
     )
+
+    @cache
+    def folder(item: PlannedRun) -> Path:
+        runs = out if isinstance(out, Path) else out.local
+        return runs / job_name(item.arch, recipe, prepared, seed=item.seed, device_name=device)
+
+    def followed(item: PlannedRun, watcher: Watcher) -> Watcher:
+        return trackers.follow(partial(folder, item), watcher)
+
     if at_once > 1:
         with board(planned) as shown:
-            return run(watch=shown.watch, on_outcome=shown.ended, on_death=shown.died)
+            return run(
+                watch=lambda item: followed(item, shown.watch(item)),
+                on_outcome=_both(shown, trackers),
+                on_death=shown.died,
+            )
     shown = Board(planned, as_table=False)
     with progress() as report:  # a bar a step, which one run at a time has room for
         return run(
-            watch=lambda item: teller(item.arch, item.seed, report), progress=report, on_outcome=shown.ended
+            watch=lambda item: followed(item, teller(item.arch, item.seed, report)),
+            progress=report,
+            on_outcome=_both(shown, trackers),
         )
+
+
+def _both(shown: Board, trackers: Live) -> Callable[[Outcome], None]:
+    """Return what tells the person and the trackers how a run ended."""
+
+    def ended(outcome: Outcome) -> None:
+        shown.ended(outcome)
+        if run := outcome.run:
+            trackers.bring(lambda: run.path)
+
+    return ended
 
 
 def _ray(
@@ -191,6 +225,7 @@ def _ray(
     *,
     out: Path | RunStore,
     device: str,
+    trackers: Live,
     address: str | None,
     cpus: float | None,
     gpus: float | None,
@@ -212,7 +247,7 @@ def _ray(
             device_name=device,
             watch=shown.watch,
             on_start=shown.started,
-            on_outcome=shown.ended,
+            on_outcome=_both(shown, trackers),
             command=command_line(),
         )
 
@@ -224,6 +259,7 @@ def _slurm(
     *,
     out: Path | RunStore,
     device: str,
+    trackers: Live,
     parameters: dict[str, Any],
 ) -> list[Outcome]:
     from hemoscope.cli.board import board
@@ -242,7 +278,7 @@ def _slurm(
             parameters=parameters,
             device_name=device,
             on_start=lambda item, job: shown.started(item, f"job {job}"),
-            on_outcome=shown.ended,
+            on_outcome=_both(shown, trackers),
             command=command_line(),
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Annotated
 
@@ -27,6 +28,7 @@ from hemoscope.cli.job import (
 )
 from hemoscope.cli.options import DeviceName, on_this_machine
 from hemoscope.cli.progress import progress
+from hemoscope.cli.tracking import Track, live
 
 __all__ = ["demo", "train"]
 
@@ -44,6 +46,7 @@ def train(
     changes: Changes = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of head, order, augmentation and dropout.")] = 0,
     out: Annotated[Path, typer.Option(help="Folder of run folders.")] = Path("runs"),
+    track: Track = None,
     skip_bad: SkipBad = False,
     device: DeviceName = "auto",
     as_json: JsonFlag = False,
@@ -55,21 +58,28 @@ def train(
     get_arch(arch)  # a wrong name is told before any data are read
     chosen = load_recipe(recipe, changes_of(changes, epochs, lr, batch_size, weights))
     on_this_machine(device)
-    from hemoscope.training.run import run_job
+    trackers = live(track, out)
+    from hemoscope.training.run import job_name, run_job
 
     with progress() as report:
         prepared = prepare_told(data, split, skip_bad=skip_bad, report=report)
-        run = run_job(
-            arch,
-            chosen,
-            prepared,
-            seed=seed,
-            out=out,
-            device_name=device,
-            watcher=teller(arch, seed, report),
-            progress=report,
-            command=command_line(),
-        )
+
+        @cache
+        def folder() -> Path:
+            return out / job_name(arch, chosen, prepared, seed=seed, device_name=device)
+
+        with trackers.at_the_end(folder):
+            run = run_job(
+                arch,
+                chosen,
+                prepared,
+                seed=seed,
+                out=out,
+                device_name=device,
+                watcher=trackers.follow(folder, teller(arch, seed, report)),
+                progress=report,
+                command=command_line(),
+            )
     scores = test_scores(run)
     if as_json:
         print_json({"run": run.path, **scores})

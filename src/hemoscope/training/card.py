@@ -131,6 +131,8 @@ class RunCard:
     def fail(self, reason: str) -> None:
         """Write the card of a run that could not go on."""
         self._card |= {"status": "failed", "reason": reason}
+        if self._began:  # by an earlier process; this one may have stopped before it did
+            self._card.setdefault("started_at", self._began)
         write_json(self._path, self._card)
 
     def _utilisation(self, images_per_s: float, device: Device) -> dict[str, float]:
