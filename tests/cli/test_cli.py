@@ -53,6 +53,7 @@ VERBS = [
     *(["weights", noun] for noun in ("list", "fetch", "verify", "import")),
     ["train"],
     ["benchmark"],
+    ["tune"],
     ["track"],
     ["evaluate"],
     ["ensemble"],

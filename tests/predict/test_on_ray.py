@@ -183,7 +183,7 @@ def test_killed_again_and_again_every_image_has_one_row(single_file: Path, cells
         driver.stdout.close()
         if driver.returncode == 0:
             break
-    assert said == f"{len(names)}\n"
+    assert str(len(names)) in said.splitlines()
     assert kills > 2
     assert sorted(row["path"] for row in _rows(out)) == sorted(f"cells/{name}" for name in names)
 

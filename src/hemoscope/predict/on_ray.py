@@ -10,10 +10,12 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import logging
 import os
-import tempfile
+import sys
 import uuid
 from collections.abc import Callable, Sequence
+from contextlib import redirect_stdout
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -48,8 +50,8 @@ def predict_on_ray(
     """Write the rows of all images on the cluster that `cluster.connect` connected to; done again, it goes on.
 
     Args:
-        bundle: The model; workers get its bytes.
-        inputs: As of `plan_shards`; every node sees them under these paths.
+        bundle: The model. Every node sees it under this path, and the inputs, too.
+        inputs: As of `plan_shards`.
         out: A folder that every node sees: `part-NUMBER-DIGEST.parquet` a shard, `DONE.json` when all are there.
         tta: Average over flips and quarter turns.
         batch_size: Images at once.
@@ -72,20 +74,19 @@ def predict_on_ray(
     asked.trust(tta=tta)
     _check_plan(out, {"model": asked.digest, "tta": tta, "shards": _digest(shards)})
     workers = _workers(cpus, gpus)
-    context = DataContext.get_current()
-    context.enable_progress_bars = False
+    DataContext.get_current().enable_progress_bars = False
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
     done, tally = 0, Tally()
     options = {
-        "shards": ray.put(shards),
-        "bundle": ray.put(bundle.read_bytes()),
+        "bundle": str(bundle.absolute()),
         "out": str(out.absolute()),
         "tta": tta,
         "batch_size": batch_size,
         "device": device,
         "threads": max(1, int(cpus)),
     }
-    numbers = ray.data.range(len(shards), override_num_blocks=min(len(shards), MOST_BLOCKS))
-    answers = numbers.map_batches(
+    rows = [{"number": i, **asdict(shard)} for i, shard in enumerate(shards)]
+    answers = ray.data.from_items(rows, override_num_blocks=min(len(rows), MOST_BLOCKS)).map_batches(
         _Asker,
         fn_constructor_kwargs=options,
         batch_size=1,
@@ -93,48 +94,37 @@ def predict_on_ray(
         num_cpus=cpus,
         num_gpus=gpus,
     )
-    for row in answers.iter_rows():
-        done += 1
-        tally = Tally(*(getattr(tally, name) + int(row[name]) for name in Tally.__slots__))
-        on_shard(tally, done, len(shards))
+    with redirect_stdout(sys.stderr):  # Ray prints what became of workers
+        for row in answers.iter_rows():
+            done += 1
+            tally = Tally(*(getattr(tally, name) + int(row[name]) for name in Tally.__slots__))
+            on_shard(tally, done, len(shards))
     _write(out / DONE, json.dumps({"n": tally.n, **asdict(tally), "parts": done}, indent=2).encode() + b"\n")
     return tally
 
 
 class _Asker:
-    """A worker that keeps the model; asked for the number of a shard, it answers how its images came out."""
+    """A worker that keeps the model; given a shard, it answers how its images came out."""
 
     def __init__(
-        self,
-        *,
-        shards: Any,
-        bundle: Any,
-        out: str,
-        tta: bool,
-        batch_size: int | None,
-        device: str,
-        threads: int,
+        self, *, bundle: str, out: str, tta: bool, batch_size: int | None, device: str, threads: int
     ) -> None:
-        import ray
         import torch
 
         torch.set_num_threads(threads)
-        self._shards: list[Shard] = ray.get(shards)
         self._out, self._tta, self._batch_size = Path(out), tta, batch_size
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "model.hemo"
-            path.write_bytes(ray.get(bundle))
-            self._model = load(path, device=device)
+        self._model = load(bundle, device=device)
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[int]]:
         """Return the counts of a shard, in lists of one."""
-        number = int(batch["id"][0])
-        digest, images = images_of(self._shards[number])
+        number = int(batch["number"][0])
+        shard = Shard(str(batch["file"][0]), int(batch["first"][0]), int(batch["rows"][0]))
+        digest, images = images_of(shard)
         name = hashlib.sha256(f"{self._model.digest} {self._tta} {digest}".encode()).hexdigest()[:16]
         part = self._out / f"part-{number:06d}-{name}.parquet"
         if others := [file for file in self._out.glob(f"part-{number:06d}-*.parquet") if file != part]:
             raise DataError(
-                f"{others[0]} was made of other images than {self._shards[number].file} has now; delete it to ask again"
+                f"{others[0]} was made of other images than {shard.file} has now; delete it to ask again"
             )
         if part.is_file():
             statuses = _statuses(part)

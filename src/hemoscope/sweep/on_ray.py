@@ -7,7 +7,9 @@ where is decided by run folders alone, so that nothing is lost with the driver e
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Sequence
+from contextlib import redirect_stdout
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -100,18 +102,19 @@ def sweep_on_ray(
     watchers = {item: watch(item) for item in planned}
     outcomes: dict[PlannedRun, Outcome] = {}
     begun = dict.fromkeys(planned, 0)
-    while going:
-        ended, _ = ray.wait(list(going), num_returns=1, timeout=LOOK_S)
-        for item, what in ray.get(news.take.remote()):
-            if isinstance(what, str):
-                begun[item] += 1
-                on_start(item, what, begun[item])
-            else:
-                watchers[item].on_epoch(*what)
-        for ref in ended:
-            outcomes[going[ref]] = outcome = _outcome(going[ref], ref, out)
-            del going[ref]
-            on_outcome(outcome)
+    with redirect_stdout(sys.stderr):  # Ray prints what became of workers
+        while going:
+            ended, _ = ray.wait(list(going), num_returns=1, timeout=LOOK_S)
+            for item, what in ray.get(news.take.remote()):
+                if isinstance(what, str):
+                    begun[item] += 1
+                    on_start(item, what, begun[item])
+                else:
+                    watchers[item].on_epoch(*what)
+            for ref in ended:
+                outcomes[going[ref]] = outcome = _outcome(going[ref], ref, out)
+                del going[ref]
+                on_outcome(outcome)
     return [outcomes[item] for item in planned]
 
 
