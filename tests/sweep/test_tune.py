@@ -123,7 +123,7 @@ base = Recipe.model_validate_json(recipe)
 connect("local")
 space = parse_space(["lr=0.01,0.02,0.03,0.04"], base)
 search("resnet18", base, space, prepare(Path(cells)), out=Path(out), trials=5, device_name="cpu",
-       on_trial=lambda trial, n: print(n, trial.values["lr"], flush=True))
+       on_trial=lambda trial, n: print(n, trial.values["lr"], file=sys.__stdout__, flush=True))
 print("best", flush=True)
 """
 
