@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 import time
+from contextlib import nullcontext
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -90,10 +91,12 @@ def train(
     get_arch(arch)  # a wrong name is told before any data are read
     chosen = load_recipe(recipe, _changes(changes, epochs, lr, batch_size, weights))
     on_this_machine(device)
+    from hemoscope.training.ranks import ranks_here
     from hemoscope.training.run import run_job
 
-    with progress() as report:
-        prepared = _prepare(data, split, skip_bad=skip_bad, report=report)
+    speaks = ranks_here().main
+    with progress() if speaks else nullcontext(_silent) as report:
+        prepared = _prepare(data, split, skip_bad=skip_bad, report=report, speaks=speaks)
         run = run_job(
             arch,
             chosen,
@@ -101,10 +104,12 @@ def train(
             seed=seed,
             out=out,
             device_name=device,
-            watcher=_watcher(arch, seed, report),
+            watcher=_watcher(arch, seed, report) if speaks else None,
             progress=report,
             command=_command(),
         )
+    if not speaks:
+        return
     scores = _test_scores(run)
     if as_json:
         print_json({"run": run.path, **scores})
@@ -245,10 +250,14 @@ def _changes(
     return every
 
 
-def _prepare(data: Path, split: Path | None, *, skip_bad: bool, report: Progress) -> Prepared:
+def _prepare(
+    data: Path, split: Path | None, *, skip_bad: bool, report: Progress, speaks: bool = True
+) -> Prepared:
     from hemoscope.training.run import prepare
 
     prepared = prepare(data, split_file=split, skip_bad=skip_bad, progress=report)
+    if not speaks:
+        return prepared
     sides = {side: sum(n.values()) for side, n in prepared.split.counts.items()}
     note(
         f"{sides['train']:,} training, {sides['val']:,} validation and {sides['test']:,} test images; "
@@ -278,6 +287,10 @@ def _watcher(arch: str, seed: int, report: Progress):
             )
 
     return Teller()
+
+
+def _silent(what: str, done: int, total: int | None, /) -> None:
+    """Say nothing: another rank does."""
 
 
 def _left_s(outcomes: list[Outcome], total: int, elapsed_s: float) -> float | None:

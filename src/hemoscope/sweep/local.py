@@ -22,6 +22,7 @@ from hemoscope.runs import Run
 from hemoscope.sweep.children import do_together
 from hemoscope.sweep.plan import PlannedRun
 from hemoscope.training.loop import Watcher
+from hemoscope.training.ranks import ranks_here
 from hemoscope.training.recipe import Recipe
 from hemoscope.training.run import Prepared, done_run, run_job
 
@@ -84,8 +85,13 @@ def run_sweep(
         The outcomes, in the order of the plan.
 
     Raises:
-        ConfigError: If `jobs` is less than 1.
+        ConfigError: If `jobs` is less than 1, or under torchrun.
     """
+    if ranks_here().several:
+        raise ConfigError(
+            "expected a sweep without torchrun: by itself it does a run on every GPU of this machine; torchrun is for "
+            "hemoscope train, one run on several"
+        )
     if jobs < 1:
         raise ConfigError(f"expected at least 1 run at once, got {jobs}")
     one = partial(_do, recipe=recipe, prepared=prepared, out=out, command=command)

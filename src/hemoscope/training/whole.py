@@ -1,0 +1,107 @@
+"""Layers of a rank that see the whole batch: what they need of the others' images, they ask for, or draw as well.
+
+On a CPU; batch normalisation on GPUs is torch's own.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.autograd.function import FunctionCtx, once_differentiable
+from torch.nn import functional
+
+if TYPE_CHECKING:
+    from hemoscope.training.sharing import SharedBatch
+
+__all__ = ["WholeBatchNorm", "WholeDropout"]
+
+
+class WholeDropout(nn.Dropout):
+    """Draws the mask of the whole batch, as one process would, and takes its own rows of it."""
+
+    def __init__(self, p: float, batch: SharedBatch) -> None:
+        super().__init__(p)
+        self._batch = batch
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - torch's name
+        """Return the rows of this rank with its rows of the mask."""
+        if not self.training:
+            return input
+        # A generator fills memory in its order, so the mask must lie in memory as the batch would.
+        last = input.dim() == 4 and input.is_contiguous(memory_format=torch.channels_last)
+        ones = torch.empty(
+            (len(self._batch.target), *input.shape[1:]),
+            dtype=input.dtype,
+            device=input.device,
+            memory_format=torch.channels_last if last else torch.contiguous_format,
+        ).fill_(1)
+        return input * functional.dropout(ones, self.p)[self._batch.mine]
+
+
+class WholeBatchNorm(nn.BatchNorm2d):
+    """Normalises by the mean and variance of all ranks' images, on a CPU."""
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - torch's name
+        """Return the rows of this rank, normalised with all of them."""
+        if not self.training:
+            return super().forward(input)
+        out, mean, var = _Normalised.apply(input, self.weight, self.bias, self.eps)  # type: ignore[misc]
+        if (
+            self.running_mean is not None
+            and self.running_var is not None
+            and self.num_batches_tracked is not None
+        ):
+            self.num_batches_tracked.add_(1)
+            share = 1 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
+            self.running_mean.lerp_(mean, share)
+            self.running_var.lerp_(var, share)
+        return out
+
+
+class _Normalised(torch.autograd.Function):
+    """The normalised input, and what running statistics follow: mean and unbiased variance of the whole batch.
+
+    Source:
+        The gradient is that of Ioffe and Szegedy, Batch Normalization, 2015, with all sums over all ranks.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: FunctionCtx, x: Tensor, weight: Tensor, bias: Tensor, eps: float
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        n, channels = x.numel() // x.shape[1], x.shape[1]
+        sums = torch.zeros(3, channels, dtype=torch.float64)
+        if n:
+            var, mean = (v.double() for v in torch.var_mean(x.float(), _others(x), correction=0))
+            sums = n * torch.stack([torch.ones_like(mean), mean, var + mean**2])
+        dist.all_reduce(sums)
+        count = sums[0]
+        mean = sums[1] / count
+        var = (sums[2] / count - mean**2).clamp_(min=0)
+        out = functional.batch_norm(x, mean.float(), var.float(), weight, bias, eps=eps)
+        ctx.save_for_backward(x, weight, mean, (var + eps).rsqrt(), count)
+        unbiased = var * count / (count - 1)
+        shown = mean.float(), unbiased.float()
+        ctx.mark_non_differentiable(*shown)
+        return out, *shown
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor, *_: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+        x, weight, mean, scale, count = ctx.saved_tensors
+        own, like = grad.float(), (1, -1, 1, 1)
+        far = (x.float() - mean.float().view(like)) * scale.float().view(like)  # normalised, (N, C, H, W)
+        to_bias, to_weight = own.sum(_others(x)), (own * far).sum(_others(x))
+        sums = torch.stack([to_bias, to_weight]).double()
+        dist.all_reduce(sums)
+        level, slope = (sums / count).float()
+        inner = own - level.view(like) - far * slope.view(like)
+        to_x = inner * (weight * scale.float()).view(like)
+        return to_x.to(x.dtype), to_weight, to_bias, None
+
+
+def _others(x: Tensor) -> list[int]:
+    return [0, *range(2, x.dim())]
