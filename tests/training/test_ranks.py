@@ -1,0 +1,315 @@
+"""Several processes train one run: to its numbers, one word and one folder for all of them, and one end."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.torch import load_file
+from torch import nn
+
+from hemoscope.errors import ConfigError
+from hemoscope.models.build import skeleton
+from hemoscope.models.registry import ARCHITECTURES
+from hemoscope.runs import Run
+from hemoscope.training.ranks import ALONE, Ranks, ranks_here
+from hemoscope.training.recipe import Recipe
+from tests.training import ranked
+
+# 26 training images in batches of 8 leave a last batch of two: of three ranks the first has none in it.
+COUNTS = {
+    "train": {"a": 5, "b": 8, "c": 13},
+    "val": {"a": 3, "b": 3, "c": 3},
+    "test": {"a": 1, "b": 2, "c": 2},
+}
+PLAIN = Recipe(
+    weights="none",
+    epochs=2,
+    batch_size=8,
+    lr=0.001,
+    lr_step=1,  # drops before the second epoch
+    weight_decay=0.1,
+    image_px=32,
+    canvas_px=40,
+    precision="fp32",
+)
+CASES = {
+    "batch norm": ("resnet18", {}),
+    "dropout of maps": ("squeezenet1_1", {"image_px": 64, "canvas_px": 64}),
+    "class weights, best epoch": (
+        "squeezenet1_1",
+        {
+            "class_weights": "balanced",
+            "label_smoothing": 0.1,
+            "sampler": "balanced",
+            "select_epoch": "best_val",
+        },
+    ),
+    "what goes beyond the paper": (
+        "mobilenet_v2",
+        {
+            "schedule": "warm_cosine",
+            "warmup": 0.3,
+            "head_lr": 5.0,
+            "ema": 0.6,
+            "label_smoothing": 0.1,
+            "mixup": 0.4,
+            "class_weights": "balanced",
+            "image_px": 36,
+            "small_px": 32,
+            "small_epochs": 1,
+            "views": 8,
+        },
+    ),
+}
+BEGUN = 9  # the seed of a run that several begin and one goes on with; the next one the other way round
+
+
+def job(case: str, **more: object) -> dict[str, object]:
+    arch, changes = CASES[case]
+    return {"arch": arch, "recipe": PLAIN.model_dump() | changes, **more}
+
+
+@pytest.fixture(scope="module")
+def trained(made_once) -> Path:
+    """Every case by two ranks, by three, and alone, without kinks; and runs that others go on with."""
+
+    def fill(folder: Path) -> None:
+        cells = ranked.noise(folder / "cells", COUNTS)
+        every = [job(case) for case in CASES]
+        first = {"ends": {"after": 1}}
+        begin = [job("batch norm", seed=BEGUN, **first)], [job("batch norm", seed=BEGUN + 1, **first)]
+        whole = [job("batch norm", seed=BEGUN), job("batch norm", seed=BEGUN + 1)]
+        for name, ranks, jobs in (
+            ("two", 2, every),
+            ("three", 3, every),
+            ("one", 1, every + whole),
+            ("begun", 2, begin[0]),
+            ("begun", 1, [whole[0], *begin[1]]),
+            ("begun", 2, [whole[1]]),
+        ):
+            done = ranked.work(folder / name, cells, jobs, ranks=ranks)
+            assert done.returncode == 0, f"{name}: {done.stderr}"
+
+    return made_once("ranks", fill)
+
+
+def compare(ours: Run, theirs: Run, tolerance: float) -> None:
+    assert ours.done
+    for a, b in zip(ours.history, theirs.history, strict=True):
+        assert (a.epoch, a.lr) == (b.epoch, b.lr)
+        assert a.train_loss == pytest.approx(b.train_loss, rel=tolerance)
+        assert a.val_loss == pytest.approx(b.val_loss, rel=tolerance)
+        assert (a.train_accuracy, a.val_accuracy) == pytest.approx((b.train_accuracy, b.val_accuracy))
+    for side in ("val", "test"):
+        said, wanted = ours.predictions(side), theirs.predictions(side)
+        assert said.paths == wanted.paths
+        np.testing.assert_array_equal(said.target, wanted.target)
+        np.testing.assert_allclose(said.probs, wanted.probs, rtol=tolerance, atol=tolerance)
+    state, wanted = (load_file(run.path / "model.safetensors") for run in (ours, theirs))
+    assert state.keys() == wanted.keys()
+    for name, value in wanted.items():
+        difference, size = (state[name] - value).float().norm(), value.float().norm()
+        assert difference <= tolerance * size + 1e-9, f"{name}: {difference} of {size}"
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("world", ["two", "three"])
+def test_several_processes_give_the_numbers_of_one(trained: Path, world: str, case: str):
+    arch, changes = CASES[case]
+    name = {path.parent.name for path in (trained / "one").glob(f"{arch}-*-s0-*/DONE")}
+    wanted = [
+        run
+        for run in (Run.open(trained / "one" / n) for n in name)
+        if all(run.card["recipe"][k] == v for k, v in (PLAIN.model_dump() | changes).items())
+    ]
+    assert len(wanted) == 1
+    ours = Run.open(trained / world / wanted[0].name)  # as many as they are, the run has its name
+    compare(ours, wanted[0], 1e-4)
+    machine = ours.card["machine"]
+    assert (machine["ranks"], machine["backend"]) == (2 if world == "two" else 3, "gloo")
+    assert "ranks" not in wanted[0].card["machine"]
+
+
+@pytest.mark.parametrize("seed", [BEGUN, BEGUN + 1])
+def test_one_goes_on_with_what_two_began_and_two_with_what_one_began(trained: Path, seed: int):
+    (ours,), (wanted,) = (list((trained / name).glob(f"*-s{seed}-*")) for name in ("begun", "one"))
+    compare(Run.open(ours), Run.open(wanted), 1e-4)
+    assert Run.open(ours).card["timings"]["resumed"] == 1
+    assert ("ranks" in Run.open(ours).card["machine"]) == (seed == BEGUN + 1)
+
+
+OPTIONS = ("--weights", "none", "--epochs", 1, "--set", "image_px=32", "--set", "precision=fp32")
+
+
+def test_one_speaks_and_writes_for_all(discs: Path, tmp_path: Path):
+    words = ("resnet18", "--data", discs, "--out", tmp_path / "runs", *OPTIONS)
+    done = ranked.train(*words, ranks=2)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("accuracy") == 1
+    assert done.stderr.count("45 training, 18 validation and 9 test images") == 1
+    assert done.stderr.count("epoch 1/1: train loss") == 1
+    assert done.stderr.count("run: ") == 1
+    (folder,) = (tmp_path / "runs").glob("resnet18-*")
+    names = sorted(p.name for p in folder.iterdir() if p.name != ".lock")
+    assert names == ["DONE", "history.csv", "model.safetensors", "predictions.parquet", "run.json"]
+    times = {p.name: p.stat().st_mtime_ns for p in folder.iterdir()}
+    again = ranked.train(*words, "--json", ranks=2)
+    assert json.loads(again.stdout)["run"] == str(folder)
+    assert {p.name: p.stat().st_mtime_ns for p in folder.iterdir()} == times
+    alone = ranked.train(*words, "--json", ranks=1)  # the same run, and done
+    assert json.loads(alone.stdout) == json.loads(again.stdout)
+
+
+def test_a_run_that_diverges_ends_all_ranks_with_one_message(discs: Path, tmp_path: Path):
+    words = ("resnet18", "--data", discs, "--out", tmp_path, *OPTIONS, "--lr", "1e9")
+    done = ranked.train(*words, ranks=2)
+    assert done.returncode != 0
+    assert done.stderr.count("diverged") == 1, done.stderr
+    assert (
+        "Traceback" not in done.stderr.partition("ChildFailedError")[0].partition("torch/distributed/run")[0]
+    )
+    (folder,) = tmp_path.glob("resnet18-*")
+    assert Run.open(folder).card["status"] == "failed"
+    assert "diverged" in Run.open(folder).card["reason"]
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_what_stops_one_rank_stops_all_and_stands_in_the_card(discs: Path, tmp_path: Path, rank: int):
+    ends = {"rank": rank, "how": "refused", "epoch": 2, "step": 2}
+    done = ranked.work(tmp_path, discs, [job("batch norm", ends=ends)], ranks=2)
+    assert done.returncode != 0
+    assert done.stderr.count("the disk of this rank is gone") == 1, done.stderr
+    assert "cannot go on without" not in done.stderr
+    (folder,) = tmp_path.glob("resnet18-*")
+    card = Run.open(folder).card
+    assert (card["status"], card["reason"]) == ("failed", "the disk of this rank is gone")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rank", [0, 1, 2])
+def test_a_killed_rank_ends_the_run_with_a_sentence_and_the_same_command_goes_on(
+    trained: Path, tmp_path: Path, rank: int
+):
+    ends = {"rank": rank, "how": "killed", "epoch": 2, "step": 3}
+    done = ranked.work(tmp_path, trained / "cells", [job("batch norm", ends=ends)], ranks=3)
+    assert done.returncode != 0
+    assert done.stderr.count("cannot go on without the others") == 1, done.stderr
+    assert done.stderr.count("the same command goes on from the last checkpoint") == 1
+    (folder,) = tmp_path.glob("resnet18-*")
+    assert Run.open(folder).card["status"] == "running"
+    again = ranked.work(tmp_path, trained / "cells", [job("batch norm")], ranks=3)
+    assert again.returncode == 0, again.stderr
+    run = Run.open(folder)
+    assert run.card["timings"]["resumed"] == 1
+    compare(run, Run.open(trained / "one" / folder.name), 1e-4)
+
+
+def test_a_wrong_name_is_told_once(discs: Path, tmp_path: Path):
+    done = ranked.train("resnet81", "--data", discs, "--out", tmp_path, ranks=2)
+    assert done.returncode != 0
+    assert done.stderr.count("unknown architecture 'resnet81'; did you mean") == 1, done.stderr
+
+
+def test_a_folder_in_use_is_refused_by_all(trained: Path, tmp_path: Path):
+    from hemoscope.files import lock_folder
+
+    name = next((trained / "one").glob("resnet18-*-s0-*")).name
+    with lock_folder(tmp_path / name):
+        done = ranked.work(tmp_path, trained / "cells", [job("batch norm")], ranks=2)
+    assert done.returncode != 0
+    assert done.stderr.count("in use by another process") == 1, done.stderr
+    assert not (tmp_path / name / "run.json").exists()
+
+
+def test_a_sweep_is_not_for_torchrun(discs: Path, tmp_path: Path):
+    words = (
+        "-m",
+        "hemoscope",
+        "benchmark",
+        "--data",
+        discs,
+        "--out",
+        tmp_path / "runs",
+        "--arch",
+        "resnet18",
+    )
+    done = ranked.start(*words, "--device", "cpu", ranks=2)
+    assert done.returncode != 0
+    assert done.stderr.count("expected a sweep without torchrun") == 1, done.stderr
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_process_alone_imports_nothing_for_others(discs: Path, tmp_path: Path):
+    script = f"""
+import sys
+from pathlib import Path
+from hemoscope.training.recipe import Recipe
+from hemoscope.training.run import prepare, run_job
+recipe = Recipe(weights="none", epochs=1, image_px=32, precision="fp32")
+run_job("resnet18", recipe, prepare(Path({str(discs)!r})), seed=0, out=Path({str(tmp_path)!r}), device_name="cpu")
+import torch.distributed as dist
+assert not dist.is_initialized()
+print(sorted(name for name in sys.modules if name.startswith(
+    ("hemoscope.training.sharing", "hemoscope.training.whole", "torch.distributed.elastic", "torch.distributed.run"))))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "[]\n"
+
+
+@given(st.integers(0, 100), st.integers(1, 12))
+def test_shares_are_contiguous_whole_and_even(n: int, world: int):
+    shares = [list(range(n))[Ranks(rank, world).share(n)] for rank in range(world)]
+    assert [i for share in shares for i in share] == list(range(n))
+    assert max(map(len, shares)) - min(map(len, shares)) <= 1
+
+
+def test_only_torchrun_makes_ranks(monkeypatch: pytest.MonkeyPatch):
+    words = {"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2", "GROUP_RANK": "1"}
+    for name, value in words.items():  # as SLURM scripts and other launchers set them
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("TORCHELASTIC_RUN_ID", raising=False)
+    assert ranks_here() == ALONE
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "a")
+    assert ranks_here() == Ranks(3, 4, 1, 2, 1)
+
+
+def test_every_rank_has_a_gpu_of_its_own_or_the_cpu(monkeypatch: pytest.MonkeyPatch):
+    second = Ranks(3, 4, 1, 2, 1)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert [second.device_name(name) for name in ("auto", "cpu")] == ["cpu", "cpu"]
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert [second.device_name(name) for name in ("auto", "cuda", "cpu")] == ["cuda:1", "cuda:1", "cpu"]
+    for name in ("cuda:0", "mps"):
+        with pytest.raises(ConfigError, match=f"auto, cuda or cpu under torchrun.*got {name}"):
+            second.device_name(name)
+    assert Ranks(1, 2, 0, 1, 1).device_name("cuda:1") == "cuda:1"  # one a machine may choose
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(
+        ConfigError, match=r"at most 1 ranks on this machine, one a GPU; got 2 \(--nproc-per-node\)"
+    ):
+        second.device_name("auto")
+    assert ALONE.device_name("cuda:7") == "cuda:7"
+
+
+@pytest.mark.parametrize("arch", [row.name for row in ARCHITECTURES])
+def test_no_layer_of_an_architecture_sees_the_batch_but_those_that_are_made_to_share_it(arch: str):
+    kinds = {type(module) for module in skeleton(arch, 8).modules()}
+    seeing = {
+        kind
+        for kind in kinds
+        if issubclass(kind, (nn.modules.batchnorm._NormBase, nn.modules.dropout._DropoutNd))
+    }
+    assert seeing <= {nn.BatchNorm2d, nn.Dropout}
+    drawing = {kind for kind in kinds if any(word in kind.__name__ for word in ("Depth", "Noise", "Drop"))}
+    assert drawing <= {nn.Dropout}
+    assert {getattr(m, "drop_rate", 0) for m in skeleton(arch, 8).modules()} == {0}  # DenseNet's, a function
