@@ -58,9 +58,23 @@ class End(Watcher):
             raise KeyboardInterrupt
 
 
+def count_reads(data: str, told: Path) -> None:
+    """Write down, from now on and as it grows, how many images this process opened."""
+    reads = [0]
+
+    def hear(event: str, args: tuple[object, ...]) -> None:
+        if event == "open" and str(args[0]).startswith(data) and str(args[0]).endswith(".png"):
+            reads[0] += 1
+            told.write_text(str(reads[0]))
+
+    told.write_text("0")
+    sys.addaudithook(hear)
+
+
 def work(plan: Mapping[str, Any]) -> None:
     if plan["smooth"]:
         without_kinks()
+    count_reads(plan["data"], Path(plan["out"]) / f"reads-{ranks_here().rank}")
     prepared = prepare(Path(plan["data"]))
     for job in plan["jobs"]:
         try:

@@ -146,6 +146,14 @@ def test_one_goes_on_with_what_two_began_and_two_with_what_one_began(trained: Pa
     assert ("ranks" in Run.open(ours).card["machine"]) == (seed == BEGUN + 1)
 
 
+def test_one_rank_of_a_machine_reads_the_images(trained: Path):
+    reads = [int((trained / "two" / f"reads-{rank}").read_text()) for rank in range(2)]
+    assert reads[0] >= sum(
+        n for classes in COUNTS.values() for n in classes.values()
+    )  # for the scan, the canvases
+    assert reads[1] == 0
+
+
 OPTIONS = ("--weights", "none", "--epochs", 1, "--set", "image_px=32", "--set", "precision=fp32")
 
 
