@@ -16,7 +16,16 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-__all__ = ["Meeting", "Place", "connect", "end_with_the_others", "is_of_the_net", "tell_first", "why_not"]
+__all__ = [
+    "SOON",
+    "Meeting",
+    "Place",
+    "connect",
+    "end_with_the_others",
+    "is_of_the_net",
+    "tell_first",
+    "why_not",
+]
 
 SOON = timedelta(seconds=10)  # a process that is about to end waits no longer for the store
 GOES_ON = "What was finished is kept: the same command goes on from the last checkpoint"
@@ -38,10 +47,17 @@ class Meeting:
     """Ranks that have found each other.
 
     Attributes:
+        number: Which meeting it is of these processes, from 0.
         on_failure: Called with the reason where another rank could not go on; None: nobody needs to know.
     """
 
+    number: int
     on_failure: Callable[[str], None] | None = None
+
+    @property
+    def reason(self) -> str:
+        """The key under which the rank that could not go on leaves why."""
+        return f"reason {self.number}"
 
 
 def connect(timeout: timedelta) -> Any:
@@ -70,8 +86,8 @@ def why_not(place: Place, meeting: Meeting, seen: str) -> str:
     reason = ""
     with suppress(RuntimeError):
         store = connect(SOON)
-        if store.check(["reason"]):
-            reason = store.get("reason").decode()
+        if store.check([meeting.reason]):
+            reason = store.get(meeting.reason).decode()
     if reason and meeting.on_failure:
         meeting.on_failure(reason)
     return reason or (

@@ -5,6 +5,7 @@ Rank 0 is the main one: it alone writes and speaks. What ends one rank ends all 
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from hemoscope.errors import ConfigError, HemoscopeError, TrainingError
 from hemoscope.training.last_words import (
+    SOON,
     Meeting,
     Place,
     connect,
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
 __all__ = ["ALONE", "Ranks", "ranks_here", "tell_once"]
 
 PATIENCE = timedelta(hours=6)  # for a scan and a canvas on another machine; nobody trains meanwhile
+
+_meetings = itertools.count()  # all ranks count alike; the store keeps what an earlier one left in it
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,14 +116,14 @@ class Ranks:
         Raises:
             TrainingError: If another rank ended or cannot be reached.
         """
-        meeting = Meeting()
+        meeting = Meeting(next(_meetings))
         if not self.several:
             yield meeting
             return
         import torch.distributed as dist
 
         stop_listening = end_with_the_others(self.place, meeting)
-        store = connect(PATIENCE)
+        store = dist.PrefixStore(f"meeting {meeting.number}", connect(PATIENCE))
         ours = not dist.is_initialized()
         try:
             store.set(f"came {self.rank}", "")
@@ -127,7 +131,7 @@ class Ranks:
             if ours:
                 dist.init_process_group(
                     "nccl" if device.type == "cuda" and dist.is_nccl_available() else "gloo",
-                    store=dist.PrefixStore("group", store),
+                    store=store,
                     rank=self.rank,
                     world_size=self.world,
                     device_id=device if device.type == "cuda" else None,
@@ -135,7 +139,7 @@ class Ranks:
             yield meeting
         except HemoscopeError as error:
             with suppress(RuntimeError):
-                store.set("reason", str(error))
+                connect(SOON).set(meeting.reason, str(error))
             raise
         except RuntimeError as error:
             if not is_of_the_net(error):
