@@ -60,12 +60,19 @@ class Meeting:
         return f"reason {self.number}"
 
 
-def connect(timeout: timedelta) -> Any:
-    """Return a connection of its own to torchrun's store of keys and values; two threads cannot share one."""
-    import torch.distributed as dist
+def connect(timeout: timedelta, *within: str) -> Any:
+    """Return a connection of its own to torchrun's store of keys and values; two threads cannot share one.
 
-    store, _, _ = next(iter(dist.rendezvous("env://", timeout=timeout)))
-    return dist.PrefixStore(f"hemoscope {os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
+    Args:
+        timeout: How long to wait for the store, and for a key.
+        within: What stands before every key.
+    """
+    from torch.distributed.distributed_c10d import PrefixStore
+    from torch.distributed.rendezvous import rendezvous
+
+    store, _, _ = next(iter(rendezvous("env://", timeout=timeout)))
+    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    return PrefixStore("/".join(["hemoscope", attempt, *within]), store)
 
 
 def is_of_the_net(error: RuntimeError) -> bool:

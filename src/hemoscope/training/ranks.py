@@ -123,7 +123,7 @@ class Ranks:
         import torch.distributed as dist
 
         stop_listening = end_with_the_others(self.place, meeting)
-        store = dist.PrefixStore(f"meeting {meeting.number}", connect(PATIENCE))
+        store = connect(PATIENCE, f"meeting {meeting.number}")
         ours = not dist.is_initialized()
         try:
             store.set(f"came {self.rank}", "")

@@ -7,6 +7,7 @@ loss, the partner in mixup. Why like this: docs/decisions/0014.
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -60,9 +61,12 @@ class SharedBatch:
         Batch statistics are the same everywhere already, so none are sent.
         """
         ids = [device] if device.type == "cuda" else None
-        return DistributedDataParallel(
-            model, device_ids=ids, broadcast_buffers=False, gradient_as_bucket_view=True
-        )
+        with warnings.catch_warnings():
+            # torch 2.15 has another name for `broadcast_buffers`, which the oldest one that we take does not know.
+            warnings.simplefilter("ignore", FutureWarning)
+            return DistributedDataParallel(
+                model, device_ids=ids, broadcast_buffers=False, gradient_as_bucket_view=True
+            )
 
     def objective(self, **options: Any) -> Objective:
         """Return what the ranks lower together; options are those of `Objective`."""

@@ -48,7 +48,7 @@ class WholeBatchNorm(nn.BatchNorm2d):
         """Return the rows of this rank, normalised with all of them."""
         if not self.training:
             return super().forward(input)
-        out, mean, var = _Normalised.apply(input, self.weight, self.bias, self.eps)  # type: ignore[misc]
+        out, mean, var = _Normalised.apply(input, self.weight, self.bias, self.eps)
         if (
             self.running_mean is not None
             and self.running_var is not None
@@ -90,9 +90,9 @@ class _Normalised(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor, *_: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
         x, weight, mean, scale, count = ctx.saved_tensors
-        own, like = grad.float(), (1, -1, 1, 1)
+        own, like = grads[0].float(), (1, -1, 1, 1)
         far = (x.float() - mean.float().view(like)) * scale.float().view(like)  # normalised, (N, C, H, W)
         to_bias, to_weight = own.sum(_others(x)), (own * far).sum(_others(x))
         sums = torch.stack([to_bias, to_weight]).double()
