@@ -14,15 +14,21 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn import functional
 
 from hemoscope.errors import DataError, HemoscopeError
+from hemoscope.models.build import build
 from hemoscope.runs import EpochRow
+from hemoscope.training.device import Device
 from hemoscope.training.loop import Watcher
+from hemoscope.training.objective import Objective
 from hemoscope.training.ranks import ranks_here, tell_once
 from hemoscope.training.recipe import Recipe
 from hemoscope.training.run import prepare, run_job
+from hemoscope.training.sharing import SharedBatch
+from hemoscope.training.step import train_step
 
 
 def without_kinks() -> None:
@@ -91,10 +97,60 @@ def work(plan: Mapping[str, Any]) -> None:
             continue
 
 
+def distances(arch: str, *, image_px: int, n: int, **options: Any) -> dict[str, float]:
+    """Return how far one step on n images, shared, is from the same step alone: loss, gradients, batch statistics."""
+    target = torch.arange(n) % 3
+    weights = torch.tensor([0.5, 1.0, 2.0])
+    device = Device(torch.device("cpu"), options.get("precision", "fp32"))
+    draws = torch.Generator().manual_seed(1)
+    dtype = torch.float64 if options.get("double") else torch.float32
+    images = torch.randn(n, 3, image_px, image_px, generator=draws, dtype=dtype)
+    images = images.contiguous(memory_format=torch.channels_last)
+    given = {"class_weights": weights, "aux_weight": 0.4, "label_smoothing": 0.1, "mixup": 0.4}
+    found: list[dict[str, Tensor]] = []
+    for batch in (None, SharedBatch(ranks_here())):
+        model, mine = build(arch, 3, seed=0).to(dtype), torch.arange(n)
+        learner, objective = model, Objective(**given)
+        if batch:
+            model = batch.adapt(model, device.torch_device)
+            learner, objective = batch.learner(model, device.torch_device), batch.objective(**given)
+            batch.take(target)
+            mine = torch.cat([mine[batch.mine], mine.flip(0)[batch.mine]])
+        optimizer = torch.optim.SGD(model.train().parameters(), lr=0.0)
+        torch.manual_seed(2)
+        loss, right = train_step(learner, optimizer, images[mine], target[mine], objective, device=device)
+        told = torch.stack([loss.double(), right.double()])
+        if batch:
+            dist.all_reduce(told)
+        grads = {f"gradient of {name}": p.grad for name, p in model.named_parameters() if p.grad is not None}
+        buffers = {name: value for name, value in model.named_buffers() if value.is_floating_point()}
+        found.append({"loss": told[0], "right": told[1], **grads, **buffers})
+    alone, shared = found
+    assert alone.keys() == shared.keys()
+    largest = {
+        kind: max(v.norm() for k, v in alone.items() if k.startswith(kind)) for kind in ("gradient", "loss")
+    }
+    return {
+        k: float(
+            (shared[k] - v).norm() / (largest["gradient"] if k.startswith("gradient") else v.norm() + 1e-9)
+        )
+        for k, v in alone.items()
+    }
+
+
+def step(plan: Mapping[str, Any]) -> None:
+    """Write the distances of each asked step; the architectures have their kinks, which one step does not mind."""
+    with ranks_here().together(torch.device("cpu")):
+        told = {one["arch"]: distances(**one) for one in plan["steps"]}
+        if ranks_here().main:
+            (Path(plan["out"]) / "distances.json").write_text(json.dumps(told))
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
     try:
-        work(json.loads(Path(sys.argv[1]).read_text("utf-8")))
+        plan = json.loads(Path(sys.argv[1]).read_text("utf-8"))
+        step(plan) if "steps" in plan else work(plan)
     except HemoscopeError as error:
         tell_once(f"hemoscope: {error}\n", sys.stderr.write)
         raise SystemExit(1) from None

@@ -75,16 +75,15 @@ class _Normalised(torch.autograd.Function):
         n, channels = x.numel() // x.shape[1], x.shape[1]
         sums = torch.zeros(3, channels, dtype=torch.float64)
         if n:
-            var, mean = (v.double() for v in torch.var_mean(x.float(), _others(x), correction=0))
+            var, mean = (v.double() for v in torch.var_mean(_wide(x), _others(x), correction=0))
             sums = n * torch.stack([torch.ones_like(mean), mean, var + mean**2])
         dist.all_reduce(sums)
         count = sums[0]
         mean = sums[1] / count
         var = (sums[2] / count - mean**2).clamp_(min=0)
-        out = functional.batch_norm(x, mean.float(), var.float(), weight, bias, eps=eps)
+        out = functional.batch_norm(x, mean.to(weight), var.to(weight), weight, bias, eps=eps)
         ctx.save_for_backward(x, weight, mean, (var + eps).rsqrt(), count)
-        unbiased = var * count / (count - 1)
-        shown = mean.float(), unbiased.float()
+        shown = mean.to(weight), (var * count / (count - 1)).to(weight)
         ctx.mark_non_differentiable(*shown)
         return out, *shown
 
@@ -92,15 +91,23 @@ class _Normalised(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
         x, weight, mean, scale, count = ctx.saved_tensors
-        own, like = grads[0].float(), (1, -1, 1, 1)
-        far = (x.float() - mean.float().view(like)) * scale.float().view(like)  # normalised, (N, C, H, W)
-        to_bias, to_weight = own.sum(_others(x)), (own * far).sum(_others(x))
+        own = _wide(grads[0])
+        normalised = (_wide(x) - _each(mean, own)) * _each(scale, own)
+        to_bias, to_weight = own.sum(_others(x)), (own * normalised).sum(_others(x))
         sums = torch.stack([to_bias, to_weight]).double()
         dist.all_reduce(sums)
-        level, slope = (sums / count).float()
-        inner = own - level.view(like) - far * slope.view(like)
-        to_x = inner * (weight * scale.float()).view(like)
-        return to_x.to(x.dtype), to_weight, to_bias, None
+        level, slope = sums / count
+        inner = own - _each(level, own) - normalised * _each(slope, own)
+        return (inner * _each(weight * scale, own)).to(x.dtype), to_weight, to_bias, None
+
+
+def _wide(x: Tensor) -> Tensor:
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+def _each(values: Tensor, like: Tensor) -> Tensor:
+    """Return a value a channel in the type and shape that fit images, (1, C, 1, 1)."""
+    return values.to(like).view(1, -1, 1, 1)
 
 
 def _others(x: Tensor) -> list[int]:
