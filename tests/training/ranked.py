@@ -50,6 +50,14 @@ def work(
     return start(WORKER, folder / "plan.json", ranks=ranks)
 
 
+def step(folder: Path, steps: Sequence[Mapping[str, Any]], *, ranks: int) -> dict[str, dict[str, float]]:
+    """Do single steps by the worker; return how far each is from that of one process."""
+    (folder / "plan.json").write_text(json.dumps({"out": str(folder), "steps": steps}), "utf-8")
+    done = start(WORKER, folder / "plan.json", ranks=ranks)
+    assert done.returncode == 0, done.stderr
+    return json.loads((folder / "distances.json").read_text("utf-8"))
+
+
 def noise(root: Path, counts: Mapping[str, Mapping[str, int]]) -> Path:
     """Write images without a flat place, by side and class: where pixels are equal, rounding decides a maximum."""
     rng = np.random.default_rng(0)

@@ -16,14 +16,15 @@ from safetensors.torch import load_file
 from torch import nn
 
 from hemoscope.errors import ConfigError
-from hemoscope.models.build import skeleton
+from hemoscope.files import lock_folder
+from hemoscope.models.build import build, skeleton
 from hemoscope.models.registry import ARCHITECTURES
 from hemoscope.runs import Run
 from hemoscope.training.ranks import ALONE, Ranks, ranks_here
 from hemoscope.training.recipe import Recipe
 from tests.training import ranked
 
-# 26 training images in batches of 8 leave a last batch of two: of three ranks the first has none in it.
+# 26 training images in batches of 12 leave a last batch of two: of three ranks the first has none in it.
 COUNTS = {
     "train": {"a": 5, "b": 8, "c": 13},
     "val": {"a": 3, "b": 3, "c": 3},
@@ -32,17 +33,17 @@ COUNTS = {
 PLAIN = Recipe(
     weights="none",
     epochs=2,
-    batch_size=8,
+    batch_size=12,
     lr=0.001,
     lr_step=1,  # drops before the second epoch
     weight_decay=0.1,
-    image_px=32,
-    canvas_px=40,
+    image_px=64,  # at 32 px, the last maps are of one pixel, and batch normalisation multiplies rounding a thousandfold
+    canvas_px=72,
     precision="fp32",
 )
 CASES = {
     "batch norm": ("resnet18", {}),
-    "dropout of maps": ("squeezenet1_1", {"image_px": 64, "canvas_px": 64}),
+    "dropout of maps": ("squeezenet1_1", {"canvas_px": 64}),
     "class weights, best epoch": (
         "squeezenet1_1",
         {
@@ -62,8 +63,9 @@ CASES = {
             "label_smoothing": 0.1,
             "mixup": 0.4,
             "class_weights": "balanced",
-            "image_px": 36,
-            "small_px": 32,
+            "image_px": 72,
+            "canvas_px": 80,
+            "small_px": 64,
             "small_epochs": 1,
             "views": 8,
         },
@@ -77,80 +79,147 @@ def job(case: str, **more: object) -> dict[str, object]:
     return {"arch": arch, "recipe": PLAIN.model_dump() | changes, **more}
 
 
+def by(folder: Path, cells: Path, jobs: list[dict[str, object]], *, ranks: int) -> None:
+    done = ranked.work(folder, cells, jobs, ranks=ranks)
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.fixture(scope="module")
-def trained(made_once) -> Path:
-    """Every case by two ranks, by three, and alone, without kinks; and runs that others go on with."""
+def cells(made_once) -> Path:
+    """Images without a flat place, on given sides."""
+    return made_once("ranks-cells", lambda folder: ranked.noise(folder / "cells", COUNTS)) / "cells"
+
+
+@pytest.fixture(scope="module")
+def one(made_once, cells: Path) -> Path:
+    """Every case by one process, without kinks."""
+    return made_once("ranks-one", lambda folder: by(folder, cells, [job(case) for case in CASES], ranks=1))
+
+
+@pytest.fixture(scope="module")
+def two(made_once, cells: Path) -> Path:
+    """Every case by two."""
+    return made_once("ranks-two", lambda folder: by(folder, cells, [job(case) for case in CASES], ranks=2))
+
+
+@pytest.fixture(scope="module")
+def three(made_once, cells: Path) -> Path:
+    """Every case by three."""
+    return made_once("ranks-three", lambda folder: by(folder, cells, [job(case) for case in CASES], ranks=3))
+
+
+@pytest.fixture(scope="module")
+def handed_over(made_once, cells: Path) -> Path:
+    """Runs that others go on with than began them."""
 
     def fill(folder: Path) -> None:
-        cells = ranked.noise(folder / "cells", COUNTS)
-        every = [job(case) for case in CASES]
-        first = {"ends": {"after": 1}}
-        begin = [job("batch norm", seed=BEGUN, **first)], [job("batch norm", seed=BEGUN + 1, **first)]
-        whole = [job("batch norm", seed=BEGUN), job("batch norm", seed=BEGUN + 1)]
-        for name, ranks, jobs in (
-            ("two", 2, every),
-            ("three", 3, every),
-            ("one", 1, every + whole),
-            ("begun", 2, begin[0]),
-            ("begun", 1, [whole[0], *begin[1]]),
-            ("begun", 2, [whole[1]]),
-        ):
-            done = ranked.work(folder / name, cells, jobs, ranks=ranks)
-            assert done.returncode == 0, f"{name}: {done.stderr}"
+        whole = [job("batch norm", seed=seed) for seed in (BEGUN, BEGUN + 1)]
+        begun = [begin | {"ends": {"after": 1}} for begin in whole]
+        by(folder / "whole", cells, whole, ranks=1)
+        by(folder / "begun", cells, begun[:1], ranks=2)
+        by(folder / "begun", cells, [whole[0], begun[1]], ranks=1)
+        by(folder / "begun", cells, whole[1:], ranks=2)
 
-    return made_once("ranks", fill)
+    return made_once("ranks-handed-over", fill)
 
 
-def compare(ours: Run, theirs: Run, tolerance: float) -> None:
+def compare(ours: Run, theirs: Run) -> None:
+    """By rounding: the largest differences seen are in decision 14, a tenth of the tolerance or less."""
     assert ours.done
     for a, b in zip(ours.history, theirs.history, strict=True):
         assert (a.epoch, a.lr) == (b.epoch, b.lr)
-        assert a.train_loss == pytest.approx(b.train_loss, rel=tolerance)
-        assert a.val_loss == pytest.approx(b.val_loss, rel=tolerance)
+        assert a.train_loss == pytest.approx(b.train_loss, rel=1e-4)
+        assert a.val_loss == pytest.approx(b.val_loss, rel=1e-4)
         assert (a.train_accuracy, a.val_accuracy) == pytest.approx((b.train_accuracy, b.val_accuracy))
     for side in ("val", "test"):
         said, wanted = ours.predictions(side), theirs.predictions(side)
         assert said.paths == wanted.paths
         np.testing.assert_array_equal(said.target, wanted.target)
-        np.testing.assert_allclose(said.probs, wanted.probs, rtol=tolerance, atol=tolerance)
+        np.testing.assert_allclose(said.probs, wanted.probs, atol=1e-5)
     state, wanted = (load_file(run.path / "model.safetensors") for run in (ours, theirs))
+    before = build(ours.card["arch"], 3, seed=ours.card["seed"]).state_dict()
     assert state.keys() == wanted.keys()
     for name, value in wanted.items():
-        difference, size = (state[name] - value).float().norm(), value.float().norm()
-        assert difference <= tolerance * size + 1e-9, f"{name}: {difference} of {size}"
+        moved = (value.double() - before[name].double()).norm()
+        off = (state[name].double() - value.double()).norm()
+        assert off <= 1e-3 * moved + 1e-6, f"{name}: off by {off:.3g} where training moved it {moved:.3g}"
+
+
+def numbers_are_those_of_one(folder: Path, one: Path, case: str, ranks: int) -> None:
+    arch, changes = CASES[case]
+    recipe = PLAIN.model_dump() | changes
+    (wanted,) = (run for run in map(Run.open, one.glob(f"{arch}-*-s0-*")) if run.card["recipe"] == recipe)
+    ours = Run.open(folder / wanted.name)  # as many as they are, the run has its name
+    compare(ours, wanted)
+    machine = ours.card["machine"]
+    assert (machine["ranks"], machine["backend"]) == (ranks, "gloo")
+    assert "ranks" not in wanted.card["machine"]
 
 
 @pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize("world", ["two", "three"])
-def test_several_processes_give_the_numbers_of_one(trained: Path, world: str, case: str):
-    arch, changes = CASES[case]
-    name = {path.parent.name for path in (trained / "one").glob(f"{arch}-*-s0-*/DONE")}
-    wanted = [
-        run
-        for run in (Run.open(trained / "one" / n) for n in name)
-        if all(run.card["recipe"][k] == v for k, v in (PLAIN.model_dump() | changes).items())
-    ]
-    assert len(wanted) == 1
-    ours = Run.open(trained / world / wanted[0].name)  # as many as they are, the run has its name
-    compare(ours, wanted[0], 1e-4)
-    machine = ours.card["machine"]
-    assert (machine["ranks"], machine["backend"]) == (2 if world == "two" else 3, "gloo")
-    assert "ranks" not in wanted[0].card["machine"]
+def test_two_processes_give_the_numbers_of_one(two: Path, one: Path, case: str):
+    numbers_are_those_of_one(two, one, case, 2)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("case", CASES)
+def test_three_of_which_one_has_no_image_of_the_last_batch_give_the_numbers_of_one(
+    three: Path, one: Path, case: str
+):
+    numbers_are_those_of_one(three, one, case, 3)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [BEGUN, BEGUN + 1])
-def test_one_goes_on_with_what_two_began_and_two_with_what_one_began(trained: Path, seed: int):
-    (ours,), (wanted,) = (list((trained / name).glob(f"*-s{seed}-*")) for name in ("begun", "one"))
-    compare(Run.open(ours), Run.open(wanted), 1e-4)
-    assert Run.open(ours).card["timings"]["resumed"] == 1
-    assert ("ranks" in Run.open(ours).card["machine"]) == (seed == BEGUN + 1)
+def test_one_goes_on_with_what_two_began_and_two_with_what_one_began(handed_over: Path, seed: int):
+    ours, wanted = (Run.open(next((handed_over / name).glob(f"*-s{seed}-*"))) for name in ("begun", "whole"))
+    compare(ours, wanted)
+    assert ours.card["timings"]["resumed"] == 1
+    assert ("ranks" in ours.card["machine"]) == (seed == BEGUN + 1)
 
 
-def test_one_rank_of_a_machine_reads_the_images(trained: Path):
-    reads = [int((trained / "two" / f"reads-{rank}").read_text()) for rank in range(2)]
-    assert reads[0] >= sum(
-        n for classes in COUNTS.values() for n in classes.values()
-    )  # for the scan, the canvases
+# What has a part of its own of a batch, in every kind of layer and of view that torchvision's networks have.
+STEPS = {
+    "alexnet": 64,
+    "densenet121": 64,
+    "googlenet": 64,
+    "inception_v3": 128,
+    "mobilenet_v2": 64,
+    "resnet18": 64,
+    "resnext50_32x4d": 64,
+    "squeezenet1_0": 64,
+    "vgg11": 64,
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("n", [5, 2])
+def test_a_shared_step_is_the_step_of_one_in_every_family_also_for_a_rank_without_images(
+    tmp_path: Path, n: int
+):
+    steps = [{"arch": arch, "image_px": side, "n": n, "double": True} for arch, side in STEPS.items()]
+    distances = ranked.step(tmp_path, steps, ranks=3)
+    assert distances.keys() == STEPS.keys()
+    for arch, of in distances.items():
+        for what, distance in of.items():
+            assert distance < 1e-5, f"{arch}: {what} is off by {distance:.3g}"
+
+
+@pytest.mark.slow
+def test_in_bf16_a_shared_step_is_as_near_as_bf16_is(tmp_path: Path):
+    steps = [
+        {"arch": arch, "image_px": STEPS[arch], "n": 5, "precision": "bf16"}
+        for arch in ("resnet18", "squeezenet1_0")
+    ]
+    for arch, of in ranked.step(tmp_path, steps, ranks=3).items():
+        assert of["loss"] < 0.02, arch
+        assert max(far for what, far in of.items() if what.startswith("gradient")) < 0.1, arch
+
+
+def test_one_rank_of_a_machine_reads_the_images(two: Path, one: Path):
+    images = sum(n for classes in COUNTS.values() for n in classes.values())
+    reads = [int((two / f"reads-{rank}").read_text()) for rank in range(2)]
+    assert reads[0] + int((one / "reads-0").read_text()) >= images  # for the scan and the canvases
     assert reads[1] == 0
 
 
@@ -172,10 +241,9 @@ def test_one_speaks_and_writes_for_all(discs: Path, tmp_path: Path):
     again = ranked.train(*words, "--json", ranks=2)
     assert json.loads(again.stdout)["run"] == str(folder)
     assert {p.name: p.stat().st_mtime_ns for p in folder.iterdir()} == times
-    alone = ranked.train(*words, "--json", ranks=1)  # the same run, and done
-    assert json.loads(alone.stdout) == json.loads(again.stdout)
 
 
+@pytest.mark.slow
 def test_a_run_that_diverges_ends_all_ranks_with_one_message(discs: Path, tmp_path: Path):
     words = ("resnet18", "--data", discs, "--out", tmp_path, *OPTIONS, "--lr", "1e9")
     done = ranked.train(*words, ranks=2)
@@ -204,20 +272,20 @@ def test_what_stops_one_rank_stops_all_and_stands_in_the_card(discs: Path, tmp_p
 @pytest.mark.slow
 @pytest.mark.parametrize("rank", [0, 1, 2])
 def test_a_killed_rank_ends_the_run_with_a_sentence_and_the_same_command_goes_on(
-    trained: Path, tmp_path: Path, rank: int
+    cells: Path, one: Path, tmp_path: Path, rank: int
 ):
     ends = {"rank": rank, "how": "killed", "epoch": 2, "step": 3}
-    done = ranked.work(tmp_path, trained / "cells", [job("batch norm", ends=ends)], ranks=3)
+    done = ranked.work(tmp_path, cells, [job("batch norm", ends=ends)], ranks=3)
     assert done.returncode != 0
     assert done.stderr.count("cannot go on without the others") == 1, done.stderr
     assert done.stderr.count("the same command goes on from the last checkpoint") == 1
     (folder,) = tmp_path.glob("resnet18-*")
     assert Run.open(folder).card["status"] == "running"
-    again = ranked.work(tmp_path, trained / "cells", [job("batch norm")], ranks=3)
+    again = ranked.work(tmp_path, cells, [job("batch norm")], ranks=3)
     assert again.returncode == 0, again.stderr
     run = Run.open(folder)
     assert run.card["timings"]["resumed"] == 1
-    compare(run, Run.open(trained / "one" / folder.name), 1e-4)
+    compare(run, Run.open(one / folder.name))
 
 
 def test_a_wrong_name_is_told_once(discs: Path, tmp_path: Path):
@@ -226,17 +294,17 @@ def test_a_wrong_name_is_told_once(discs: Path, tmp_path: Path):
     assert done.stderr.count("unknown architecture 'resnet81'; did you mean") == 1, done.stderr
 
 
-def test_a_folder_in_use_is_refused_by_all(trained: Path, tmp_path: Path):
-    from hemoscope.files import lock_folder
-
-    name = next((trained / "one").glob("resnet18-*-s0-*")).name
+@pytest.mark.slow
+def test_a_folder_in_use_is_refused_by_all(cells: Path, one: Path, tmp_path: Path):
+    name = next(one.glob("resnet18-*-s0-*")).name
     with lock_folder(tmp_path / name):
-        done = ranked.work(tmp_path, trained / "cells", [job("batch norm")], ranks=2)
+        done = ranked.work(tmp_path, cells, [job("batch norm")], ranks=2)
     assert done.returncode != 0
     assert done.stderr.count("in use by another process") == 1, done.stderr
     assert not (tmp_path / name / "run.json").exists()
 
 
+@pytest.mark.slow
 def test_a_sweep_is_not_for_torchrun(discs: Path, tmp_path: Path):
     words = (
         "-m",
