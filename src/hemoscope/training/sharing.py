@@ -23,7 +23,7 @@ from hemoscope.training.batches import Batches
 from hemoscope.training.epochs import Clock, Epochs, Step
 from hemoscope.training.objective import Objective
 from hemoscope.training.ranks import Ranks
-from hemoscope.training.whole import WholeBatchNorm, WholeDropout
+from hemoscope.training.whole import WholeBatchNorm, WholeDropout, WholeSyncBatchNorm
 
 __all__ = ["SharedBatch"]
 
@@ -48,12 +48,16 @@ class SharedBatch:
 
     def adapt(self, model: nn.Module, device: torch.device) -> nn.Module:
         """Let a network's batch normalisation and dropout see whole batches; its tensors and their names stay."""
+        if device.type != "cpu":
+            model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
         for name, module in list(model.named_modules()):
             if isinstance(module, nn.Dropout):
                 model.set_submodule(name, WholeDropout(module.p, self))
-            elif type(module) is nn.BatchNorm2d and device.type == "cpu":
+            elif isinstance(module, nn.SyncBatchNorm):
+                module.__class__, module.batch = WholeSyncBatchNorm, self
+            elif type(module) is nn.BatchNorm2d:
                 module.__class__ = WholeBatchNorm  # adds no state; torch's own is for GPUs alone
-        return model if device.type == "cpu" else nn.SyncBatchNorm.convert_sync_batchnorm(model)
+        return model
 
     def learner(self, model: nn.Module, device: torch.device) -> nn.Module:
         """Return the network as it learns: its gradients are means over the ranks.

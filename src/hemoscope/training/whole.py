@@ -1,7 +1,4 @@
-"""Layers of a rank that see the whole batch: what they need of the others' images, they ask for, or draw as well.
-
-On a CPU; batch normalisation on GPUs is torch's own.
-"""
+"""Layers of a rank that see the whole batch: what they need of the others' images, they ask for, or draw as well."""
 
 from __future__ import annotations
 
@@ -16,7 +13,7 @@ from torch.nn import functional
 if TYPE_CHECKING:
     from hemoscope.training.sharing import SharedBatch
 
-__all__ = ["WholeBatchNorm", "WholeDropout"]
+__all__ = ["WholeBatchNorm", "WholeDropout", "WholeSyncBatchNorm"]
 
 
 class WholeDropout(nn.Dropout):
@@ -42,23 +39,42 @@ class WholeDropout(nn.Dropout):
 
 
 class WholeBatchNorm(nn.BatchNorm2d):
-    """Normalises by the mean and variance of all ranks' images, on a CPU."""
+    """Normalises by the mean and variance of all ranks' images."""
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - torch's name
         """Return the rows of this rank, normalised with all of them."""
-        if not self.training:
-            return super().forward(input)
-        out, mean, var = _Normalised.apply(input, self.weight, self.bias, self.eps)
-        if (
-            self.running_mean is not None
-            and self.running_var is not None
-            and self.num_batches_tracked is not None
-        ):
-            self.num_batches_tracked.add_(1)
-            share = 1 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
-            self.running_mean.lerp_(mean, share)
-            self.running_var.lerp_(var, share)
-        return out
+        return _normalised(self, input) if self.training else super().forward(input)
+
+
+class WholeSyncBatchNorm(nn.SyncBatchNorm):
+    """The same on GPUs: torch's own, but for batches of which a rank has no image.
+
+    There torch's sends statistics in the type of its input, the other ranks in theirs: under bf16 not the same.
+
+    Attributes:
+        batch: The batch.
+    """
+
+    batch: SharedBatch
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - torch's name
+        """Return the rows of this rank, normalised with all of them."""
+        some_have_none = len(self.batch.target) < self.batch.ranks.world
+        return _normalised(self, input) if self.training and some_have_none else super().forward(input)
+
+
+def _normalised(norm: nn.BatchNorm2d | nn.SyncBatchNorm, images: Tensor) -> Tensor:
+    out, mean, var = _Normalised.apply(images, norm.weight, norm.bias, norm.eps)
+    if (
+        norm.running_mean is not None
+        and norm.running_var is not None
+        and norm.num_batches_tracked is not None
+    ):
+        norm.num_batches_tracked.add_(1)
+        share = 1 / float(norm.num_batches_tracked) if norm.momentum is None else norm.momentum
+        norm.running_mean.lerp_(mean, share)
+        norm.running_var.lerp_(var, share)
+    return out
 
 
 class _Normalised(torch.autograd.Function):
@@ -73,7 +89,7 @@ class _Normalised(torch.autograd.Function):
         ctx: FunctionCtx, x: Tensor, weight: Tensor, bias: Tensor, eps: float
     ) -> tuple[Tensor, Tensor, Tensor]:
         n, channels = x.numel() // x.shape[1], x.shape[1]
-        sums = torch.zeros(3, channels, dtype=torch.float64)
+        sums = torch.zeros(3, channels, dtype=torch.float64, device=x.device)
         if n:
             var, mean = (v.double() for v in torch.var_mean(_wide(x), _others(x), correction=0))
             sums = n * torch.stack([torch.ones_like(mean), mean, var + mean**2])
@@ -89,7 +105,7 @@ class _Normalised(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:  # type: ignore[override]
         x, weight, mean, scale, count = ctx.saved_tensors
         own = _wide(grads[0])
         normalised = (_wide(x) - _each(mean, own)) * _each(scale, own)
