@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -54,7 +54,8 @@ class SharedBatch:
             if isinstance(module, nn.Dropout):
                 model.set_submodule(name, WholeDropout(module.p, self))
             elif isinstance(module, nn.SyncBatchNorm):
-                module.__class__, module.batch = WholeSyncBatchNorm, self
+                module.__class__ = WholeSyncBatchNorm
+                cast("WholeSyncBatchNorm", module).batch = self
             elif type(module) is nn.BatchNorm2d:
                 module.__class__ = WholeBatchNorm  # adds no state; torch's own is for GPUs alone
         return model
