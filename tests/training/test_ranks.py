@@ -256,9 +256,7 @@ def test_a_run_that_diverges_ends_all_ranks_with_one_message(discs: Path, tmp_pa
     done = ranked.train(*words, ranks=2)
     assert done.returncode != 0
     assert done.stderr.count("diverged") == 1, done.stderr
-    assert (
-        "Traceback" not in done.stderr.partition("ChildFailedError")[0].partition("torch/distributed/run")[0]
-    )
+    assert done.stderr.count("Traceback") == 1  # torchrun's own
     (folder,) = tmp_path.glob("resnet18-*")
     assert Run.open(folder).card["status"] == "failed"
     assert "diverged" in Run.open(folder).card["reason"]
