@@ -44,6 +44,7 @@ OPEN = {
     "files": "FILE",
 }
 ON_CUDA = {"machine.driver", "machine.cudnn"}
+OF_SEVERAL = {"machine.ranks", "machine.backend"}  # tests/training/test_ranks.py has them
 QUICK = [
     "--device",
     "cpu",
@@ -269,7 +270,8 @@ def test_verbs_on_runs(discs: Path, tmp_path: Path):
     cards = [json.loads(path.read_text("utf-8")) for path in sorted(out.glob("*/run.json"))]
     assert {card["status"] for card in cards} == {"done", "failed"}
     with_weights = {"weights.origin", "weights.note", "weights.sha256"}  # there are none here
-    agrees("run.json", {key for card in cards for key in keys_of(card)}, never_here=ON_CUDA | with_weights)
+    never_here = ON_CUDA | OF_SEVERAL | with_weights
+    agrees("run.json", {key for card in cards for key in keys_of(card)}, never_here=never_here)
     recipe = {key for card in cards for key in keys_of(card["recipe"])}
     agrees("Fields of the recipe", recipe)
 

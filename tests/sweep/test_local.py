@@ -13,13 +13,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hemoscope.errors import ConfigError
 from hemoscope.runs import EpochRow
 from hemoscope.sweep.children import _Messenger
-from hemoscope.sweep.local import run_sweep, side_by_side
+from hemoscope.sweep.local import _device_names, run_sweep, side_by_side
 from hemoscope.sweep.plan import PlannedRun, parse_seeds, plan
 from hemoscope.training.loop import Watcher
 from hemoscope.training.recipe import Recipe
@@ -199,3 +200,19 @@ def test_none_at_once_is_refused_and_a_cpu_takes_one(discs: Path, tmp_path: Path
     with pytest.raises(ConfigError, match="at least 1 run at once, got 0"):
         run_sweep([], QUICK, prepare(discs), out=tmp_path, jobs=0)
     assert side_by_side(2**30, "cpu") == 1
+
+
+def test_every_gpu_of_a_machine_has_a_run_unless_one_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    monkeypatch.setenv("CUDA_MPS_PIPE_DIRECTORY", str(tmp_path))  # no daemon listens there
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    for name in ("cuda", "auto"):
+        assert _device_names(name) == ["cuda:0", "cuda:1", "cuda:2"]
+        assert side_by_side(13 * 2**30, name) == 3
+    assert _device_names("cuda:1") == ["cuda:1"]
+    assert side_by_side(13 * 2**30, "cuda:1") == 1
+    (tmp_path / "control").touch()
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (40 * 2**30, 80 * 2**30))
+    assert side_by_side(13 * 2**30, "cuda") == 3 * 3  # 13 GiB each

@@ -22,6 +22,7 @@ from hemoscope.models.build import build
 from hemoscope.models.registry import ARCHITECTURES, get_arch
 from hemoscope.predict.network import load_run
 from hemoscope.predict.stream import predict_images
+from hemoscope.runs import Run
 from hemoscope.training.batches import Batches, upload
 from hemoscope.training.device import Device, Precision, tune
 from hemoscope.training.epochs import WARM_UP, Clock, DeviceEpochs
@@ -30,6 +31,7 @@ from hemoscope.training.objective import Objective
 from hemoscope.training.recipe import Recipe
 from hemoscope.training.run import Prepared, run_job
 from hemoscope.training.step import predict_probs, train_step
+from tests.training import ranked
 
 pytestmark = [
     pytest.mark.gpu,
@@ -198,6 +200,36 @@ def test_what_goes_beyond_the_paper_is_captured_too(prepared: Prepared, tmp_path
         here = run_job("resnet18", recipe, prepared, seed=0, out=tmp_path / "cpu", device_name="cpu")
         for ours, theirs in zip(there.history, here.history, strict=True):
             assert ours.train_loss == pytest.approx(theirs.train_loss, rel=0.05, abs=0.02)
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA devices")
+@pytest.mark.parametrize("arch", ["resnet18", "squeezenet1_1", "mobilenet_v2"])
+def test_two_devices_train_one_run_to_the_numbers_of_one(discs: Path, tmp_path: Path, arch: str):
+    """NCCL, torch's own synchronised batch normalisation, and steps without a graph, beside one device with one."""
+    recipe = RECIPE.model_copy(
+        update={"precision": "fp32", "epochs": 2, "lr": 0.001, "mixup": 0.2, "class_weights": "balanced"}
+    )
+    jobs = [{"arch": arch, "recipe": recipe.model_dump()}]
+    for name, ranks in (("one", 1), ("two", 2)):
+        done = ranked.work(tmp_path / name, discs, jobs, ranks=ranks, device="cuda")
+        assert done.returncode == 0, done.stderr
+    one, two = (Run.open(next((tmp_path / name).glob(f"{arch}-*"))) for name in ("one", "two"))
+    assert (two.card["machine"]["ranks"], two.card["machine"]["backend"]) == (2, "nccl")
+    for ours, theirs in zip(two.history, one.history, strict=True):
+        assert ours.train_loss == pytest.approx(theirs.train_loss, rel=10 * TOLERANCE["fp32"])
+        assert ours.val_loss == pytest.approx(theirs.val_loss, rel=10 * TOLERANCE["fp32"])
+    for side in ("val", "test"):
+        np.testing.assert_allclose(
+            two.predictions(side).probs, one.predictions(side).probs, atol=10 * TOLERANCE["fp32"]
+        )
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 3, reason="needs three CUDA devices")
+def test_a_device_that_has_no_image_of_a_small_batch_joins_in(discs: Path, tmp_path: Path):
+    recipe = RECIPE.model_copy(update={"epochs": 1, "batch_size": 2, "mixup": 0.2})
+    jobs = [{"arch": "mobilenet_v2", "recipe": recipe.model_dump()}]
+    done = ranked.work(tmp_path, discs, jobs, ranks=3, device="cuda")
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA devices")

@@ -53,5 +53,6 @@ def main() -> None:
 
 def _tell(text: str) -> None:
     from hemoscope.cli.console import note
+    from hemoscope.training.ranks import tell_once
 
-    note(f"hemoscope: {text}")
+    tell_once(f"hemoscope: {text}", note)

@@ -86,11 +86,15 @@ def changes_of(
     return every
 
 
-def prepare_told(data: Path, split: Path | None, *, skip_bad: bool, report: Progress) -> Prepared:
+def prepare_told(
+    data: Path, split: Path | None, *, skip_bad: bool, report: Progress, speaks: bool = True
+) -> Prepared:
     """Return the data ready to train on, and tell how many there are and what is odd."""
     from hemoscope.training.run import prepare
 
     prepared = prepare(data, split_file=split, skip_bad=skip_bad, progress=report)
+    if not speaks:  # one of several ranks tells
+        return prepared
     sides = {side: sum(n.values()) for side, n in prepared.split.counts.items()}
     note(
         f"{sides['train']:,} training, {sides['val']:,} validation and {sides['test']:,} test images; "

@@ -78,5 +78,6 @@ def on_this_machine(device: str) -> None:
         ConfigError: As `choose_device`.
     """
     from hemoscope.training.device import choose_device
+    from hemoscope.training.ranks import ranks_here
 
-    choose_device(device)
+    choose_device(ranks_here().device_name(device))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from functools import cache
 from pathlib import Path
 from typing import Annotated
@@ -58,11 +59,13 @@ def train(
     get_arch(arch)  # a wrong name is told before any data are read
     chosen = load_recipe(recipe, changes_of(changes, epochs, lr, batch_size, weights))
     on_this_machine(device)
-    trackers = live(track, out)
+    from hemoscope.training.ranks import ranks_here
     from hemoscope.training.run import job_name, run_job
 
-    with progress() as report:
-        prepared = prepare_told(data, split, skip_bad=skip_bad, report=report)
+    speaks = ranks_here().main
+    trackers = live(track if speaks else None, out)
+    with progress() if speaks else nullcontext(_silent) as report:
+        prepared = prepare_told(data, split, skip_bad=skip_bad, report=report, speaks=speaks)
 
         @cache
         def folder() -> Path:
@@ -76,10 +79,12 @@ def train(
                 seed=seed,
                 out=out,
                 device_name=device,
-                watcher=trackers.follow(folder, teller(arch, seed, report)),
+                watcher=trackers.follow(folder, teller(arch, seed, report)) if speaks else None,
                 progress=report,
                 command=command_line(),
             )
+    if not speaks:
+        return
     scores = test_scores(run)
     if as_json:
         print_json({"run": run.path, **scores})
@@ -116,3 +121,7 @@ def demo(
     print_scores(result.ensemble)
     note("Synthetic cells show that everything works; they say nothing about real ones.")
     typer.echo(str(result.report))
+
+
+def _silent(what: str, done: int, total: int | None, /) -> None:
+    """Say nothing: another rank does."""

@@ -21,6 +21,7 @@ from hemoscope.sweep.one import Outcome, train_one
 from hemoscope.sweep.plan import PlannedRun
 from hemoscope.sweep.storage import RunStore
 from hemoscope.training.loop import Watcher
+from hemoscope.training.ranks import ranks_here
 from hemoscope.training.recipe import Recipe
 from hemoscope.training.run import Prepared, done_run
 
@@ -62,8 +63,13 @@ def run_sweep(
         The outcomes, in the order of the plan.
 
     Raises:
-        ConfigError: If `jobs` is less than 1.
+        ConfigError: If `jobs` is less than 1, or under torchrun.
     """
+    if ranks_here().several:
+        raise ConfigError(
+            "expected a sweep without torchrun: by itself it does a run on every GPU of this machine; torchrun is for "
+            "hemoscope train, one run on several"
+        )
     if jobs < 1:
         raise ConfigError(f"expected at least 1 run at once, got {jobs}")
     one = partial(train_one, recipe=recipe, prepared=prepared, out=out, command=command)

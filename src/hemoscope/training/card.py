@@ -24,6 +24,7 @@ from hemoscope.runs import CARD, MODEL, PREDICTIONS
 from hemoscope.training.device import Device, describe_machine
 from hemoscope.training.job import Job
 from hemoscope.training.memory import forget_peaks, peak_device_memory_mib, peak_memory_mib
+from hemoscope.training.ranks import ALONE, Ranks
 from hemoscope.training.utilisation import forward_flops, matmul_flops_per_s
 
 __all__ = ["RunCard"]
@@ -32,7 +33,7 @@ PACKAGES = ("hemoscope", "torch", "torchvision", "numpy", "opencv-python-headles
 
 
 class RunCard:
-    """Collects and writes run.json of one job."""
+    """Collects run.json of one job; the main rank writes it."""
 
     def __init__(
         self,
@@ -42,8 +43,10 @@ class RunCard:
         left_out: tuple[Problem, ...] = (),
         second_acquisition: Mapping[str, int] | None = None,
         command: str = "",
+        ranks: Ranks = ALONE,
     ) -> None:
         self._path = folder / CARD
+        self._ranks = ranks
         manifest, split = job.manifest, job.split
         data = {
             "root": manifest.root,
@@ -83,11 +86,11 @@ class RunCard:
         self._resumed += resumed_at > 0
         self._card |= {
             "parameters": sum(p.numel() for p in model.parameters()),
-            "machine": describe_machine(device),
+            "machine": describe_machine(device) | self._ranks.described(),
             "timings": {"resumed": self._resumed},
             "started_at": self._began or _now(),
         }
-        write_json(self._path, self._card)
+        self._write()
 
     def finish(
         self,
@@ -126,14 +129,18 @@ class RunCard:
             "files": {name: sha256_of(self._path.with_name(name)) for name in (MODEL, PREDICTIONS)},
             "finished_at": _now(),
         }
-        write_json(self._path, self._card)
+        self._write()
 
     def fail(self, reason: str) -> None:
         """Write the card of a run that could not go on."""
         self._card |= {"status": "failed", "reason": reason}
         if self._began:  # by an earlier process; this one may have stopped before it did
             self._card.setdefault("started_at", self._began)
-        write_json(self._path, self._card)
+        self._write()
+
+    def _write(self) -> None:
+        if self._ranks.main:
+            write_json(self._path, self._card)
 
     def _utilisation(self, images_per_s: float, device: Device) -> dict[str, float]:
         card = self._card
@@ -145,7 +152,7 @@ class RunCard:
             for side in set(sides)
         }
         forward = round(sum(each[side] for side in sides) / len(sides))
-        reached, peak = 3 * forward * images_per_s, matmul_flops_per_s(device)
+        reached, peak = 3 * forward * images_per_s, self._ranks.world * matmul_flops_per_s(device)
         return {
             "model_flops_per_image": 3 * forward,
             "model_flops_per_s": round(reached),

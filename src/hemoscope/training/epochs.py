@@ -22,7 +22,7 @@ from hemoscope.data.augment import warp_on_device
 from hemoscope.records import FloatArray, IntArray
 from hemoscope.training.batches import Batches
 
-__all__ = ["Clock", "DeviceEpochs", "Epochs", "HostEpochs"]
+__all__ = ["Clock", "DeviceEpochs", "Epochs", "HostEpochs", "Step"]
 
 Step = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 _Sizes = tuple[int, int]

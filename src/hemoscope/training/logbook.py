@@ -26,6 +26,14 @@ BEST = f"best.{MODEL}"
 class Logbook:
     """The run folder of one job, held by the caller.
 
+    Args:
+        folder: The run folder.
+        state: What training changes.
+        recipe: How it is trained.
+        digest: The job's.
+        clock: Hears what saving takes.
+        writes: Off where another rank does.
+
     Attributes:
         history: The epochs that ended, over all processes that worked on the run.
     """
@@ -38,6 +46,7 @@ class Logbook:
         recipe: Recipe,
         digest: str,
         clock: Clock,
+        writes: bool = True,
     ) -> None:
         """Bring the state to where an earlier process stopped.
 
@@ -46,11 +55,15 @@ class Logbook:
         """
         self._folder, self._state = folder, state
         self._recipe, self._digest, self._clock = recipe, digest, clock
+        self._writes = writes
         self._pace = Pace()
         self.history, self._train_s = load_checkpoint(folder, state, digest=digest)
 
     def add(self, row: EpochRow, train_s: float) -> None:
         """Keep an epoch that ended: its line, the best weights so far, and a checkpoint where one is due."""
+        if not self._writes:
+            self.history.append(row)
+            return
         best = max((earlier.val_accuracy for earlier in self.history), default=-1.0)
         if self._recipe.select_epoch == "best_val" and row.val_accuracy > best:
             write_tensors(self._folder / BEST, self._state.scored.state_dict(), {"epoch": str(row.epoch)})
@@ -94,6 +107,8 @@ class Logbook:
             images: Training images seen, over all epochs.
             device: Where it was trained.
         """
+        if not self._writes:
+            return
         write_text(self._folder / HISTORY, format_history(self.history))
         write_predictions(self._folder / PREDICTIONS, {"val": val, "test": test})
         write_tensors(self._folder / MODEL, self._state.scored.state_dict(), about)

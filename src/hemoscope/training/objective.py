@@ -50,7 +50,7 @@ class Objective:
         share = self._beta.sample()
         if share.device.type != images.device.type:
             share = share.to(images.device)
-        return images.lerp(images.flip(0), share), share
+        return self._own(images).lerp(self._partners(images), share), share
 
     def loss(self, out: Any, target: Tensor, share: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """Return what is lowered, the main head's part of it, and its logits.
@@ -68,13 +68,24 @@ class Objective:
 
     def right(self, logits: Tensor, target: Tensor, share: Tensor | None) -> Tensor:
         """Return how many answers name the class of the image that has the larger share."""
+        named = self._own(target)
         if share is not None:
-            target = torch.where(share > 0.5, target.flip(0), target)
-        return (logits.argmax(1) == target).sum()
+            named = torch.where(share > 0.5, self._partners(target), named)
+        return (logits.argmax(1) == named).sum()
 
     def _of(self, logits: Tensor, target: Tensor, share: Tensor | None) -> Tensor:
-        loss = self._cross_entropy(logits, target)
-        return loss if share is None else loss.lerp(self._cross_entropy(logits, target.flip(0)), share)
+        loss = self._cross_entropy(logits, self._own(target))
+        return (
+            loss if share is None else loss.lerp(self._cross_entropy(logits, self._partners(target)), share)
+        )
+
+    def _own(self, values: Tensor) -> Tensor:
+        """Return a batch's images or classes."""
+        return values
+
+    def _partners(self, values: Tensor) -> Tensor:
+        """Return those that they are mixed with."""
+        return values.flip(0)
 
     def _cross_entropy(self, logits: Tensor, target: Tensor) -> Tensor:
         return functional.cross_entropy(

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import hashlib
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -20,6 +21,7 @@ from hemoscope.places import cache_dir
 from hemoscope.progress import Progress
 from hemoscope.records import Manifest, Split
 from hemoscope.runs import Run
+from hemoscope.training.ranks import Ranks, ranks_here
 from hemoscope.training.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -49,7 +51,8 @@ class Prepared:
 def scan_cached(root: Path, progress: Progress | None = None) -> Manifest:
     """Scan a data folder, reading only files that changed since the last scan of it."""
     name = hashlib.sha256(str(root.resolve()).encode("utf-8", "surrogateescape")).hexdigest()[:16]
-    return scan(root, progress=progress, cache=cache_dir() / "scan" / name)
+    with ranks_here().one_first(f"scan {name}"):
+        return scan(root, progress=progress, cache=cache_dir() / "scan" / name)
 
 
 def prepare(
@@ -122,7 +125,7 @@ def run_job(
     command: str = "",
     wait: bool = False,
 ) -> Run:
-    """Do one job, go on with it, or return the finished run.
+    """Do one job, go on with it, or return the finished run; as one of several ranks where torchrun started this.
 
     Args:
         arch: Registry name.
@@ -143,38 +146,50 @@ def run_job(
     from hemoscope.training.device import Device, choose_device, resolve_precision, tune
     from hemoscope.training.loop import fit
 
-    torch_device = choose_device(device_name)
+    ranks = ranks_here()
+    torch_device = choose_device(ranks.device_name(device_name))
     tune(torch_device)
     job = _job(arch, recipe, prepared, seed, torch_device)
     folder = out / job.name
-    if run := _finished(folder):
-        return run
-    with lock_folder(folder, wait=wait):
-        if run := _finished(folder):  # by whoever held the folder until now
-            return run
-        card = RunCard(
-            job,
-            folder,
-            left_out=prepared.manifest.left_out,
-            second_acquisition=prepared.second_acquisition,
-            command=command,
-        )
-        split_file = out / "splits" / f"{job.split.digest[:16]}.csv"
-        if not split_file.is_file():
-            write_split(job.split, split_file)
-        try:
-            canvas = open_canvas(job.manifest, job.sides_px[1], progress=progress)
-            fit(
+
+    def is_done() -> bool:
+        return _finished(folder) is not None
+
+    if ranks.several and not is_done():
+        _build_canvas(job, ranks, progress)
+    with ranks.together(torch_device) as meeting:
+        ranks.agree(job.name, "the job")
+        if ranks.from_main(is_done):
+            return Run.open(folder)
+        with lock_folder(folder, wait=wait) if ranks.main else nullcontext():
+            if ranks.from_main(is_done):  # by whoever held the folder until now
+                return Run.open(folder)
+            card = RunCard(
                 job,
                 folder,
-                canvas,
-                device=Device(torch_device, resolve_precision(recipe.precision, torch_device)),
-                card=card,
-                watcher=watcher,
+                left_out=prepared.manifest.left_out,
+                second_acquisition=prepared.second_acquisition,
+                command=command,
+                ranks=ranks,
             )
-        except HemoscopeError as error:
-            card.fail(str(error))
-            raise
+            meeting.on_failure = card.fail
+            split_file = out / "splits" / f"{job.split.digest[:16]}.csv"
+            if ranks.main and not split_file.is_file():
+                write_split(job.split, split_file)
+            try:
+                canvas = open_canvas(job.manifest, job.sides_px[1], progress=progress)
+                fit(
+                    job,
+                    folder,
+                    canvas,
+                    device=Device(torch_device, resolve_precision(recipe.precision, torch_device)),
+                    card=card,
+                    watcher=watcher,
+                    ranks=ranks,
+                )
+            except HemoscopeError as error:
+                card.fail(str(error))
+                raise
     return Run.open(folder)
 
 
@@ -187,6 +202,13 @@ def job_name(arch: str, recipe: Recipe, prepared: Prepared, *, seed: int, device
     from hemoscope.training.device import choose_device
 
     return _job(arch, recipe, prepared, seed, choose_device(device_name)).name
+
+
+def _build_canvas(job: Job, ranks: Ranks, progress: Progress | None) -> None:
+    """Build the canvas, one rank a machine, before anybody waits for anybody."""
+    key = f"canvas {job.manifest.digest} {job.sides_px[1]}"
+    with ranks.one_first(key), suppress(HemoscopeError):  # found again where the run card can say so
+        open_canvas(job.manifest, job.sides_px[1], progress=progress)
 
 
 def done_run(
