@@ -9,8 +9,9 @@ only, not on the order in which a disk lists them. The file format is in `split_
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Literal, get_args
 
 import numpy as np
@@ -57,7 +58,7 @@ def make_split(manifest: Manifest, *, policy: Policy, seed: int) -> Split:
     groups = content_groups(manifest.images)
     alike: Iterable[Iterable[str]] = ()
     if policy == "clean":
-        groups = [group[:1] for group in groups if len({image.class_name for image in group}) == 1]
+        groups = [group[:1] for group in groups if _n_classes(group) == 1]
         alike = near_duplicates(image for group in groups for image in group if image.phash)
     groups = merged(groups, alike)
     _check_sizes(groups, manifest.classes)
@@ -105,8 +106,8 @@ def side_sizes(n: int) -> dict[Side, int]:
     return {"train": n - val - test, "val": val, "test": test}
 
 
-def _check_sizes(groups: Sequence[Sequence[CellImage]], classes: Sequence[str]) -> None:
-    different = Counter(name for group in groups for name in {image.class_name for image in group})
+def _check_sizes(groups: Sequence[Group], classes: Sequence[str]) -> None:
+    different = _groups_a_class(groups)
     small = [f"{name!r} has {different[name]}" for name in classes if different[name] < _MIN_IMAGES]
     if small or not classes:
         what = "groups" if any(image.group for group in groups for image in group) else "images"
@@ -136,22 +137,66 @@ def _drawn(
     Groups that are hard to place come first, while there is room: those that cross classes, then
     the larger ones. Single images then fill what is left, each with equal chance for every place.
     """
-    needs = [Counter(image.class_name for image in group) for group in groups]
     sizes = Counter(image.class_name for group in groups for image in group)
+    n_groups = _groups_a_class(groups)
     rooms: dict[str, _Room] = {}
     for name, n in sizes.items():
         want = sizes_of(n)
-        rooms[name] = _Room(want, dict(want), [sum(name in need for need in needs)])
-    shuffled = rng.permutation(len(groups))
-    order = sorted(shuffled, key=lambda i: (-len(needs[i]), -len(groups[i])))
+        rooms[name] = _Room(want, dict(want), [n_groups[name]])
     sides: list[Side] = ["train"] * len(groups)
-    for i in order:
-        side = _choose({name: rooms[name] for name in sorted(needs[i])}, needs[i], rng)
-        sides[i] = side
-        for name, count in needs[i].items():
-            rooms[name].left[side] -= count
+
+    def seat(i: int) -> None:
+        need = Counter(image.class_name for image in groups[i])
+        sides[i] = _choose({name: rooms[name] for name in sorted(need)}, need, rng)
+        for name, count in need.items():
+            rooms[name].left[sides[i]] -= count
             rooms[name].groups[0] -= 1
+
+    shuffled = rng.permutation(len(groups))
+    alone = np.array([len(group) == 1 for group in groups], dtype=bool)[shuffled]
+    for i in sorted(shuffled[~alone].tolist(), key=lambda i: (-_n_classes(groups[i]), -len(groups[i]))):
+        seat(i)
+    rest: list[int] = shuffled[alone].tolist()
+    if any(free < 0 for room in rooms.values() for free in room.left.values()):
+        for i in rest:
+            seat(i)
+    elif rest:
+        names = [groups[i][0].class_name for i in rest]
+        for i, side in zip(rest, _seats(names, rooms, rng), strict=True):
+            sides[i] = side
     return [_row(image, side) for group, side in zip(groups, sides, strict=True) for image in group]
+
+
+def _seats(names: Sequence[str], rooms: Mapping[str, _Room], rng: np.random.Generator) -> Iterator[Side]:
+    """Yield what `_choose` would for one image after the other, given their classes, from numbers drawn at once.
+
+    Every free place of a class is for one of these images, so that as many are free as images are left. No
+    side can stay empty: where its last image would be needed, only that place is free.
+    """
+    left = {name: [room.left[side] for side in SIDES] for name, room in rooms.items()}
+    free = {name: sum(places) for name, places in left.items()}
+    most: list[int] = []
+    for name in names:
+        most.append(free[name])
+        free[name] -= 1
+    for name, ticket in zip(names, rng.integers(np.array(most, dtype=np.int64)).tolist(), strict=True):
+        places = left[name]
+        side = 0 if ticket < places[0] else 1 if ticket < places[0] + places[1] else 2
+        places[side] -= 1
+        yield SIDES[side]
+
+
+def _n_classes(group: Group) -> int:
+    return len({image.class_name for image in group})
+
+
+def _groups_a_class(groups: Sequence[Group]) -> Counter[str]:
+    """Count the groups that hold an image of a class."""
+    counts = Counter(group[0].class_name for group in groups if len(group) == 1)
+    counts.update(
+        name for group in groups if len(group) > 1 for name in {image.class_name for image in group}
+    )
+    return counts
 
 
 def _choose(rooms: Mapping[str, _Room], need: Mapping[str, int], rng: np.random.Generator) -> Side:
@@ -182,4 +227,4 @@ def _row(image: CellImage, side: Side) -> SplitRow:
 
 
 def _ordered(rows: Iterable[SplitRow]) -> tuple[SplitRow, ...]:
-    return tuple(sorted(rows, key=lambda row: row.path))
+    return tuple(sorted(rows, key=attrgetter("path")))

@@ -10,7 +10,8 @@ import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
+from typing import NamedTuple
 
 from hemoscope.data.scan.detection_sets import is_detection_set
 from hemoscope.data.scan.walk import Found
@@ -20,8 +21,7 @@ from hemoscope.records import SIDE_NAMES, Problem, Side
 __all__ = ["Arranged", "Placed", "arrange", "look_alikes", "show"]
 
 
-@dataclass(frozen=True, slots=True)
-class Placed:
+class Placed(NamedTuple):
     """An image file and what its place, or a list, says about it."""
 
     path: str
@@ -126,7 +126,7 @@ def show(path: Path | str) -> str:
 def _tops(found: Found) -> dict[str, _Top]:
     tops = {name: _Top() for name in found.classes}
     for path, name in found.files:
-        parts = PurePosixPath(path).parts
+        parts = path.split("/", 2)
         if len(parts) == 2:
             tops[name].direct += 1
         else:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections import Counter
 from collections.abc import Container, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 
@@ -25,14 +26,15 @@ def masks_among(root: Path, images: Sequence[CellImage]) -> list[str]:
     `x.jpg`). Opened are only images whose name says so and whose brightest quarter is grey, which
     stained slides seldom are.
     """
+    grey = [image for image in images if len(set(image.background)) == 1]
+    if not grey:
+        return []
     stems = Counter(map(_stem, images))
     often = {stem for stem, n in stems.items() if n > 1}
     few = [
         image
-        for image in images
-        if len(set(image.background)) == 1
-        and (_stem(image) in often or _is_named_after(_stem(image), stems))
-        and _has_few(root, image)
+        for image in grey
+        if (_stem(image) in often or _is_named_after(_stem(image), stems)) and _has_few(root, image)
     ]
     photos = set(stems - Counter(map(_stem, few)))
     return sorted(
@@ -41,7 +43,7 @@ def masks_among(root: Path, images: Sequence[CellImage]) -> list[str]:
 
 
 def _stem(image: CellImage) -> str:
-    return PurePosixPath(image.path).stem
+    return posixpath.splitext(image.path.rpartition("/")[2])[0]
 
 
 def _is_named_after(stem: str, others: Container[str]) -> bool:

@@ -84,7 +84,9 @@ def scan(root: Path, *, progress: Progress | None = None, cache: Path | None = N
             what = f"what was read cannot be remembered in {show(cache)}: {error.strerror or error}"
             problems.append(Problem("note", ".", f"{what}; the next scan reads all of it again"))
     masks = masks_among(root, images)
-    images = [image for image in images if image.path not in masks and not _why_no_name(image.class_name)]
+    nameless = {name for name in arranged.classes if _why_no_name(name)}
+    unused = {image.path for image in images if image.class_name in nameless} | set(masks)
+    images = [image for image in images if image.path not in unused]
     problems += [*found.problems, *arranged.problems, *_mask_problem(masks), *look_alikes(arranged.classes)]
     problems += _class_problems(root, arranged.classes, {image.class_name for image in images})
     return Manifest(
@@ -174,27 +176,42 @@ def _state(root: Path) -> str:
 def _read_all(
     root: Path, files: Sequence[Placed], cache: ScanCache, progress: Progress | None
 ) -> tuple[list[CellImage], Counter[str], list[Problem]]:
-    """Read files in parallel threads; Pillow, OpenCV and hashing let go of the interpreter."""
+    """Return the images, what was converted in them, and what could not be read."""
     images: list[CellImage] = []
     converted: Counter[str] = Counter()
     problems: list[Problem] = []
-    for done, (placed, result) in enumerate(_read_parallel(root, files, cache), start=1):
+    for done, (placed, result) in enumerate(_results(root, files, cache), start=1):
         path = placed.path
         if isinstance(result, ImageError):
             problems.append(Problem("error", path, str(result)))
         else:
             subtype = subtype_of(path.rpartition("/")[2])
-            image = result.image(path, placed.class_name, subtype, placed.side)
-            images.append(replace(image, group=placed.group) if placed.group else image)
-            converted.update(result.conversions)
+            images.append(result.image(path, placed.class_name, subtype, placed.side, placed.group))
+            if result.conversions:
+                converted.update(result.conversions)
         if progress is not None:
             progress("reading images", done, len(files))
     return images, converted, problems
 
 
+def _results(
+    root: Path, files: Sequence[Placed], cache: ScanCache
+) -> Iterator[tuple[Placed, Fingerprint | ImageError]]:
+    """Yield what is remembered of unchanged files, then read the others."""
+    where, unread = str(root), list[Placed]()
+    for placed in files:
+        known = cache.get(placed.path, f"{where}/{placed.path}")
+        if known is None:
+            unread.append(placed)
+        else:
+            yield placed, known
+    yield from _read_parallel(root, unread, cache)
+
+
 def _read_parallel(
     root: Path, files: Sequence[Placed], cache: ScanCache
 ) -> Iterator[tuple[Placed, Fingerprint | ImageError]]:
+    """Read files in parallel threads; Pillow, OpenCV and hashing let go of the interpreter."""
     pool = ThreadPoolExecutor(max_workers=available_cores(), thread_name_prefix="scan")
     try:
         results = pool.map(lambda placed: _read_one(root, placed.path, cache), files)
@@ -207,9 +224,6 @@ def _read_one(root: Path, path: str, cache: ScanCache) -> Fingerprint | ImageErr
     try:
         file = root / path
         stamp = FileStamp.of(file)
-        known = cache.get(path, stamp)
-        if known is not None:
-            return known
         data = read_image_file(file)
         result = fingerprint(decode(data), data)
     except ImageError as error:
