@@ -12,6 +12,7 @@ import hashlib
 import io
 import itertools
 import json
+import mmap
 import os
 import shutil
 from collections.abc import Iterator
@@ -62,6 +63,21 @@ class Canvas:
     def rows(self, paths: list[str]) -> IntArray:
         """Return the rows of the given paths, shape (len(paths),)."""
         return np.array([self.index[path] for path in paths], dtype=np.int64)
+
+    def soon(self, rows: IntArray) -> None:
+        """Let the system read rows that are needed next, while something else is done; where it can, and is asked.
+
+        A canvas larger than memory lies on the disk, and an epoch wants its rows in any order.
+        """
+        memory = self.pixels.base
+        if not isinstance(memory, mmap.mmap) or not hasattr(mmap, "MADV_WILLNEED"):
+            return
+        size = self.pixels[0].nbytes
+        first = len(memory) - self.pixels.nbytes
+        for row in rows.tolist():
+            start = first + row * size
+            page = start - start % mmap.PAGESIZE
+            memory.madvise(mmap.MADV_WILLNEED, page, start + size - page)
 
 
 def open_canvas(
