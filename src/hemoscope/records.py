@@ -6,9 +6,11 @@ Records hold and check; they never read images and never touch a network. Only `
 
 from __future__ import annotations
 
+import gc
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
@@ -34,6 +36,7 @@ __all__ = [
     "Side",
     "Split",
     "SplitRow",
+    "collected_later",
     "sorted_by_level",
 ]
 
@@ -252,6 +255,18 @@ class Predictions:
             probs=self.probs[index],
             pred=self.pred[index],
         )
+
+
+@contextmanager
+def collected_later() -> Iterator[None]:
+    """Look for no garbage while millions of records are made: among so many it takes as long as making them."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
 
 
 def sorted_by_level(problems: Iterable[Problem]) -> tuple[Problem, ...]:

@@ -151,7 +151,7 @@ def test_thousands_of_blank_images_are_one_group_without_comparing_all_pairs(mon
     assert [len(group) for group in near_duplicates(blank)] == [20_000]
     noise = [cell(f"a/{i:05d}.png", phash=i) for i in range(2**13)]  # 13 bits that are all there is
     assert [len(group) for group in near_duplicates(noise)] == [2**13]
-    assert sum(compared) < 100 * 2**13
+    assert sum(compared) < 200 * 2**13, "each with thousands would be 8,192"
 
 
 def test_near_duplicates_are_found_across_blocks_and_exact_ones_count_once():

@@ -19,7 +19,7 @@ from PIL import Image
 from torchvision.transforms.v2 import functional as tv
 
 import hemoscope.data.canvas as canvas_module
-from hemoscope.data.canvas import ABOUT, PIXELS, center_square, open_canvas
+from hemoscope.data.canvas import ABOUT, PIXELS, Canvas, center_square, open_canvas
 from hemoscope.data.scan.scan import scan
 from hemoscope.errors import DataError, ShapeError
 from hemoscope.records import Manifest
@@ -291,6 +291,16 @@ def test_an_npz_is_laid_out_by_path(name: str, tmp_path: Path):
     for side in ("train", "val", "test"):
         for number, image in enumerate(arrays[f"{side}_images"]):
             np.testing.assert_array_equal(canvas.pixels[canvas.index[f"{side}/{number:05d}"]], image)
+
+
+@pytest.mark.parametrize("canvas_px", [9, 64])
+def test_rows_that_are_asked_for_ahead_are_the_same_rows(canvas_px: int, manifest: Manifest, store: Path):
+    canvas = open_canvas(manifest, canvas_px, folder=store)
+    whole = np.array(canvas.pixels)
+    for rows in ([], [8], [0, 8, 3, 3]):
+        canvas.soon(np.array(rows, dtype=np.int64))
+        np.testing.assert_array_equal(canvas.pixels[rows], whole[rows])
+    Canvas(whole, canvas.index).soon(np.arange(9))  # what lies in memory is there
 
 
 def test_a_canvas_of_a_few_pixels_is_refused(manifest: Manifest, store: Path):

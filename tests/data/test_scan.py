@@ -446,7 +446,7 @@ class TestCache:
             assert stamp == FileStamp.of(root / image.path)
             assert result.image(image.path, image.class_name, "") == image
             assert [type(value) for value in result] == [int, int, str, str, int, tuple, tuple]
-        assert loaded.known["a/deep.png"][1].conversions == ("16-bit", "grayscale")
+        assert loaded.known["a/deep.png"][1].conversions == ("grayscale", "16-bit")
 
     def test_a_file_of_the_far_future_is_read_each_time(self, image_folder, tmp_path):
         root, cache = image_folder(TWO), tmp_path / "scan"

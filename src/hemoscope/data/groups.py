@@ -37,6 +37,7 @@ all lie at 2 or less.
 """
 
 _AT_ONCE = 2**21  # pairs in hand, which take 100 MB
+_APART = tuple(2**k for k in range(10))  # places between the neighbours that are compared first
 
 
 def content_groups(images: Iterable[CellImage]) -> list[Group]:
@@ -149,7 +150,8 @@ def _near(hashes: NDArray[np.uint64]) -> IntArray:
     turned = orientations(hashes)
     for mask in _masks(NEAR_BITS):  # neighbours first: where thousands are near, the rest is then known
         order = np.argsort(hashes & mask, kind="stable")
-        numbers = _joined(numbers, hashes, hashes, NEAR_BITS, (order[:-1], order[1:]))
+        for apart in _APART:
+            numbers = _joined(numbers, hashes, hashes, NEAR_BITS, (order[:-apart], order[apart:]))
     for most, looks in ((NEAR_BITS, turned[:1]), (TURNED_BITS, turned[1:])):
         for mask in _masks(most):
             order = np.argsort(hashes & mask, kind="stable")

@@ -9,7 +9,7 @@ only, not on the order in which a disk lists them. The file format is in `split_
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import Literal, get_args
@@ -19,7 +19,16 @@ import numpy as np
 from hemoscope.data.groups import Group, content_groups, merged, near_duplicates
 from hemoscope.data.split_file import read_split, write_split
 from hemoscope.errors import ConfigError, SplitError
-from hemoscope.records import SIDES, CellImage, Manifest, Side, Split, SplitRow
+from hemoscope.records import (
+    SIDES,
+    CellImage,
+    IntArray,
+    Manifest,
+    Side,
+    Split,
+    SplitRow,
+    collected_later,
+)
 
 __all__ = ["SIDES", "Policy", "content_groups", "make_split", "read_split", "side_sizes", "write_split"]
 
@@ -27,6 +36,7 @@ Policy = Literal["paper", "clean"]
 _MIN_IMAGES = 3
 
 
+@collected_later()
 def make_split(manifest: Manifest, *, policy: Policy, seed: int) -> Split:
     """Draw a split of 64 / 24 / 12 %, or take the one that the data bring.
 
@@ -156,34 +166,52 @@ def _drawn(
     alone = np.array([len(group) == 1 for group in groups], dtype=bool)[shuffled]
     for i in sorted(shuffled[~alone].tolist(), key=lambda i: (-_n_classes(groups[i]), -len(groups[i]))):
         seat(i)
-    rest: list[int] = shuffled[alone].tolist()
+    rest: IntArray = shuffled[alone]
     if any(free < 0 for room in rooms.values() for free in room.left.values()):
-        for i in rest:
+        for i in rest.tolist():
             seat(i)
-    elif rest:
-        names = [groups[i][0].class_name for i in rest]
-        for i, side in zip(rest, _seats(names, rooms, rng), strict=True):
+    else:
+        number = {name: k for k, name in enumerate(rooms)}
+        classes = np.array([number[group[0].class_name] for group in groups], dtype=np.int64)
+        for i, side in zip(rest.tolist(), _seats(classes[rest], list(rooms.values()), rng), strict=True):
             sides[i] = side
     return [_row(image, side) for group, side in zip(groups, sides, strict=True) for image in group]
 
 
-def _seats(names: Sequence[str], rooms: Mapping[str, _Room], rng: np.random.Generator) -> Iterator[Side]:
-    """Yield what `_choose` would for one image after the other, given their classes, from numbers drawn at once.
+def _seats(classes: IntArray, rooms: Sequence[_Room], rng: np.random.Generator) -> list[Side]:
+    """Return what `_choose` would for one image after the other, from numbers drawn at once.
 
     Every free place of a class is for one of these images, so that as many are free as images are left. No
     side can stay empty: where its last image would be needed, only that place is free.
+
+    Args:
+        classes: The class of each image, as a place in `rooms`, shape (N,).
+        rooms: Of every class.
+        rng: What draws one number an image, in their order.
     """
-    left = {name: [room.left[side] for side in SIDES] for name, room in rooms.items()}
-    free = {name: sum(places) for name, places in left.items()}
-    most: list[int] = []
-    for name in names:
-        most.append(free[name])
-        free[name] -= 1
-    for name, ticket in zip(names, rng.integers(np.array(most, dtype=np.int64)).tolist(), strict=True):
-        places = left[name]
-        side = 0 if ticket < places[0] else 1 if ticket < places[0] + places[1] else 2
-        places[side] -= 1
-        yield SIDES[side]
+    order = np.argsort(classes, kind="stable")  # class by class
+    sizes = np.bincount(classes, minlength=len(rooms))
+    free = np.concatenate([np.arange(size, 0, -1) for size in sizes]) if len(rooms) else order
+    most = np.empty_like(order)
+    most[order] = free
+    tickets: list[int] = rng.integers(most)[order].tolist()
+    found = np.empty(len(order), dtype=np.int8)
+    said: list[int] = []
+    start = 0
+    for room, size in zip(rooms, sizes.tolist(), strict=True):
+        train, val, _ = (room.left[side] for side in SIDES)
+        for ticket in tickets[start : start + size]:
+            if ticket < train:
+                train -= 1
+                said.append(0)
+            elif ticket < train + val:
+                val -= 1
+                said.append(1)
+            else:
+                said.append(2)
+        start += size
+    found[order] = said
+    return [SIDES[side] for side in found.tolist()]
 
 
 def _n_classes(group: Group) -> int:

@@ -25,9 +25,7 @@ How = Literal["majority", "soft"]
 # in which members are added can never decide a tie; float32 probabilities above 3e-8 do not change.
 STEPS = 2.0**48
 
-_IN_HAND = (
-    2**22
-)  # numbers of all members at once, 32 MB; a million images of a thousand classes are 8 GB a member
+_IN_HAND = 2**20  # numbers of all members at once; a million images of a thousand classes are 8 GB a member
 
 
 def align(members: Sequence[Predictions], *, names: Sequence[str] | None = None) -> list[Predictions]:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 from hemoscope.data.images.fingerprint import Fingerprint
 from hemoscope.errors import ImageError
 from hemoscope.files import atomic_path
+from hemoscope.records import collected_later
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -150,6 +151,7 @@ def _columns(entries: Mapping[str, Entry]) -> memoryview:
     return memoryview(sink.getvalue())
 
 
+@collected_later()
 def _entries(files: bytes) -> dict[str, Entry]:
     import pyarrow as pa
 

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 from hemoscope.data.images.decode import decode, read_image_file
@@ -24,7 +25,7 @@ from hemoscope.data.scan.walk import Found, is_hidden, walk
 from hemoscope.errors import DataError, ImageError
 from hemoscope.places import available_cores, cache_dir
 from hemoscope.progress import Progress
-from hemoscope.records import CellImage, Manifest, Problem, sorted_by_level
+from hemoscope.records import CellImage, Manifest, Problem, collected_later, sorted_by_level
 
 __all__ = ["SUBTYPES", "scan", "subtype_of", "usable"]
 
@@ -180,7 +181,8 @@ def _read_all(
     images: list[CellImage] = []
     converted: Counter[str] = Counter()
     problems: list[Problem] = []
-    for done, (placed, result) in enumerate(_results(root, files, cache), start=1):
+    known, unread = _remembered(root, files, cache)
+    for done, (placed, result) in enumerate(chain(known, _read_parallel(root, unread, cache)), start=1):
         path = placed.path
         if isinstance(result, ImageError):
             problems.append(Problem("error", path, str(result)))
@@ -194,18 +196,21 @@ def _read_all(
     return images, converted, problems
 
 
-def _results(
+@collected_later()
+def _remembered(
     root: Path, files: Sequence[Placed], cache: ScanCache
-) -> Iterator[tuple[Placed, Fingerprint | ImageError]]:
-    """Yield what is remembered of unchanged files, then read the others."""
-    where, unread = str(root), list[Placed]()
+) -> tuple[list[tuple[Placed, Fingerprint]], list[Placed]]:
+    """Return what is known of unchanged files, and the other files."""
+    where = str(root)
+    known: list[tuple[Placed, Fingerprint]] = []
+    unread: list[Placed] = []
     for placed in files:
-        known = cache.get(placed.path, f"{where}/{placed.path}")
-        if known is None:
+        found = cache.get(placed.path, f"{where}/{placed.path}")
+        if found is None:
             unread.append(placed)
         else:
-            yield placed, known
-    yield from _read_parallel(root, unread, cache)
+            known.append((placed, found))
+    return known, unread
 
 
 def _read_parallel(
