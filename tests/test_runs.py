@@ -226,7 +226,7 @@ def test_what_a_killed_writer_left_is_deleted_and_what_another_is_writing_is_not
     script = (
         "import sys, time\n"
         "from pathlib import Path\n"
-        "from hemoscope.runs import atomic_path\n"
+        "from hemoscope.files import atomic_path\n"
         "with atomic_path(Path(sys.argv[1])) as part:\n"
         "    part.write_text('half')\n"
         "    print('writing', flush=True)\n"

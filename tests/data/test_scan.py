@@ -440,13 +440,14 @@ class TestCache:
         Image.fromarray(np.dstack([gray] * 4)).save(root / "b" / "clear.png")
         first = scan(root, cache=cache)
         loaded = ScanCache.load(cache, root)
-        assert set(loaded.known) == {image.path for image in first.images}
+        assert set(loaded.known.rows) == {image.path for image in first.images}
         for image in first.images:
-            stamp, result = loaded.known[image.path]
+            stamp, result = loaded.known.entry(loaded.known.rows[image.path])
             assert stamp == FileStamp.of(root / image.path)
             assert result.image(image.path, image.class_name, "") == image
             assert [type(value) for value in result] == [int, int, str, str, int, tuple, tuple]
-        assert loaded.known["a/deep.png"][1].conversions == ("grayscale", "16-bit")
+        _, deep = loaded.known.entry(loaded.known.rows["a/deep.png"])
+        assert deep.conversions == ("grayscale", "16-bit")
 
     def test_a_file_of_the_far_future_is_read_each_time(self, image_folder, tmp_path):
         root, cache = image_folder(TWO), tmp_path / "scan"
@@ -457,7 +458,7 @@ class TestCache:
         if FileStamp.of(root / "a" / "a_0000.png").mtime_ns < 2**63:
             pytest.skip("this file system has no such time")
         assert scan(root, cache=cache) == scan(root, cache=cache)
-        assert len(ScanCache.load(cache, root).known) == 3
+        assert len(ScanCache.load(cache, root).known.rows) == 3
 
     def test_a_cache_that_cannot_be_written_is_a_note_and_no_end(self, image_folder, tmp_path):
         root = image_folder(TWO)

@@ -36,7 +36,7 @@ class Fingerprint(NamedTuple):
         self, path: str, class_name: str, subtype: str, given_side: Side | None = None, group: str = ""
     ) -> CellImage:
         """Return the manifest's record of this image."""
-        return CellImage(path, class_name, subtype, *self[:6], given_side, group)
+        return CellImage._make((path, class_name, subtype, *self[:6], given_side, group))
 
 
 def fingerprint(decoded: Decoded, data: bytes | None = None) -> Fingerprint:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Self
@@ -23,7 +23,7 @@ from hemoscope.records import collected_later
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["FileStamp", "ScanCache"]
+__all__ = ["FileStamp", "Known", "ScanCache"]
 
 _VERSION = 5  # change it whenever decoding changes a pixel, the name of a conversion or a fingerprint
 _LONGEST_LINE = 2**16
@@ -37,29 +37,41 @@ class FileStamp(NamedTuple):
     ctime_ns: int
 
     @classmethod
-    def of(cls, path: Path | str) -> Self:
+    def of(cls, path: Path) -> Self:
         """Read the stamp of a file.
 
         Raises:
             ImageError: If there is no such file, or it may not be looked at.
         """
         try:
-            info = os.stat(path)  # noqa: PTH116  a Path takes as long again
+            info = path.stat()
         except OSError as error:
             raise ImageError(f"cannot be read: {error.strerror or error}") from error
         return cls(info.st_size, info.st_mtime_ns, info.st_ctime_ns)
 
 
-Entry = tuple[FileStamp, Fingerprint]
+@dataclass
+class Known:
+    """What an earlier scan saw, a row an image, as lists: a million tuples are made in a second, and no more."""
+
+    rows: dict[str, int] = field(default_factory=dict)
+    stamps: list[tuple[int, int, int]] = field(default_factory=list)
+    images: list[tuple[int, int, str, str, int, tuple[int, int, int]]] = field(default_factory=list)
+    conversions: list[tuple[str, ...]] = field(default_factory=list)
+
+    def entry(self, row: int) -> tuple[FileStamp, Fingerprint]:
+        """Return the stamp of a file and what was read from it."""
+        return FileStamp(*self.stamps[row]), Fingerprint(*self.images[row], self.conversions[row])
 
 
 @dataclass
 class ScanCache:
-    """Fingerprints by path, from the last scan (`known`) and of this one (`seen`)."""
+    """What the last scan saw (`known`), the rows of it that hold (`kept`), and what this one read (`seen`)."""
 
     root: str
-    known: dict[str, Entry] = field(default_factory=dict)
-    seen: dict[str, Entry] = field(default_factory=dict)
+    known: Known = field(default_factory=Known)
+    kept: list[int] = field(default_factory=list)
+    seen: dict[str, tuple[FileStamp, Fingerprint]] = field(default_factory=dict)
 
     @classmethod
     def load(cls, path: Path | None, root: Path) -> Self:
@@ -71,26 +83,28 @@ class ScanCache:
             with path.open("rb") as file:
                 line, files = file.readline(_LONGEST_LINE), file.read()
             if json.loads(line) == _heading(cache.root, files):
-                cache.known = _entries(files)
+                cache.known = _known(files)
         except (OSError, ValueError, TypeError, AttributeError, KeyError, RecursionError):
-            cache.known = {}
+            cache.known = Known()
         return cache
 
-    def get(self, path: str, file: str) -> Fingerprint | None:
-        """Return the fingerprint of a file that is known and unchanged.
-
-        Args:
-            path: Its path below the root.
-            file: Where it lies.
-        """
-        entry = self.known.get(path)
-        try:
-            if entry is None or entry[0] != FileStamp.of(file):
-                return None
-        except ImageError:
-            return None
-        self.seen[path] = entry
-        return entry[1]
+    @collected_later()
+    def unchanged(self, root: Path, paths: Iterable[str]) -> list[int]:
+        """Return the row of every file that is known and has its stamp, -1 for any other, and keep them."""
+        rows, stamps, where = self.known.rows, self.known.stamps, str(root)
+        found: list[int] = []
+        for path in paths:
+            row = rows.get(path, -1)
+            if row >= 0:
+                try:
+                    info = os.stat(f"{where}/{path}")  # noqa: PTH116  a Path takes as long again
+                    if (info.st_size, info.st_mtime_ns, info.st_ctime_ns) != stamps[row]:
+                        row = -1
+                except OSError:
+                    row = -1
+            found.append(row)
+        self.kept = [row for row in found if row >= 0]
+        return found
 
     def put(self, path: str, stamp: FileStamp, result: Fingerprint) -> None:
         """Remember a file; safe from several threads. Not one of after the year 2262."""
@@ -98,10 +112,11 @@ class ScanCache:
             self.seen[path] = (stamp, result)
 
     def save(self, path: Path) -> None:
-        """Write what this scan saw, atomically; nothing if it is what was loaded."""
-        if self.seen == self.known:
+        """Write what this scan kept and read, atomically; nothing if it is what was loaded."""
+        if not self.seen and len(self.kept) == len(self.known.rows):
             return
-        files = _columns(self.seen)
+        names = list(self.known.rows)
+        files = _columns({names[row]: self.known.entry(row) for row in self.kept} | self.seen)
         with atomic_path(path) as part, part.open("wb") as file:
             file.write(json.dumps(_heading(self.root, files)).encode("ascii") + b"\n")
             file.write(files)
@@ -131,7 +146,7 @@ def _schema() -> pa.Schema:
     )
 
 
-def _columns(entries: Mapping[str, Entry]) -> memoryview:
+def _columns(entries: Mapping[str, tuple[FileStamp, Fingerprint]]) -> memoryview:
     import pyarrow as pa
 
     names = sorted(entries)
@@ -152,7 +167,7 @@ def _columns(entries: Mapping[str, Entry]) -> memoryview:
 
 
 @collected_later()
-def _entries(files: bytes) -> dict[str, Entry]:
+def _known(files: bytes) -> Known:
     import pyarrow as pa
 
     with pa.ipc.open_stream(files) as stream:
@@ -161,11 +176,10 @@ def _entries(files: bytes) -> dict[str, Entry]:
         table[name].to_numpy().tolist() for name in _schema().names
     )
     words = {text: tuple(text.splitlines()) for text in set(conversions)}
-    stamps = map(FileStamp._make, zip(size, mtime, ctime, strict=True))
     background = zip(red, green, blue, strict=True)
-    reasons = map(words.__getitem__, conversions)
-    images = map(
-        Fingerprint._make, zip(width, height, digest, pixels, phash, background, reasons, strict=True)
+    return Known(
+        rows={name.decode("utf-8", "surrogatepass"): row for row, name in enumerate(path)},
+        stamps=list(zip(size, mtime, ctime, strict=True)),
+        images=list(zip(width, height, digest, pixels, phash, background, strict=True)),
+        conversions=[words[text] for text in conversions],
     )
-    names = (name.decode("utf-8", "surrogatepass") for name in path)
-    return dict(zip(names, zip(stamps, images, strict=True), strict=True))

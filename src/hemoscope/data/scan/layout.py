@@ -125,12 +125,12 @@ def show(path: Path | str) -> str:
 
 def _tops(found: Found) -> dict[str, _Top]:
     tops = {name: _Top() for name in found.classes}
-    for path, name in found.files:
-        parts = path.split("/", 2)
-        if len(parts) == 2:
-            tops[name].direct += 1
+    for folder, n in Counter(path.rpartition("/")[0] for path, _ in found.files).items():
+        name, _, inside = folder.partition("/")
+        if inside:
+            tops[name].below[inside.partition("/")[0]] += n
         else:
-            tops[name].below[parts[1]] += 1
+            tops[name].direct += n
     return tops
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import posixpath
 from collections import Counter
 from collections.abc import Container, Sequence
 from pathlib import Path
@@ -26,7 +25,7 @@ def masks_among(root: Path, images: Sequence[CellImage]) -> list[str]:
     `x.jpg`). Opened are only images whose name says so and whose brightest quarter is grey, which
     stained slides seldom are.
     """
-    grey = [image for image in images if len(set(image.background)) == 1]
+    grey = [image for image in images if min(image.background) == max(image.background)]
     if not grey:
         return []
     stems = Counter(map(_stem, images))
@@ -43,7 +42,8 @@ def masks_among(root: Path, images: Sequence[CellImage]) -> list[str]:
 
 
 def _stem(image: CellImage) -> str:
-    return posixpath.splitext(image.path.rpartition("/")[2])[0]
+    name = image.path.rpartition("/")[2]
+    return name[: name.rfind(".")] if name.rfind(".") > 0 else name
 
 
 def _is_named_after(stem: str, others: Container[str]) -> bool:

@@ -12,12 +12,11 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from itertools import chain
 from pathlib import Path
 
 from hemoscope.data.images.decode import decode, read_image_file
 from hemoscope.data.images.fingerprint import Fingerprint, fingerprint
-from hemoscope.data.scan.cache import FileStamp, ScanCache
+from hemoscope.data.scan.cache import FileStamp, Known, ScanCache
 from hemoscope.data.scan.layout import Placed, arrange, look_alikes, show
 from hemoscope.data.scan.masks import masks_among
 from hemoscope.data.scan.packed import is_packed, parquet_in, unpacked
@@ -178,39 +177,33 @@ def _read_all(
     root: Path, files: Sequence[Placed], cache: ScanCache, progress: Progress | None
 ) -> tuple[list[CellImage], Counter[str], list[Problem]]:
     """Return the images, what was converted in them, and what could not be read."""
-    images: list[CellImage] = []
-    converted: Counter[str] = Counter()
+    rows = cache.unchanged(root, (placed.path for placed in files))
+    images = _known_images(files, rows, cache.known)
+    converted = Counter(reason for row in cache.kept for reason in cache.known.conversions[row])
     problems: list[Problem] = []
-    known, unread = _remembered(root, files, cache)
-    for done, (placed, result) in enumerate(chain(known, _read_parallel(root, unread, cache)), start=1):
+    unread = [placed for placed, row in zip(files, rows, strict=True) if row < 0]
+    if progress is not None and images:
+        progress("reading images", len(images), len(files))
+    for done, (placed, result) in enumerate(_read_parallel(root, unread, cache), start=len(images) + 1):
         path = placed.path
         if isinstance(result, ImageError):
             problems.append(Problem("error", path, str(result)))
         else:
             subtype = subtype_of(path.rpartition("/")[2])
             images.append(result.image(path, placed.class_name, subtype, placed.side, placed.group))
-            if result.conversions:
-                converted.update(result.conversions)
+            converted.update(result.conversions)
         if progress is not None:
             progress("reading images", done, len(files))
     return images, converted, problems
 
 
 @collected_later()
-def _remembered(
-    root: Path, files: Sequence[Placed], cache: ScanCache
-) -> tuple[list[tuple[Placed, Fingerprint]], list[Placed]]:
-    """Return what is known of unchanged files, and the other files."""
-    where = str(root)
-    known: list[tuple[Placed, Fingerprint]] = []
-    unread: list[Placed] = []
-    for placed in files:
-        found = cache.get(placed.path, f"{where}/{placed.path}")
-        if found is None:
-            unread.append(placed)
-        else:
-            known.append((placed, found))
-    return known, unread
+def _known_images(files: Sequence[Placed], rows: Sequence[int], known: Known) -> list[CellImage]:
+    return [
+        CellImage._make((path, name, subtype_of(path.rpartition("/")[2]), *known.images[row], side, group))
+        for (path, name, side, group), row in zip(files, rows, strict=True)
+        if row >= 0
+    ]
 
 
 def _read_parallel(
