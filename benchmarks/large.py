@@ -8,6 +8,7 @@ own; its memory is the most that was resident, pages of files that it mapped inc
 
 import argparse
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -42,29 +43,37 @@ def draw(folder: Path, images: int, classes: int) -> None:
 
 
 def run(words: list[str], *, until: Callable[[], bool] = lambda: False) -> dict[str, float]:
-    """Return seconds and peak memory of one command, which is stopped where `until` says so.
+    """Return seconds, those of the processor and peak memory of one command, which is stopped where `until` says so.
 
     Raises:
         SystemExit: If it failed.
     """
     with tempfile.TemporaryFile() as said:
-        start = time.perf_counter()
+        start, stopped, peak = time.perf_counter(), 0.0, 0
         process = subprocess.Popen([sys.executable, "-m", "hemoscope", *words], stdout=said, stderr=said)
-        stopped, pid = False, 0
-        while not pid:
+        while not (ended := os.wait4(process.pid, os.WNOHANG))[0]:
             if not stopped and until():
-                stopped = True
-                seconds = time.perf_counter() - start
+                stopped = time.perf_counter()
                 process.kill()
-            time.sleep(0.02)
-            pid, status, usage = os.wait4(process.pid, os.WNOHANG)
-        if not stopped:
-            seconds = time.perf_counter() - start
+            peak = max(peak, resident_kib(process.pid))
+            time.sleep(0.01)
+        seconds = (stopped or time.perf_counter()) - start
+        _, status, usage = ended
         process.returncode = os.waitstatus_to_exitcode(status)
         if process.returncode and not stopped:
             said.seek(0)
             sys.exit(f"hemoscope {' '.join(words)} failed:\n{said.read()[-3000:].decode()}")
-    return {"seconds": seconds, "peak_mib": usage.ru_maxrss / 2**10, "stopped": stopped}
+    cpu_s = usage.ru_utime + usage.ru_stime
+    return {"seconds": seconds, "cpu_s": cpu_s, "peak_mib": peak / 2**10}
+
+
+def resident_kib(pid: int) -> int:
+    """Return the most that was resident of a process; what it was forked from counts in its rusage, not here."""
+    try:
+        found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text("ascii", "replace"))
+    except OSError:
+        return 0
+    return int(found[1]) if found else 0
 
 
 @contextmanager
@@ -117,7 +126,10 @@ def main() -> None:
                 print(f"{name}: {took}", file=sys.stderr, flush=True)
                 found[name] = took
         shutil.rmtree(work / "runs")
-    rows = [[name, f"{t['seconds']:.1f}", f"{t['peak_mib']:,.0f}"] for name, t in found.items()]
+    rows = [
+        [name, f"{t['seconds']:.1f}", f"{t['cpu_s']:.1f}", f"{t['peak_mib']:,.0f}"]
+        for name, t in found.items()
+    ]
     text = "\n".join(
         [
             f"# {options.images:,} images of {options.classes:,} classes",
@@ -125,7 +137,7 @@ def main() -> None:
             f"{headline(about)}.",
             f"JPEG files of {SIDE_PX} px in class folders, whole processes, one of each, files in the system's memory.",
             "",
-            table(["command", "seconds", "peak memory, MiB"], rows),
+            table(["command", "seconds", "seconds of CPU", "peak memory, MiB"], rows),
         ]
     )
     keep(

@@ -187,9 +187,10 @@ def _write(
             if isinstance(square, str):
                 problems.append(square)
             else:
+                raw = square.tobytes()
                 file.seek(len(head) + row * size)
-                file.write(square.tobytes())
-                sha.update(square)
+                file.write(raw)
+                sha.update(raw)
             if done % _NOTE_EVERY == 0 and not problems and not manifest.is_npz:
                 _flush(file)
                 write_json(home / _NOTE, {"squares": done, "sha256": sha.hexdigest()})
