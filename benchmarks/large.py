@@ -130,19 +130,21 @@ def main() -> None:
         [name, f"{t['seconds']:.1f}", f"{t['cpu_s']:.1f}", f"{t['peak_mib']:,.0f}"]
         for name, t in found.items()
     ]
+    load = round(os.getloadavg()[2], 1)
     text = "\n".join(
         [
             f"# {options.images:,} images of {options.classes:,} classes",
             "",
             f"{headline(about)}.",
             f"JPEG files of {SIDE_PX} px in class folders, whole processes, one of each, files in the system's memory.",
+            f"Load of the machine over the last 15 minutes, this work included: {load}.",
             "",
             table(["command", "seconds", "seconds of CPU", "peak memory, MiB"], rows),
         ]
     )
     keep(
         f"large_{options.images}_{place(about)}",
-        {"machine": about, "options": vars(options), "results": found},
+        {"machine": about, "options": vars(options), "load": load, "results": found},
         text,
     )
 

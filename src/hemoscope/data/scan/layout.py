@@ -16,7 +16,7 @@ from typing import NamedTuple
 from hemoscope.data.scan.detection_sets import is_detection_set
 from hemoscope.data.scan.walk import Found
 from hemoscope.errors import DataError
-from hemoscope.records import SIDE_NAMES, Problem, Side
+from hemoscope.records import SIDE_NAMES, Problem, Side, collected_later
 
 __all__ = ["Arranged", "Placed", "arrange", "look_alikes", "show"]
 
@@ -55,6 +55,7 @@ class _Top:
         return bool(self.below) and not self.direct
 
 
+@collected_later()
 def arrange(root: Path, found: Found) -> Arranged:
     """Give every image file its class and, where folders say so, its side.
 

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 from hemoscope.data.images.decode import decode, read_image_file
@@ -179,7 +180,7 @@ def _read_all(
     """Return the images, what was converted in them, and what could not be read."""
     rows = cache.unchanged(root, (placed.path for placed in files))
     images = _known_images(files, rows, cache.known)
-    converted = Counter(reason for row in cache.kept for reason in cache.known.conversions[row])
+    converted = Counter(chain.from_iterable(map(cache.known.conversions.__getitem__, cache.kept)))
     problems: list[Problem] = []
     unread = [placed for placed, row in zip(files, rows, strict=True) if row < 0]
     if progress is not None and images:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hemoscope.data.images.decode import IMAGE_SUFFIXES
-from hemoscope.records import Problem
+from hemoscope.records import Problem, collected_later
 
 __all__ = ["Found", "is_folder", "is_hidden", "walk"]
 
@@ -66,6 +66,7 @@ class Found:
         self.problems.append(Problem("error", path, what))
 
 
+@collected_later()
 def walk(root: Path) -> Found:
     """List the image files of every class folder, each folder in the order of its names."""
     found = Found()
