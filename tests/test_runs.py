@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import hemoscope.predictions_file as predictions_file
 from hemoscope.errors import DataError, RunError
 from hemoscope.files import atomic_path, lock_folder, new_folder, write_json, write_text
 from hemoscope.records import Predictions
@@ -54,6 +56,39 @@ def test_predictions_come_back_exactly_and_ordered_by_path(run: Run):
     np.testing.assert_array_equal(got.probs, want.probs[order])
     np.testing.assert_array_equal(got.target, want.target[order])
     assert len(run.predictions("val")) == 3
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="elsewhere predictions stay in memory")
+def test_predictions_too_large_for_memory_are_read_from_a_file_without_a_name(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    want = {side: run.predictions(side) for side in ("val", "test")}
+    monkeypatch.setattr(predictions_file, "IN_MEMORY", 0)
+    monkeypatch.setattr(predictions_file, "_AT_ONCE", 6)  # two images of three classes
+    monkeypatch.setenv("HEMOSCOPE_CACHE", str(tmp_path / "cache"))
+    again = Run.open(run.path)
+    for side, predictions in want.items():
+        got = again.predictions(side)
+        assert got.paths == predictions.paths
+        for name in ("target", "pred", "probs"):
+            np.testing.assert_array_equal(getattr(got, name), getattr(predictions, name))
+        assert isinstance(got.probs.base, np.memmap)
+    assert list((tmp_path / "cache" / "votes").iterdir()) == []
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="elsewhere predictions stay in memory")
+def test_no_room_for_predictions_is_told(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(predictions_file, "IN_MEMORY", 0)
+    monkeypatch.setenv("HEMOSCOPE_CACHE", str(tmp_path / "cache"))
+    resource = pytest.importorskip("resource")
+    before, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, before[1]))
+    try:
+        with pytest.raises(RunError, match=r"predictions.parquet cannot be read: .*large"):
+            run.predictions("val")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
 
 
 def test_a_name_of_any_bytes_survives_in_the_card(run: Run):
@@ -191,7 +226,7 @@ def test_what_a_killed_writer_left_is_deleted_and_what_another_is_writing_is_not
     script = (
         "import sys, time\n"
         "from pathlib import Path\n"
-        "from hemoscope.runs import atomic_path\n"
+        "from hemoscope.files import atomic_path\n"
         "with atomic_path(Path(sys.argv[1])) as part:\n"
         "    part.write_text('half')\n"
         "    print('writing', flush=True)\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 __all__ = [
     "from_cell",
     "from_text",
+    "json_text",
     "jsonable",
     "to_cell",
     "to_text",
@@ -41,6 +43,25 @@ def to_cell(text: str) -> str:
 def from_cell(text: str) -> str:
     """Return the text that `to_cell` was given."""
     return text.removeprefix("'")
+
+
+_NUMBERS = re.compile(r"\[\n\s*((?:[-+.\deE]+|null)(?:,\n\s*(?:[-+.\deE]+|null))*)\n\s*\]")
+
+
+def json_text(value: object) -> str:
+    """Return a JSON document to be read by people too: indented, a list of numbers on one line.
+
+    >>> print(json_text({"confusion": [[3, 1], [0, 2]]}))
+    {
+      "confusion": [
+        [3, 1],
+        [0, 2]
+      ]
+    }
+    """
+    text = json.dumps(jsonable(value), indent=2, ensure_ascii=False)
+    # No text holds a line end as it is, so that only lists match.
+    return _NUMBERS.sub(lambda match: f"[{' '.join(match[1].split())}]", text)
 
 
 def jsonable(value: object) -> object:

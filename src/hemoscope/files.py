@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import glob
 import hashlib
-import json
 import os
 import secrets
 import shutil
@@ -16,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from hemoscope.encoding import jsonable, to_text
+from hemoscope.encoding import json_text, to_text
 from hemoscope.errors import DataError, RunError
 from hemoscope.plain_files import check_plain
 
@@ -155,7 +154,7 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, value: object) -> None:
     """Write a JSON document atomically; NaN becomes null, because JSON has no NaN."""
-    write_text(path, json.dumps(jsonable(value), indent=2, ensure_ascii=False) + "\n")
+    write_text(path, json_text(value) + "\n")
 
 
 @contextmanager

@@ -19,17 +19,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
-import numpy as np
-
-from hemoscope.encoding import from_text, to_text
 from hemoscope.errors import RunError
-from hemoscope.files import atomic_path, sha256_of
+from hemoscope.files import sha256_of
+from hemoscope.predictions_file import read_predictions, write_predictions
 from hemoscope.records import Predictions
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 __all__ = [
     "EpochRow",
@@ -178,39 +173,18 @@ class Run:
     @cached_property
     def _sides(self) -> dict[str, Predictions]:
         import pyarrow as pa
-        import pyarrow.parquet as pq
 
         path = self.verified(PREDICTIONS)
-        columns = [f"prob_{name}" for name in self.classes]
         try:
-            # ParquetFile and not read_table, which imports a query engine for a second.
-            with pq.ParquetFile(path, page_checksum_verification=True) as file:
-                table = file.read(columns=["split", "path", "target", "pred", *columns])
-            _refuse_empty_cells(table)
-            names = np.array([from_text(path) for path in table["path"].to_pylist()], dtype=object)
-            split = np.array(table["split"].to_pylist(), dtype=object)
-            probs = np.stack([table[name].to_numpy() for name in columns], axis=1).astype(np.float64)
-            target, pred = (table[name].to_numpy().astype(np.int64) for name in ("target", "pred"))
+            sides = read_predictions(path, self.classes)
         except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
             raise RunError(
                 f"{path} cannot be read: {error}; expected the file that training writes"
             ) from error
-        sides: dict[str, Predictions] = {}
-        for side in ("val", "test"):
-            rows = np.flatnonzero(split == side)
-            rows = rows[np.argsort(names[rows], kind="stable")]
-            sides[side] = Predictions(self.classes, tuple(names[rows]), target[rows], probs[rows], pred[rows])
-            if problem := sides[side].problem():
+        for side, found in sides.items():
+            if problem := found.problem():
                 raise RunError(f"{path} is damaged: its {side} side {problem}; run it again")
         return sides
-
-
-def _refuse_empty_cells(table: pa.Table) -> None:
-    empty = [
-        name for name, column in zip(table.column_names, table.columns, strict=True) if column.null_count
-    ]
-    if empty:
-        raise ValueError(f"it has empty cells in {', '.join(empty)}")
 
 
 def find_runs(
@@ -261,21 +235,3 @@ def format_history(rows: Sequence[EpochRow]) -> str:
         values["images_per_s"] = f"{row.images_per_s:.1f}"
         writer.writerow({k: f"{v:.8g}" if isinstance(v, float) else v for k, v in values.items()})
     return out.getvalue()
-
-
-def write_predictions(path: Path, sides: Mapping[str, Predictions]) -> None:
-    """Write predictions of several sides as one Parquet file, atomically. Probabilities are float32."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    classes = next(iter(sides.values())).classes
-    columns: dict[str, Any] = {
-        "split": [side for side, p in sides.items() for _ in p.paths],
-        "path": [to_text(path) for p in sides.values() for path in p.paths],
-        "target": np.concatenate([p.target for p in sides.values()]),
-        "pred": np.concatenate([p.pred for p in sides.values()]),
-    }
-    probs = np.concatenate([p.probs for p in sides.values()]).astype(np.float32)
-    columns |= {f"prob_{name}": probs[:, i] for i, name in enumerate(classes)}
-    with atomic_path(path) as part:
-        pq.write_table(pa.table(columns), part, write_page_checksum=True)

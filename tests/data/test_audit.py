@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import hemoscope.data.groups as groups_module
 from hemoscope.data.audit import audit, near_duplicates, second_acquisition
 from hemoscope.data.groups import NEAR_BITS, TURNED_BITS, orientations
 from hemoscope.data.scan.scan import scan
@@ -103,6 +104,54 @@ def test_near_duplicates_are_the_connected_components_within_some_bits_of_any_or
         reach = (reach.astype(int) @ reach.astype(int)) > 0
     want = {tuple(f"a/{j:02d}.png" for j in np.flatnonzero(row)) for row in reach if row.sum() > 1}
     assert set(near_duplicates(images)) == want
+
+
+def brute_force(hashes: list[int]) -> list[tuple[str, ...]]:
+    """The groups by comparing every look of every hash with every other."""
+    values = np.array(hashes, dtype=np.uint64)
+    label = np.arange(len(values))
+    for turn, look in enumerate(orientations(values)):
+        near = np.bitwise_count(look[:, None] ^ values[None]) <= (TURNED_BITS if turn else NEAR_BITS)
+        for a, b in zip(*np.nonzero(near), strict=True):
+            if label[a] != label[b]:
+                label[label == max(label[a], label[b])] = min(label[a], label[b])
+    groups = {n: tuple(f"a/{i:04d}.png" for i in np.flatnonzero(label == n)) for n in label.tolist()}
+    return sorted(group for group in groups.values() if len(group) > 1)
+
+
+@given(
+    st.integers(0, 2**32),
+    st.integers(1, 150),
+    st.integers(1, 64),
+    st.sampled_from([1, 3, 64, 2**21]),
+)
+@settings(max_examples=50, deadline=None)
+def test_the_index_of_near_duplicates_finds_what_brute_force_finds(seed, n, free, at_once):
+    """Few bits differ in all: many share every part of theirs; many: hardly any does."""
+    rng = np.random.default_rng(seed)
+    mask = sum(1 << int(bit) for bit in rng.choice(64, free, replace=False))
+    same = int(rng.integers(2**64, dtype=np.uint64))
+    hashes = [same ^ (int(value) & mask) for value in rng.integers(2**64, size=n, dtype=np.uint64)]
+    images = [cell(f"a/{i:04d}.png", phash=value) for i, value in enumerate(hashes)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(groups_module, "_AT_ONCE", at_once)
+        assert near_duplicates(images) == brute_force(hashes)
+
+
+def test_thousands_of_blank_images_are_one_group_without_comparing_all_pairs(monkeypatch):
+    compared: list[int] = []
+    joined = groups_module._joined
+
+    def counted(numbers, looks, hashes, most, pairs):
+        compared.append(len(pairs[0]))
+        return joined(numbers, looks, hashes, most, pairs)
+
+    monkeypatch.setattr(groups_module, "_joined", counted)
+    blank = [cell(f"a/{i:05d}.png", phash=i & 7) for i in range(20_000)]
+    assert [len(group) for group in near_duplicates(blank)] == [20_000]
+    noise = [cell(f"a/{i:05d}.png", phash=i) for i in range(2**13)]  # 13 bits that are all there is
+    assert [len(group) for group in near_duplicates(noise)] == [2**13]
+    assert sum(compared) < 200 * 2**13, "each with thousands would be 8,192"
 
 
 def test_near_duplicates_are_found_across_blocks_and_exact_ones_count_once():

@@ -19,7 +19,7 @@ from PIL import Image
 from torchvision.transforms.v2 import functional as tv
 
 import hemoscope.data.canvas as canvas_module
-from hemoscope.data.canvas import ABOUT, PIXELS, center_square, open_canvas
+from hemoscope.data.canvas import ABOUT, PIXELS, Canvas, center_square, open_canvas
 from hemoscope.data.scan.scan import scan
 from hemoscope.errors import DataError, ShapeError
 from hemoscope.records import Manifest
@@ -154,6 +154,95 @@ def test_a_killed_build_leaves_nothing_that_is_trusted(manifest: Manifest, store
     assert all(canvas.pixels[row].any() for row in range(9))
 
 
+def many(folder: Path, n: int) -> Manifest:
+    """Two classes of different images of 8 px."""
+    rng = np.random.default_rng(0)
+    for name in ("ig", "platelet"):
+        (folder / name).mkdir(parents=True)
+        for i in range(n // 2):
+            pixels = rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / name / f"{i:05d}.bmp")
+    return scan(folder)
+
+
+def _build_until(manifest: Manifest, folder: Path, squares: int, built: Event) -> None:
+    def wait(_what: str, done: int, _n: int | None) -> None:
+        if done == squares:
+            built.set()
+            threading.Event().wait()
+
+    open_canvas(manifest, 8, folder=folder, progress=wait)
+
+
+def killed_at(squares: int, manifest: Manifest, store: Path) -> Path:
+    """Build a canvas in another process, kill that, and return the folder it leaves."""
+    context = multiprocessing.get_context("forkserver")
+    built = context.Event()
+    process = context.Process(target=_build_until, args=(manifest, store, squares, built))
+    process.start()
+    while not built.wait(1):
+        assert process.is_alive(), "it ended before it could be killed"
+    assert process.pid
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    (home,) = store.iterdir()
+    assert not (home / ABOUT).exists()
+    return home
+
+
+def cut_the_part(home: Path) -> None:
+    os.truncate(home / f"{PIXELS}.part", 5000)
+
+
+def change_the_part(home: Path) -> None:
+    overwrite(home / f"{PIXELS}.part", 5000, b"\x00\x01\x02")
+
+
+def boast(home: Path) -> None:
+    note = home / f"{PIXELS}.part.json"
+    note.write_text(json.dumps(json.loads(note.read_text()) | {"squares": 10**15}))
+
+
+def lose_the_note(home: Path) -> None:
+    (home / f"{PIXELS}.part.json").write_text("[1]")
+
+
+def test_a_killed_build_goes_on_with_what_it_has_and_ends_with_the_same_bytes(tmp_path: Path):
+    manifest = many(tmp_path / "cells", 2600)
+    whole = open_canvas(manifest, 8, folder=tmp_path / "whole").pixels.tobytes()
+    for squares, first in ((1500, 1025), (2300, 2049)):  # killed twice
+        home = killed_at(squares, manifest, tmp_path / "store")
+        note = json.loads((home / f"{PIXELS}.part.json").read_text())
+        assert note["squares"] == first - 1
+    calls: list[int] = []
+    canvas = open_canvas(
+        manifest, 8, folder=tmp_path / "store", progress=lambda _what, done, _n: calls.append(done)
+    )
+    assert calls == list(range(2049, 2601))
+    assert canvas.pixels.tobytes() == whole
+    one, other = (next(tmp_path.glob(f"{name}/*/{PIXELS}")) for name in ("whole", "store"))
+    assert one.read_bytes() == other.read_bytes()
+    assert [json.loads((file.with_name(ABOUT)).read_text())["sha256"] for file in (one, other)] == [
+        hashlib.sha256(one.read_bytes()).hexdigest()
+    ] * 2
+    assert sorted(p.name for p in other.parent.iterdir() if not p.name.startswith(".")) == [ABOUT, PIXELS]
+
+
+@pytest.mark.parametrize("damage", [cut_the_part, change_the_part, boast, lose_the_note])
+def test_a_part_that_is_not_what_its_note_says_is_built_from_the_beginning(
+    damage: Callable[[Path], None], tmp_path: Path
+):
+    manifest = many(tmp_path / "cells", 1200)
+    whole = open_canvas(manifest, 8, folder=tmp_path / "whole").pixels.tobytes()
+    damage(killed_at(1100, manifest, tmp_path / "store"))
+    calls: list[int] = []
+    canvas = open_canvas(
+        manifest, 8, folder=tmp_path / "store", progress=lambda _what, done, _n: calls.append(done)
+    )
+    assert calls == list(range(1, 1201))
+    assert canvas.pixels.tobytes() == whole
+
+
 def test_a_disk_that_is_too_small_is_told_before_anything_is_written(
     manifest: Manifest, store: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -202,6 +291,16 @@ def test_an_npz_is_laid_out_by_path(name: str, tmp_path: Path):
     for side in ("train", "val", "test"):
         for number, image in enumerate(arrays[f"{side}_images"]):
             np.testing.assert_array_equal(canvas.pixels[canvas.index[f"{side}/{number:05d}"]], image)
+
+
+@pytest.mark.parametrize("canvas_px", [9, 64])
+def test_rows_that_are_asked_for_ahead_are_the_same_rows(canvas_px: int, manifest: Manifest, store: Path):
+    canvas = open_canvas(manifest, canvas_px, folder=store)
+    whole = np.array(canvas.pixels)
+    for rows in ([], [8], [0, 8, 3, 3]):
+        canvas.soon(np.array(rows, dtype=np.int64))
+        np.testing.assert_array_equal(canvas.pixels[rows], whole[rows])
+    Canvas(whole, canvas.index).soon(np.arange(9))  # what lies in memory is there
 
 
 def test_a_canvas_of_a_few_pixels_is_refused(manifest: Manifest, store: Path):

@@ -10,10 +10,12 @@ from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import hemoscope.data.split as split_module
 from hemoscope.data.scan.scan import scan
 from hemoscope.data.split import content_groups, make_split, read_split, side_sizes, write_split
 from hemoscope.errors import ConfigError, SplitError
@@ -75,9 +77,9 @@ def manifests(draw, max_copies: int = 3) -> Manifest:
             name = draw(st.sampled_from([original.class_name, original.class_name, *classes]))
             copy = cell(f"{name}/copy {k} {c}.png")
             if draw(st.booleans()):
-                copy = replace(copy, hash=original.hash)
+                copy = copy._replace(hash=original.hash)
             else:
-                copy = replace(copy, pixel_hash=original.pixel_hash)
+                copy = copy._replace(pixel_hash=original.pixel_hash)
             images.append(copy)
     return manifest_of(images)
 
@@ -176,6 +178,45 @@ def test_another_seed_gives_another_draw_and_the_draw_stays_the_same_for_ever():
     ]
 
 
+def drawn_one_by_one(groups, rng, sizes_of) -> list[SplitRow]:
+    """The rule as it is said: every group in its turn, with one number of its own, whatever it holds."""
+    needs = [Counter(image.class_name for image in group) for group in groups]
+    rooms = {}
+    for name, n in Counter(image.class_name for group in groups for image in group).items():
+        want = sizes_of(n)
+        rooms[name] = split_module._Room(want, dict(want), [sum(name in need for need in needs)])
+    order = sorted(rng.permutation(len(groups)), key=lambda i: (-len(needs[i]), -len(groups[i])))
+    sides = {}
+    for i in order:
+        sides[i] = split_module._choose({name: rooms[name] for name in sorted(needs[i])}, needs[i], rng)
+        for name, count in needs[i].items():
+            rooms[name].left[sides[i]] -= count
+            rooms[name].groups[0] -= 1
+    return [split_module._row(image, sides[i]) for i, group in enumerate(groups) for image in group]
+
+
+@given(
+    st.lists(
+        st.lists(st.sampled_from("aaabbc"), min_size=1, max_size=12).flatmap(
+            lambda names: st.sampled_from([names, names[:1], [names[0]] * len(names)])
+        ),
+        min_size=1,
+        max_size=40,
+    ),
+    st.integers(0, 2**40),
+)
+@settings(max_examples=300, deadline=None)
+def test_numbers_drawn_at_once_seat_every_image_as_numbers_drawn_one_by_one(names, seed):
+    groups = [
+        tuple(cell(f"{name}/{i} {k}.png") for k, name in enumerate(group)) for i, group in enumerate(names)
+    ]
+    want, got = (
+        draw(groups, np.random.default_rng(seed), side_sizes)
+        for draw in (drawn_one_by_one, split_module._drawn)
+    )
+    assert got == want
+
+
 def test_every_image_is_as_likely_as_any_other_to_be_tested():
     manifest = plain({"a": 10, "b": 10})
     draws = 600
@@ -193,10 +234,10 @@ def test_sizes_are_exact_on_a_set_like_pbc_with_its_17_pairs():
     images = list(plain(PBC).images)
     for k, name in enumerate(["basophil"] * 6 + ["eosinophil"] * 6 + ["ig"] * 3 + ["monocyte"]):
         here = [i for i, image in enumerate(images) if image.class_name == name]
-        images[here[2 * k + 1]] = replace(images[here[2 * k + 1]], hash=images[here[2 * k]].hash)
+        images[here[2 * k + 1]] = images[here[2 * k + 1]]._replace(hash=images[here[2 * k]].hash)
     eosinophil = next(i for i in images if i.path == "eosinophil/03000.jpg")
     crossing = next(k for k, i in enumerate(images) if i.path == "neutrophil/00000.jpg")
-    images[crossing] = replace(images[crossing], pixel_hash=eosinophil.pixel_hash)
+    images[crossing] = images[crossing]._replace(pixel_hash=eosinophil.pixel_hash)
     manifest = manifest_of(images)
     for seed in range(3):
         split = make_split(manifest, policy="paper", seed=seed)
@@ -290,7 +331,7 @@ def test_the_side_that_a_given_split_lacks_is_drawn_from_its_training_images(mis
 @settings(max_examples=40, deadline=None)
 def test_groups_stay_on_one_side_under_both_policies(manifest, seed, n_groups):
     rng = random.Random(seed)
-    images = [replace(image, group=f"P{rng.randrange(n_groups)}") for image in manifest.images]
+    images = [image._replace(group=f"P{rng.randrange(n_groups)}") for image in manifest.images]
     for policy in ("paper", "clean"):
         try:
             split = make_split(manifest_of(images), policy=policy, seed=seed)
@@ -444,7 +485,7 @@ class TestFile:
         path, split = self.written(tmp_path, manifest)
         one, other = split.side("train")[0].path, split.side("test")[0].path
         by_path = {image.path: image for image in manifest.images}
-        by_path[other] = replace(by_path[other], **{kind: getattr(by_path[one], kind)})
+        by_path[other] = by_path[other]._replace(**{kind: getattr(by_path[one], kind)})
         if kind == "hash":  # as in a split made without the hash column
             text = path.read_text(encoding="utf-8")
             for row in split.rows:

@@ -1,6 +1,7 @@
 import inspect
 import itertools
 import math
+import tracemalloc
 from fractions import Fraction
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import hemoscope.ensemble.vote as vote_module
 from hemoscope.ensemble.choose import MAX_SUBSETS, choose_members, paper_members
 from hemoscope.ensemble.vote import align, vote
 from hemoscope.errors import ConfigError, RunError, UnknownNameError
@@ -72,6 +74,35 @@ def test_a_vote_agrees_with_its_definition_image_by_image(pool, how):
         assert got.pred[i] == pred, f"image {i}"
         np.testing.assert_allclose(got.probs[i], [float(p) for p in mean], atol=1e-14)
     np.testing.assert_array_equal(got.target, pool[0].target)
+
+
+@given(members(), st.sampled_from(HOWS), st.integers(1, 40))
+def test_a_vote_in_blocks_of_images_is_the_same_vote(pool, how, in_hand):
+    want = vote(pool, how=how)
+    chosen = {s: choose_members(named(pool), strategy=s, how=how, size=3) for s in STRATEGIES}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(vote_module, "_IN_HAND", in_hand)
+        got = vote(pool, how=how)
+        again = {s: choose_members(named(pool), strategy=s, how=how, size=3) for s in STRATEGIES}
+    for name in ("target", "probs", "pred"):
+        np.testing.assert_array_equal(getattr(got, name), getattr(want, name), err_msg=name)
+    assert again == chosen
+
+
+def test_a_vote_holds_no_more_than_a_block_of_all_members_at_once():
+    n, classes, k = 40_000, 64, 6
+    rng = np.random.default_rng(0)
+    names = [f"class {c}" for c in range(classes)]
+    pool = [
+        member(rng.random((n, classes)), [0] * n, classes=names, paths=[f"{i:06}" for i in range(n)])
+        for _ in range(k)
+    ]
+    one = 8 * n * classes
+    tracemalloc.start()
+    vote(pool)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < one + 0.5 * k * one, "the answer, and less than half of what all members hold"
 
 
 @given(st.data(), st.sampled_from(HOWS))

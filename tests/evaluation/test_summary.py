@@ -6,8 +6,9 @@ import pytest
 from scipy.stats import binomtest
 
 from hemoscope import paper
+from hemoscope.encoding import json_text
 from hemoscope.errors import ShapeError
-from hemoscope.evaluation.summary import score, score_counts
+from hemoscope.evaluation.summary import confusion_of, score, score_counts
 from hemoscope.records import Predictions
 
 IG, LYMPHOCYTE, MONOCYTE, NEUTROPHIL = (
@@ -125,6 +126,18 @@ def test_json_has_the_documented_keys_with_plain_numbers():
     assert platelet["precision_ci"] == pytest.approx(list(binomtest(2, 3).proportion_ci(method="wilson")))
     assert set(platelet) >= {"sensitivity_ci", "specificity_ci"}
     assert document["confusion"] == [[1, 1], [0, 2]]
+
+
+@pytest.mark.parametrize("n_classes", [2, 100, 101, 1000])
+def test_counts_come_back_from_json_and_take_no_more_than_the_images_where_there_are_many_classes(n_classes):
+    rng = np.random.default_rng(n_classes)
+    target, pred = rng.integers(0, n_classes, (2, 3000))
+    scores = score(predictions(target, pred, [f"class {c}" for c in range(n_classes)]))
+    text = json_text(scores.to_json()["confusion"])
+    assert len(text.splitlines()) <= 102
+    document = json.loads(json_text(scores.to_json()))
+    np.testing.assert_array_equal(confusion_of(document), scores.confusion)
+    assert isinstance(document["confusion"], list) == (n_classes <= 100)
 
 
 def test_undefined_becomes_null_in_json_and_never_zero():

@@ -1,5 +1,6 @@
 import csv
 import io
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -269,6 +270,23 @@ def test_confusion_counts_of_every_run_agree_with_scikit_learn(runs):
         assert label in part.caption
         assert [[int(cell) for cell in row.cells[1:]] for row in part.rows] == want.tolist()
         assert [int(row["images"]) for row in raw if row["network"] == label] == want.ravel().tolist()
+
+
+def test_counts_of_very_many_classes_are_one_table_of_errors_and_a_file_of_what_occurred(runs):
+    classes = tuple(f"class {c:03d}" for c in range(120))
+    for arch in ("resnet18", "vgg19"):
+        runs.add(arch, classes=classes, test=[4] * 120, error_rate=0.4, rename=None)
+    report = collect(runs.root)
+    (table,) = counts_tables(report)
+    assert report.ensemble
+    said = {"Ensemble of 2": report.ensemble.predictions} | {e.label: e.test for e in report.entries}
+    assert [row.cells[:2] for row in table.rows] == [(label, str(p.n_errors)) for label, p in said.items()]
+    raw = rows_of(table)
+    for label, p in said.items():
+        pairs = Counter((classes[t], classes[s]) for t, s in zip(p.target, p.pred, strict=True))
+        got = {(row["true"], row["predicted"]): int(row["images"]) for row in raw if row["network"] == label}
+        assert got == pairs
+    assert len(confusions_table(report).rows) == min(30, len(report.confusions))
 
 
 def test_the_most_frequent_confusions_are_cut_on_the_page_and_whole_in_the_file(runs):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -280,7 +279,7 @@ def test_runs_whose_numbers_did_not_change_keep_their_digests(prepared: Prepared
 
 def test_a_split_without_training_images_of_a_class_is_refused(prepared: Prepared, tmp_path: Path):
     rows = [
-        replace(row, side="val") if row.class_name in ("blue", "red") and row.side == "train" else row
+        row._replace(side="val") if row.class_name in ("blue", "red") and row.side == "train" else row
         for row in prepared.split.rows
     ]
     write_split(Split(tuple(rows), "given", None), tmp_path / "split.csv")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
@@ -37,9 +36,9 @@ def printable(text: str) -> str:
 
 def print_json(value: object) -> None:
     """Print one JSON document to standard output; NaN is null."""
-    from hemoscope.encoding import jsonable
+    from hemoscope.encoding import json_text
 
-    text = json.dumps(jsonable(value), indent=2, ensure_ascii=False)
+    text = json_text(value)
     typer.echo(text.encode("utf-8", "backslashreplace").decode("utf-8"))  # file names may be any bytes
 
 

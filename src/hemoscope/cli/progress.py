@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -45,6 +46,8 @@ class _Unit:
         """Return a rate."""
         return f"{per_s / 1e6:.1f} MB/s" if self.in_bytes else f"{per_s:,.0f}/s"
 
+
+_BAR_EVERY_S = 0.05  # a bar costs ten times what it takes to remember an image
 
 _THINGS = _Unit(in_bytes=False, every_s=10.0, at_once=False)
 _BYTES = _Unit(in_bytes=True, every_s=5.0, at_once=True)
@@ -97,8 +100,14 @@ def _bars(unit: _Unit, stream: TextIO) -> Iterator[Progress]:
         *_columns(unit), console=console, transient=not staying, redirect_stdout=False
     ) as bars:
         tasks: dict[str, TaskID] = {}
+        shown = -math.inf
 
         def report(what: str, done: int, total: int | None, /) -> None:
+            nonlocal shown
+            now = time.monotonic()
+            if what in tasks and done != total and now - shown < _BAR_EVERY_S:
+                return
+            shown = now
             if what not in tasks:
                 tasks[what] = bars.add_task(what, total=total, rate="")
             speed = next(task.speed for task in bars.tasks if task.id == tasks[what])

@@ -2,26 +2,30 @@
 
 Built in parallel once for all runs of a data set; it lives in the cache folder under a name made of
 the manifest's digest and the size, so a changed image means another canvas. The description is
-written last: a killed build leaves nothing that a later one trusts. A process reads a canvas whole
-before it uses it, so that no bit of it changes a result in silence.
+written last, so that a killed build is never taken for whole; the next one goes on with it, after reading
+what it has. A process reads a canvas whole before it uses it, so that no bit of it changes a result in silence.
 """
 
 from __future__ import annotations
 
 import hashlib
+import io
+import itertools
 import json
+import mmap
 import os
 import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from math import ceil, floor
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hemoscope.data.images.square import center_square, is_long
 from hemoscope.errors import DataError, ShapeError
 from hemoscope.files import lock_folder, write_json
 from hemoscope.places import available_cores, cache_dir
@@ -33,6 +37,8 @@ __all__ = ["ABOUT", "PIXELS", "Canvas", "center_square", "is_long", "open_canvas
 # Part of the name: change it whenever decoding or resizing changes a pixel.
 PIXEL_RULES = "3: upright RGB, central square, Pillow bilinear with antialiasing, rows before columns"
 PIXELS, ABOUT = "pixels.npy", "canvas.json"
+_PART, _NOTE = f"{PIXELS}.part", f"{PIXELS}.part.json"
+_NOTE_EVERY = 1024  # squares; a kill costs no more than these
 
 _read_whole: set[tuple[Path, int, int]] = set()  # by this process: home, size and time of the pixels
 
@@ -57,6 +63,21 @@ class Canvas:
     def rows(self, paths: list[str]) -> IntArray:
         """Return the rows of the given paths, shape (len(paths),)."""
         return np.array([self.index[path] for path in paths], dtype=np.int64)
+
+    def soon(self, rows: IntArray) -> None:
+        """Let the system read rows that are needed next, while something else is done; where it can, and is asked.
+
+        A canvas larger than memory lies on the disk, and an epoch wants its rows in any order.
+        """
+        memory = self.pixels.base
+        if not isinstance(memory, mmap.mmap) or not hasattr(mmap, "MADV_WILLNEED"):
+            return
+        size = self.pixels[0].nbytes
+        first = len(memory) - self.pixels.nbytes
+        for row in rows.tolist():
+            start = first + row * size
+            page = start - start % mmap.PAGESIZE
+            memory.madvise(mmap.MADV_WILLNEED, page, start + size - page)
 
 
 def open_canvas(
@@ -92,41 +113,6 @@ def open_canvas(
     return Canvas(pixels, {image.path: row for row, image in enumerate(manifest.images)})
 
 
-def center_square(pixels: NDArray[np.uint8], side_px: int) -> NDArray[np.uint8]:
-    """Return the largest central square, resized to `side_px` with antialiasing.
-
-    It is the centre crop after resizing the shorter side to `side_px`, without ever making the long
-    side of a 1 x 5000 image 256 times longer.
-
-    Args:
-        pixels: uint8, shape (H, W, 3).
-        side_px: Side of the result.
-    """
-    from PIL import Image
-
-    bilinear = Image.Resampling.BILINEAR
-    height, width = pixels.shape[:2]
-    side = min(height, width)
-    left, top = (width - side) / 2, (height - side) / 2
-    reach = max(1.0, side / side_px) + 1  # of the filter, and a row to spare
-    first, last = max(0, floor(top - reach)), min(height, ceil(top + side + reach))
-    image = Image.fromarray(pixels[first:last])
-    # One direction at a time: in one call Pillow 13 takes the columns of a tall image first, Pillow 12 the
-    # rows, and the rounding in between makes a quarter of the pixels differ.
-    wide = image.resize((side_px, last - first), bilinear, box=(left, 0, left + side, last - first))
-    square = wide.resize((side_px, side_px), bilinear, box=(0, top - first, side_px, top - first + side))
-    return np.asarray(square)
-
-
-def is_long(width_px: int, height_px: int) -> bool:
-    """Whether the central square leaves more than half of an image out, and perhaps the cell.
-
-    >>> is_long(800, 400), is_long(801, 400), is_long(300, 700)
-    (False, True, True)
-    """
-    return max(width_px, height_px) > 2 * min(width_px, height_px)
-
-
 def _key(manifest: Manifest, canvas_px: int) -> str:
     text = f"{manifest.digest}\0{canvas_px}\0{PIXEL_RULES}"
     return f"{hashlib.sha256(text.encode()).hexdigest()[:16]}-{canvas_px}"
@@ -153,27 +139,23 @@ def _build(manifest: Manifest, canvas_px: int, home: Path, progress: Progress | 
     shape = (len(manifest.images), canvas_px, canvas_px, 3)
     needed = int(np.prod(shape, dtype=np.int64))
     (home / ABOUT).unlink(missing_ok=True)
-    part = home / f"{PIXELS}.part"
-    part.unlink(missing_ok=True)
-    free = shutil.disk_usage(home).free
+    part, note = home / _PART, home / _NOTE
+    free = shutil.disk_usage(home).free + (part.stat().st_size if part.exists() else 0)
     if free < needed * 1.02:
         raise DataError(
             f"the canvas of {shape[0]:,} images needs {needed / 2**30:.1f} GiB in {home}, which has "
             f"{free / 2**30:.1f} GiB free; make room or set HEMOSCOPE_CACHE to a larger disk"
         )
     try:
-        problems = _write(manifest, shape, part, progress)
-        if problems:
-            listing = "\n  ".join(problems[:20])
-            raise DataError(
-                f"{len(problems)} images changed since they were scanned; run again, and if it goes on, "
-                f"hemoscope data cache --clear:\n  {listing}"
-            )
+        _write(manifest, shape, home, progress)
         with part.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         part.replace(home / PIXELS)
-    finally:
+        note.unlink(missing_ok=True)
+    except (OSError, DataError):
         part.unlink(missing_ok=True)
+        note.unlink(missing_ok=True)
+        raise
     write_json(
         home / ABOUT,
         {
@@ -188,31 +170,77 @@ def _build(manifest: Manifest, canvas_px: int, home: Path, progress: Progress | 
 
 
 def _write(
-    manifest: Manifest, shape: tuple[int, int, int, int], part: Path, progress: Progress | None
-) -> list[str]:
-    """Write the squares as a NumPy file; return what is wrong with the images that have none.
+    manifest: Manifest, shape: tuple[int, int, int, int], home: Path, progress: Progress | None
+) -> None:
+    """Write the squares as a NumPy file, from where a killed build ended.
 
-    Not through a memory map: there a disk that fills ends the process, here it is an error.
+    Not through a memory map: there a disk that fills ends the process, here it is an error. The rows of an
+    `.npz` come in another order than they are written in, so that its canvas is built from the beginning.
     """
     problems: list[str] = []
-    with part.open("wb") as file:
-        np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
-        first, size = file.tell(), shape[1] * shape[2] * shape[3]
-        for done, (row, square) in enumerate(_squares(manifest, shape[1]), 1):
+    head, size = _header(shape), shape[1] * shape[2] * shape[3]
+    begun, sha = (0, hashlib.sha256(head)) if manifest.is_npz else _begun(home, head, size)
+    with (home / _PART).open("rb+" if begun else "wb") as file:
+        file.truncate(len(head) + begun * size if begun else 0)
+        file.write(head)
+        for done, (row, square) in enumerate(_squares(manifest, shape[1], begun), begun + 1):
             if isinstance(square, str):
                 problems.append(square)
             else:
-                file.seek(first + row * size)
-                file.write(square.tobytes())
+                raw = square.tobytes()
+                file.seek(len(head) + row * size)
+                file.write(raw)
+                sha.update(raw)
+            if done % _NOTE_EVERY == 0 and not problems and not manifest.is_npz:
+                _flush(file)
+                write_json(home / _NOTE, {"squares": done, "sha256": sha.hexdigest()})
             if progress:
                 progress("building the canvas", done, shape[0])
-        file.flush()
-        os.fsync(file.fileno())
-    return problems
+        _flush(file)
+    if problems:
+        listing = "\n  ".join(problems[:20])
+        raise DataError(
+            f"{len(problems)} images changed since they were scanned; run again, and if it goes on, "
+            f"hemoscope data cache --clear:\n  {listing}"
+        )
 
 
-def _squares(manifest: Manifest, canvas_px: int) -> Iterator[tuple[int, NDArray[np.uint8] | str]]:
-    """Yield the row and square of every image, or what is wrong with it; a bounded number in memory."""
+def _header(shape: tuple[int, int, int, int]) -> bytes:
+    head = io.BytesIO()
+    np.lib.format.write_array_header_1_0(head, {"descr": "|u1", "fortran_order": False, "shape": shape})
+    return head.getvalue()
+
+
+def _begun(home: Path, head: bytes, size: int) -> tuple[int, hashlib._Hash]:
+    """Return how many squares a killed build has left, read for itself, and the digest up to there."""
+    try:
+        note = json.loads((home / _NOTE).read_text("utf-8"))
+        squares, wanted = int(note["squares"]), note["sha256"]
+        sha = hashlib.sha256()
+        with (home / _PART).open("rb") as file:
+            if len(head) + squares * size <= os.fstat(file.fileno()).st_size:
+                for n in (len(head), *itertools.repeat(size, squares)):
+                    sha.update(file.read(n))
+        if sha.hexdigest() == wanted:
+            return squares, sha
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    return 0, hashlib.sha256(head)
+
+
+def _flush(file: IO[bytes]) -> None:
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _squares(manifest: Manifest, canvas_px: int, begun: int) -> Iterator[tuple[int, NDArray[np.uint8] | str]]:
+    """Yield the row and square of every image, or what is wrong with it; a bounded number in memory.
+
+    Args:
+        manifest: The images.
+        canvas_px: Side of the squares.
+        begun: How many are there already.
+    """
     if manifest.is_npz:
         from hemoscope.data.scan.npz import npz_images
 
@@ -222,7 +250,7 @@ def _squares(manifest: Manifest, canvas_px: int) -> Iterator[tuple[int, NDArray[
         return
     workers = available_cores()
     with ThreadPoolExecutor(workers) as pool:
-        for start in range(0, len(manifest.images), 64 * workers):
+        for start in range(begun, len(manifest.images), 64 * workers):
             chunk = manifest.images[start : start + 64 * workers]
             squares = pool.map(lambda image: _read_square(manifest.root, image, canvas_px), chunk)
             yield from enumerate(squares, start)

@@ -5,13 +5,14 @@ From a manifest's records alone; no image is opened.
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
+from itertools import chain, combinations
+from operator import attrgetter
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hemoscope.records import CellImage
+from hemoscope.records import CellImage, IntArray
 
 __all__ = [
     "NEAR_BITS",
@@ -35,6 +36,9 @@ images, every ninth, turned or flipped, compressed again as JPEG of quality 85 a
 all lie at 2 or less.
 """
 
+_AT_ONCE = 2**21  # pairs in hand, which take 100 MB
+_APART = tuple(2**k for k in range(10))  # places between the neighbours that are compared first
+
 
 def content_groups(images: Iterable[CellImage]) -> list[Group]:
     """Group images of the same bytes or the same decoded pixels, also by way of a third.
@@ -42,27 +46,26 @@ def content_groups(images: Iterable[CellImage]) -> list[Group]:
     Returns:
         Every image in exactly one group; groups and their members ordered by path.
     """
-    ordered = sorted(images, key=lambda image: image.path)
-    first: dict[str, int] = {}
-    pairs = [
-        (i, first.setdefault(content, i))
-        for i, image in enumerate(ordered)
-        for content in (f"bytes {image.hash}", f"pixels {image.pixel_hash}" if image.pixel_hash else "")
-        if content
-    ]
-    return [tuple(ordered[i] for i in part) for part in _components(len(ordered), pairs)]
+    ordered = sorted(images, key=attrgetter("path"))
+    same_bytes = _repeats(image.hash for image in ordered)
+    same_pixels = _repeats(image.pixel_hash or i for i, image in enumerate(ordered))
+    parts = _components(len(ordered), chain(same_bytes, same_pixels))
+    return [tuple([ordered[i] for i in part]) for part in parts]
 
 
 def near_duplicates(images: Iterable[CellImage]) -> list[tuple[str, ...]]:
     """Group the paths of images that look alike, as they are, flipped or turned, also by way of a third.
 
-    Exact duplicates stand for one image, their first path. Compares all pairs in eight orientations, in blocks:
-    a few seconds for 17,000 images.
+    Exact duplicates stand for one image, their first path.
     """
     single = [group[0] for group in content_groups(images)]
     hashes = np.array([image.phash for image in single], dtype=np.uint64)
-    parts = _components(len(single), _close_pairs(hashes))
-    return [tuple(single[i].path for i in part) for part in parts if len(part) > 1]
+    different, which = np.unique(hashes, return_inverse=True)
+    numbers = _near(different)[which]
+    order = np.argsort(numbers, kind="stable")
+    order = order[np.bincount(numbers)[numbers[order]] > 1]
+    parts = np.split(order, np.flatnonzero(np.diff(numbers[order])) + 1)
+    return [tuple(single[i].path for i in part) for part in sorted(map(np.ndarray.tolist, parts)) if part]
 
 
 def orientations(hashes: NDArray[np.uint64]) -> NDArray[np.uint64]:
@@ -89,7 +92,6 @@ def merged(groups: Sequence[Group], alike: Iterable[Iterable[str]] = ()) -> list
     Returns:
         The groups in their order, each at the place of its first; the very same where nothing joins.
     """
-    place = {image.path: i for i, group in enumerate(groups) for image in group}
     first: dict[str, int] = {}
     pairs = [
         (i, first.setdefault(image.group, i))
@@ -97,39 +99,117 @@ def merged(groups: Sequence[Group], alike: Iterable[Iterable[str]] = ()) -> list
         for image in group
         if image.group
     ]
+    place: dict[str, int] = {}
     for paths in alike:
+        place = place or {image.path: i for i, group in enumerate(groups) for image in group}
         members = [place[path] for path in paths if path in place]
         pairs += [(members[0], other) for other in members[1:]]
+    if not pairs:
+        return list(groups)
     return [tuple(image for i in part for image in groups[i]) for part in _components(len(groups), pairs)]
 
 
 def _components(n: int, pairs: Iterable[tuple[int, int]]) -> list[list[int]]:
     """Return the connected components of `n` things, each in order, ordered by their first."""
-    leader = list(range(n))
+    leader: dict[int, int] = {}  # of all that are not the first of theirs
 
     def find(i: int) -> int:
-        while leader[i] != i:
-            leader[i] = leader[leader[i]]
+        while (above := leader.get(i, i)) != i:
+            leader[i] = leader.get(above, above)
             i = leader[i]
         return i
 
     for a, b in pairs:
         low, high = sorted((find(a), find(b)))
-        leader[high] = low
-    parts: dict[int, list[int]] = defaultdict(list)
-    for i in range(n):
+        if low != high:
+            leader[high] = low
+    parts = {i: [i] for i in range(n) if i not in leader}
+    for i in sorted(leader):
         parts[find(i)].append(i)
     return list(parts.values())
 
 
-def _close_pairs(hashes: NDArray[np.uint64]) -> Iterable[tuple[int, int]]:
-    different, first, number = np.unique(hashes, return_index=True, return_inverse=True)
-    yield from enumerate(first[number].tolist())  # the same ones to their first
-    block = 1024  # 1024 x 17,000 distances are 17 MB
-    for orientation, turned in enumerate(orientations(different)):
-        most = TURNED_BITS if orientation else NEAR_BITS
-        for start in range(0, len(different), block):
-            distance = np.bitwise_count(turned[start : start + block, None] ^ different[None, start:])
-            for a, b in zip(*np.nonzero(distance <= most), strict=True):
-                if a < b:
-                    yield int(first[start + a]), int(first[start + b])
+def _repeats(keys: Iterable[Hashable]) -> Iterator[tuple[int, int]]:
+    """Yield the place of what was there before, and that of its first."""
+    first: dict[Hashable, int] = {}
+    for i, key in enumerate(keys):
+        if (earlier := first.setdefault(key, i)) != i:
+            yield i, earlier
+
+
+def _near(hashes: NDArray[np.uint64]) -> IntArray:
+    """Return for each of N different hashes a number that those share which are near, also by way of others.
+
+    Two hashes that differ in at most k bits agree in two of any k + 2 parts of them. Compared are only those that do,
+    and no more where all that agree are known to belong together: the time grows with N, but for hashes by the
+    thousand that agree in a third of their bits and are not near; the memory never does.
+    """
+    numbers = np.arange(len(hashes))
+    if len(hashes) < 2:
+        return numbers
+    turned = orientations(hashes)
+    for mask in _masks(NEAR_BITS):  # neighbours first: where thousands are near, the rest is then known
+        order = np.argsort(hashes & mask, kind="stable")
+        for apart in _APART:
+            numbers = _joined(numbers, hashes, hashes, NEAR_BITS, (order[:-apart], order[apart:]))
+    for most, looks in ((NEAR_BITS, turned[:1]), (TURNED_BITS, turned[1:])):
+        for mask in _masks(most):
+            order = np.argsort(hashes & mask, kind="stable")
+            for look in looks:
+                for pairs in _agreeing(look & mask, hashes & mask, order, numbers):
+                    numbers = _joined(numbers, look, hashes, most, pairs)
+    return numbers
+
+
+def _masks(most: int) -> list[np.uint64]:
+    """Return what two of `most` + 2 parts of 64 bits are; each part has low frequencies and high ones."""
+    parts = [sum(1 << bit for bit in range(first, 64, most + 2)) for first in range(most + 2)]
+    return [np.uint64(one | other) for one, other in combinations(parts, 2)]
+
+
+def _agreeing(
+    looks: NDArray[np.uint64], keys: NDArray[np.uint64], order: IntArray, numbers: IntArray
+) -> Iterator[tuple[IntArray, IntArray]]:
+    """Yield all (a, b) where `looks[a] == keys[b]`, a few million at once.
+
+    Left out is an `a` that belongs to the same as all of its `b`.
+
+    Args:
+        looks: Shape (N,).
+        keys: Shape (N,).
+        order: That of the keys, ascending.
+        numbers: What each belongs to, shape (N,).
+    """
+    found = keys[order]
+    starts = np.flatnonzero(np.concatenate([[True], found[1:] != found[:-1]]))
+    sizes = np.diff(starts, append=len(found))
+    at = np.minimum(np.searchsorted(found[starts], looks), len(starts) - 1)
+    low, high = (f.reduceat(numbers[order], starts)[at] for f in (np.minimum, np.maximum))
+    chosen = np.flatnonzero((found[starts][at] == looks) & ((low != numbers) | (high != numbers)))
+    ends = np.cumsum(sizes[at[chosen]])
+    cuts = np.searchsorted(ends, np.arange(_AT_ONCE, ends[-1] if len(ends) else 0, _AT_ONCE))
+    for part in np.split(chosen, np.unique(cuts)):
+        n = sizes[at[part]]
+        within = np.arange(n.sum()) - np.repeat(np.cumsum(n) - n, n)
+        yield np.repeat(part, n), order[np.repeat(starts[at[part]], n) + within]
+
+
+def _joined(
+    numbers: IntArray,
+    looks: NDArray[np.uint64],
+    hashes: NDArray[np.uint64],
+    most: int,
+    pairs: tuple[IntArray, IntArray],
+) -> IntArray:
+    """Return the numbers after joining those pairs whose look and hash differ in at most `most` bits."""
+    a, b = pairs
+    near = np.bitwise_count(looks[a] ^ hashes[b]) <= most
+    a, b = a[near], b[near]
+    while (apart := numbers[a] != numbers[b]).any():
+        a, b = a[apart], b[apart]
+        numbers = numbers.copy()
+        one, other = numbers[a], numbers[b]
+        np.minimum.at(numbers, np.maximum(one, other), np.minimum(one, other))
+        while (numbers[numbers] != numbers).any():
+            numbers = numbers[numbers]
+    return numbers

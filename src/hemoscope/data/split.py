@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Literal, get_args
 
 import numpy as np
@@ -18,7 +19,16 @@ import numpy as np
 from hemoscope.data.groups import Group, content_groups, merged, near_duplicates
 from hemoscope.data.split_file import read_split, write_split
 from hemoscope.errors import ConfigError, SplitError
-from hemoscope.records import SIDES, CellImage, Manifest, Side, Split, SplitRow
+from hemoscope.records import (
+    SIDES,
+    CellImage,
+    IntArray,
+    Manifest,
+    Side,
+    Split,
+    SplitRow,
+    collected_later,
+)
 
 __all__ = ["SIDES", "Policy", "content_groups", "make_split", "read_split", "side_sizes", "write_split"]
 
@@ -26,6 +36,7 @@ Policy = Literal["paper", "clean"]
 _MIN_IMAGES = 3
 
 
+@collected_later()
 def make_split(manifest: Manifest, *, policy: Policy, seed: int) -> Split:
     """Draw a split of 64 / 24 / 12 %, or take the one that the data bring.
 
@@ -57,7 +68,7 @@ def make_split(manifest: Manifest, *, policy: Policy, seed: int) -> Split:
     groups = content_groups(manifest.images)
     alike: Iterable[Iterable[str]] = ()
     if policy == "clean":
-        groups = [group[:1] for group in groups if len({image.class_name for image in group}) == 1]
+        groups = [group[:1] for group in groups if _n_classes(group) == 1]
         alike = near_duplicates(image for group in groups for image in group if image.phash)
     groups = merged(groups, alike)
     _check_sizes(groups, manifest.classes)
@@ -105,8 +116,8 @@ def side_sizes(n: int) -> dict[Side, int]:
     return {"train": n - val - test, "val": val, "test": test}
 
 
-def _check_sizes(groups: Sequence[Sequence[CellImage]], classes: Sequence[str]) -> None:
-    different = Counter(name for group in groups for name in {image.class_name for image in group})
+def _check_sizes(groups: Sequence[Group], classes: Sequence[str]) -> None:
+    different = _groups_a_class(groups)
     small = [f"{name!r} has {different[name]}" for name in classes if different[name] < _MIN_IMAGES]
     if small or not classes:
         what = "groups" if any(image.group for group in groups for image in group) else "images"
@@ -136,22 +147,84 @@ def _drawn(
     Groups that are hard to place come first, while there is room: those that cross classes, then
     the larger ones. Single images then fill what is left, each with equal chance for every place.
     """
-    needs = [Counter(image.class_name for image in group) for group in groups]
     sizes = Counter(image.class_name for group in groups for image in group)
+    n_groups = _groups_a_class(groups)
     rooms: dict[str, _Room] = {}
     for name, n in sizes.items():
         want = sizes_of(n)
-        rooms[name] = _Room(want, dict(want), [sum(name in need for need in needs)])
-    shuffled = rng.permutation(len(groups))
-    order = sorted(shuffled, key=lambda i: (-len(needs[i]), -len(groups[i])))
+        rooms[name] = _Room(want, dict(want), [n_groups[name]])
     sides: list[Side] = ["train"] * len(groups)
-    for i in order:
-        side = _choose({name: rooms[name] for name in sorted(needs[i])}, needs[i], rng)
-        sides[i] = side
-        for name, count in needs[i].items():
-            rooms[name].left[side] -= count
+
+    def seat(i: int) -> None:
+        need = Counter(image.class_name for image in groups[i])
+        sides[i] = _choose({name: rooms[name] for name in sorted(need)}, need, rng)
+        for name, count in need.items():
+            rooms[name].left[sides[i]] -= count
             rooms[name].groups[0] -= 1
+
+    shuffled = rng.permutation(len(groups))
+    alone = np.array([len(group) == 1 for group in groups], dtype=bool)[shuffled]
+    for i in sorted(shuffled[~alone].tolist(), key=lambda i: (-_n_classes(groups[i]), -len(groups[i]))):
+        seat(i)
+    rest: IntArray = shuffled[alone]
+    if any(free < 0 for room in rooms.values() for free in room.left.values()):
+        for i in rest.tolist():
+            seat(i)
+    else:
+        number = {name: k for k, name in enumerate(rooms)}
+        classes = np.array([number[group[0].class_name] for group in groups], dtype=np.int64)
+        for i, side in zip(rest.tolist(), _seats(classes[rest], list(rooms.values()), rng), strict=True):
+            sides[i] = side
     return [_row(image, side) for group, side in zip(groups, sides, strict=True) for image in group]
+
+
+def _seats(classes: IntArray, rooms: Sequence[_Room], rng: np.random.Generator) -> list[Side]:
+    """Return what `_choose` would for one image after the other, from numbers drawn at once.
+
+    Every free place of a class is for one of these images, so that as many are free as images are left. No
+    side can stay empty: where its last image would be needed, only that place is free.
+
+    Args:
+        classes: The class of each image, as a place in `rooms`, shape (N,).
+        rooms: Of every class.
+        rng: What draws one number an image, in their order.
+    """
+    order = np.argsort(classes, kind="stable")  # class by class
+    sizes = np.bincount(classes, minlength=len(rooms))
+    free = np.concatenate([np.arange(size, 0, -1) for size in sizes]) if len(rooms) else order
+    most = np.empty_like(order)
+    most[order] = free
+    tickets: list[int] = rng.integers(most)[order].tolist()
+    found = np.empty(len(order), dtype=np.int8)
+    said: list[int] = []
+    start = 0
+    for room, size in zip(rooms, sizes.tolist(), strict=True):
+        train, val, _ = (room.left[side] for side in SIDES)
+        for ticket in tickets[start : start + size]:
+            if ticket < train:
+                train -= 1
+                said.append(0)
+            elif ticket < train + val:
+                val -= 1
+                said.append(1)
+            else:
+                said.append(2)
+        start += size
+    found[order] = said
+    return [SIDES[side] for side in found.tolist()]
+
+
+def _n_classes(group: Group) -> int:
+    return len({image.class_name for image in group})
+
+
+def _groups_a_class(groups: Sequence[Group]) -> Counter[str]:
+    """Count the groups that hold an image of a class."""
+    counts = Counter(group[0].class_name for group in groups if len(group) == 1)
+    counts.update(
+        name for group in groups if len(group) > 1 for name in {image.class_name for image in group}
+    )
+    return counts
 
 
 def _choose(rooms: Mapping[str, _Room], need: Mapping[str, int], rng: np.random.Generator) -> Side:
@@ -182,4 +255,4 @@ def _row(image: CellImage, side: Side) -> SplitRow:
 
 
 def _ordered(rows: Iterable[SplitRow]) -> tuple[SplitRow, ...]:
-    return tuple(sorted(rows, key=lambda row: row.path))
+    return tuple(sorted(rows, key=attrgetter("path")))

@@ -11,7 +11,7 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from hemoscope.ensemble.vote import STEPS, How, align, check_name, winner
+from hemoscope.ensemble.vote import STEPS, How, align, blocks, check_name, winner
 from hemoscope.errors import ConfigError, RunError
 from hemoscope.evaluation.metrics import SMALLEST_PROB
 from hemoscope.paper import ENSEMBLE_MEMBERS
@@ -81,7 +81,7 @@ def choose_members(
         raise ConfigError(f"an ensemble needs at least 1 member; got size={size}")
     names = sorted(val)
     pool = _Pool.of(align([val[name] for name in names], names=names), how)
-    if not pool.paths:
+    if not len(pool.target):
         raise RunError("choosing members needs validation predictions; these runs hold 0 validation images")
     size = min(size, len(names))
     members, considered = {"top": _top, "greedy": _greedy, "exhaustive": _exhaustive}[strategy](pool, size)
@@ -116,34 +116,50 @@ def paper_members(runs: Mapping[str, str]) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Pool:
-    """K aligned candidates. For a soft vote `votes` is all zero, so that probabilities decide alone."""
+    """K aligned candidates. For a soft vote nobody has a vote, so that probabilities decide alone."""
 
-    paths: tuple[str, ...]
+    candidates: Sequence[Predictions]
+    how: How
     target: IntArray  # (N,)
     said: IntArray  # (K, N): the class each candidate stands for by itself
-    votes: NDArray[np.int16]  # (K, N, C)
-    steps: FloatArray  # (K, N, C): probabilities in whole steps
+    true_steps: FloatArray  # (K, N): probability of the true class in whole steps
 
     @classmethod
     def of(cls, aligned: Sequence[Predictions], how: How) -> _Pool:
-        steps = np.rint(np.stack([m.probs for m in aligned]) * STEPS)
-        if how == "majority":
-            said = np.stack([m.pred for m in aligned])
-            votes = (said[..., None] == np.arange(steps.shape[-1])).astype(np.int16)
-        else:
-            said, votes = steps.argmax(axis=-1), np.zeros(steps.shape, dtype=np.int16)
-        return cls(aligned[0].paths, aligned[0].target, said, votes, steps)
+        target = aligned[0].target
+        images = np.arange(len(target))
+        said = np.stack([m.pred if how == "majority" else _argmax(m) for m in aligned])
+        true = np.rint(np.stack([m.probs[images, target] for m in aligned]) * STEPS)
+        return cls(aligned, how, target, said, true)
 
-    def true_steps(self) -> FloatArray:
-        """Return every candidate's probability of the true class in steps, shape (K, N)."""
-        return np.take_along_axis(self.steps, self.target[None, :, None], axis=-1)[..., 0]
+    def ballots(
+        self, chosen: Sequence[int], rows: slice | NDArray[np.bool_]
+    ) -> tuple[NDArray[np.int16], FloatArray]:
+        """Return the votes and the probabilities in whole steps of some candidates on some images, (K, N, C)."""
+        steps = np.rint(np.stack([self.candidates[i].probs[rows] for i in chosen]) * STEPS)
+        if self.how == "soft":
+            return np.zeros(steps.shape, dtype=np.int16), steps
+        said = self.said[list(chosen)][:, rows]
+        return (said[..., None] == np.arange(steps.shape[-1])).astype(np.int16), steps
 
     def value(self, members: Sequence[int]) -> tuple[int, float]:
         """Return errors and log-loss of one ensemble; the lesser pair is the better ensemble."""
-        chosen = list(members)
-        pred = winner(self.votes[chosen].sum(axis=0), self.steps[chosen].sum(axis=0))
-        loss = _log_loss(self.true_steps()[chosen].sum(axis=0), len(chosen))
-        return int((pred != self.target).sum()), float(loss)
+        errors = 0
+        for rows in blocks(len(self.target), len(members) * len(self.candidates[0].classes)):
+            votes, steps = self.ballots(members, rows)
+            pred = winner(votes.sum(axis=0), steps.sum(axis=0))
+            errors += int((pred != self.target[rows]).sum())
+        loss = _log_loss(self.true_steps[list(members)].sum(axis=0), len(members))
+        return errors, float(loss)
+
+
+def _argmax(member: Predictions) -> IntArray:
+    """Return the class of the most steps; two probabilities may differ by less than one."""
+    parts = [
+        np.rint(member.probs[rows] * STEPS).argmax(axis=-1)
+        for rows in blocks(len(member), len(member.classes))
+    ]
+    return np.concatenate(parts) if parts else np.empty(0, dtype=np.int64)
 
 
 def _top(pool: _Pool, size: int) -> tuple[tuple[int, ...], int]:
@@ -178,8 +194,8 @@ def _exhaustive(pool: _Pool, size: int) -> tuple[tuple[int, ...], int]:
     # Images on which all candidates agree come out the same in every subset: count them once.
     open_ = (pool.said != pool.said[0]).any(axis=0)  # (N,)
     fixed = int((pool.said[0] != pool.target)[~open_].sum())
-    votes, steps, target = pool.votes[:, open_], pool.steps[:, open_], pool.target[open_]
-    true_steps = pool.true_steps()
+    (votes, steps), target = pool.ballots(range(count), open_), pool.target[open_]
+    true_steps = pool.true_steps
     best: tuple[int, float, int, tuple[int, ...]] = (len(pool.target) + 1, np.inf, 0, ())
     for prefix, last in _prefixes(count, size):
         chosen = list(prefix)

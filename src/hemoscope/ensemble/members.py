@@ -140,8 +140,7 @@ def form_ensemble(entries: Sequence[Entry], *, members: str, how: How) -> tuple[
         return None, f"{chosen} That is one run, {picked[0].label}, and an ensemble of one is that run."
     predictions = vote([entry.test for entry in picked], how=how, names=names)
     on_val = vote([entry.val for entry in picked], how=how, names=names)
-    votes = _votes(picked)
-    most = votes.max(axis=1)
+    unanimous, tied = _agreement(picked)
     ensemble = Ensemble(
         members=picked,
         how=how,
@@ -152,8 +151,8 @@ def form_ensemble(entries: Sequence[Entry], *, members: str, how: How) -> tuple[
         val_loss=log_loss(on_val.probs, on_val.target),
         predictions=predictions,
         scores=score(predictions),
-        unanimous=int((most == len(picked)).sum()),
-        tied=int(((votes == most[:, None]).sum(axis=1) > 1).sum()),
+        unanimous=unanimous,
+        tied=tied,
     )
     return ensemble, ""
 
@@ -229,7 +228,14 @@ def _unclear(arch: str, runs: Sequence[Entry], ways: int, papers: int) -> str:
     return f"{arch} was trained in {ways} ways and {many} the paper's recipe unchanged; there are {choices}"
 
 
-def _votes(members: Sequence[Entry]) -> np.ndarray:
-    """Count the members' votes; all runs of a report predict the same images in the same order, (N, C)."""
+def _agreement(members: Sequence[Entry]) -> tuple[int, int]:
+    """Count the test images that have all votes, and those where the most votes are several classes'.
+
+    All runs of a report predict the same images in the same order.
+    """
     said = np.stack([entry.test.pred for entry in members])  # (K, N)
-    return (said[..., None] == np.arange(len(members[0].test.classes))).sum(axis=0)
+    with_me = np.stack([(said == one).sum(axis=0) for one in said])  # (K, N): votes for what each says
+    most = with_me.max(axis=0)
+    # A class with `most` votes is said by that many members: twice as many of them are two such classes.
+    leading = (with_me == most).sum(axis=0)
+    return int((most == len(members)).sum()), int((leading > most).sum())

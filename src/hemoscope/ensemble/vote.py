@@ -5,7 +5,8 @@ Nothing here sees a network or an image.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import Literal, get_args
 
 import numpy as np
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from hemoscope.errors import RunError, UnknownNameError
 from hemoscope.records import FloatArray, IntArray, Predictions
 
-__all__ = ["STEPS", "How", "align", "check_name", "combine", "vote", "winner"]
+__all__ = ["STEPS", "How", "align", "blocks", "check_name", "combine", "vote", "winner"]
 
 
 How = Literal["majority", "soft"]
@@ -23,6 +24,8 @@ How = Literal["majority", "soft"]
 # Probabilities count in steps of 2**-48. Sums of up to 32 members are then exact, so that the order
 # in which members are added can never decide a tie; float32 probabilities above 3e-8 do not change.
 STEPS = 2.0**48
+
+_IN_HAND = 2**20  # numbers of all members at once; a million images of a thousand classes are 8 GB a member
 
 
 def align(members: Sequence[Predictions], *, names: Sequence[str] | None = None) -> list[Predictions]:
@@ -60,7 +63,7 @@ def align(members: Sequence[Predictions], *, names: Sequence[str] | None = None)
             f"members of an ensemble must have predicted the same images; {'; '.join(lacks)}. "
             "Choose runs that share one split"
         )
-    aligned = [m.take(sorted(range(len(m)), key=m.paths.__getitem__)) for m in members]
+    aligned = [_in_order(member) for member in members]
     reference = aligned[0]
     for name, member in zip(names, aligned, strict=True):
         differ = np.flatnonzero(member.target != reference.target)
@@ -106,16 +109,20 @@ def vote(
     """
     check_name("vote", how, get_args(How))
     aligned = align(members, names=names)
-    steps = np.rint(np.stack([member.probs for member in aligned]) * STEPS)
-    pred, _, sums = _tally(np.stack([member.pred for member in aligned]), steps, how)
     first = aligned[0]
-    return Predictions(
-        classes=first.classes,
-        paths=first.paths,
-        target=first.target,
-        probs=sums / (len(aligned) * STEPS),
-        pred=pred,
-    )
+    pred, probs = np.empty_like(first.target), np.empty(first.probs.shape)
+    for rows in blocks(len(first), len(aligned) * len(first.classes)):
+        steps = np.rint(np.stack([member.probs[rows] for member in aligned]) * STEPS)
+        pred[rows], _, sums = _tally(np.stack([member.pred[rows] for member in aligned]), steps, how)
+        probs[rows] = sums / (len(aligned) * STEPS)
+    return Predictions(classes=first.classes, paths=first.paths, target=first.target, probs=probs, pred=pred)
+
+
+def blocks(n: int, numbers: int) -> Iterator[slice]:
+    """Yield slices of `n` images, few enough that `numbers` an image fit into memory."""
+    step = max(1, _IN_HAND // numbers)
+    for start in range(0, n, step):
+        yield slice(start, start + step)
 
 
 def combine(probs: FloatArray, how: How) -> tuple[IntArray, FloatArray, FloatArray]:
@@ -149,6 +156,14 @@ def winner(votes: NDArray[np.integer], sums: FloatArray) -> IntArray:
     """Return the class with most votes, then the largest sum, then the lowest index; (..., C) to (...)."""
     tied = votes == votes.max(axis=-1, keepdims=True)
     return np.where(tied, sums, -1.0).argmax(axis=-1)
+
+
+def _in_order(predictions: Predictions) -> Predictions:
+    """Return predictions ordered by path; the very same, and no copy, where they are."""
+    paths = predictions.paths
+    if all(a <= b for a, b in pairwise(paths)):
+        return predictions
+    return predictions.take(sorted(range(len(paths)), key=paths.__getitem__))
 
 
 def check_name(kind: str, name: str, known: Sequence[str]) -> None:

@@ -5,7 +5,7 @@ Everything follows from the confusion matrix. Nothing here rounds: rounding belo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,10 @@ from hemoscope.evaluation import metrics
 from hemoscope.evaluation.intervals import wilson
 from hemoscope.records import FloatArray, IntArray, Predictions
 
-__all__ = ["Macro", "Rates", "Scores", "score", "score_counts"]
+__all__ = ["Macro", "Rates", "Scores", "confusion_of", "score", "score_counts"]
+
+MOST_ROWS = 100
+"""Classes of a confusion matrix that a document holds with all its zeros."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -89,8 +92,15 @@ class Scores:
                 "specificity": _known(self.macro.specificity),
             },
             "classes": {name: self._class_json(i) for i, name in enumerate(self.classes)},
-            "confusion": self.confusion.tolist(),
+            "confusion": self._confusion_json(),
         }
+
+    def _confusion_json(self) -> list[list[int]] | dict[str, list[int]]:
+        if len(self.classes) <= MOST_ROWS:
+            return self.confusion.tolist()
+        true, predicted = np.nonzero(self.confusion)
+        images = self.confusion[true, predicted]
+        return {"true": true.tolist(), "predicted": predicted.tolist(), "images": images.tolist()}
 
     def _class_json(self, i: int) -> dict[str, Any]:
         rates = {
@@ -155,6 +165,21 @@ def score_counts(confusion: IntArray, *, classes: Sequence[str]) -> Scores:
             specificity=metrics.macro_mean(specificity.value),
         ),
     )
+
+
+def confusion_of(document: Mapping[str, Any]) -> IntArray:
+    """Return the counts, shape (C, C), that a document of scores holds, with all their zeros or without them.
+
+    Args:
+        document: What `Scores.to_json` returned, as `run.json` has it under `metrics.test`.
+    """
+    found = document["confusion"]
+    if not isinstance(found, Mapping):
+        return np.array(found, dtype=np.int64)
+    n_classes = len(document["classes"])
+    counts = np.zeros((n_classes, n_classes), dtype=np.int64)
+    counts[found["true"], found["predicted"]] = found["images"]
+    return counts
 
 
 def _rates(value: FloatArray, hits: IntArray, trials: IntArray) -> Rates:

@@ -174,9 +174,9 @@ def _mistakes(predictions: Predictions) -> tuple[Mistake, ...]:
 def _confusions(scores: Scores) -> tuple[Confusion, ...]:
     counts: Counter[tuple[int, int]] = Counter(
         {
-            (row, column): int(n)
-            for (row, column), n in np.ndenumerate(scores.confusion)
-            if n and row != column
+            (row, column): int(scores.confusion[row, column])
+            for row, column in np.argwhere(scores.confusion).tolist()
+            if row != column
         }
     )
     return tuple(

@@ -2,20 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+
+import numpy as np
 
 from hemoscope.evaluation.summary import Scores
+from hemoscope.records import IntArray
 from hemoscope.report.collect import Report
 from hemoscope.report.formats import count
 from hemoscope.report.texttable import Raw, Row, TextTable, plain
 
-__all__ = ["confusions_table", "counts_tables", "mistakes_table"]
+__all__ = ["MOST_SHOWN", "confusions_table", "counts_tables", "mistakes_table"]
+
+MOST_SHOWN = 60
+"""Classes of a matrix that is shown whole, which has their square of cells."""
 
 _MOST_TOGETHER = 40  # classes of a matrix that is kept on one page
+_PAIRS, _PAIRS_OF_MANY = 12, 30
+_RAW = ("network", "run", "true", "predicted", "images")
 
 
-def confusions_table(report: Report, *, most: int = 12) -> TextTable:
-    """Return the most frequent confusions; the raw rows are all of them."""
+def confusions_table(report: Report, *, most: int | None = None) -> TextTable:
+    """Return the most frequent confusions; the raw rows are all of them.
+
+    Args:
+        report: Whose headline is meant.
+        most: How many; by default more where no matrix is shown.
+    """
+    if most is None:
+        most = _PAIRS if len(report.headline.classes) <= MOST_SHOWN else _PAIRS_OF_MANY
     rows = [(c.true, c.pred, count(c.count), f"{100 * c.share:.2f}") for c in report.confusions[:most]]
     caption = (
         f"{report.judged_label}: the most frequent confusions; the share is of the images of the true class, "
@@ -32,12 +47,15 @@ def confusions_table(report: Report, *, most: int = 12) -> TextTable:
 def counts_tables(report: Report) -> tuple[TextTable, ...]:
     """Return the confusion matrix of the ensemble and of every run as a table of counts each.
 
-    The raw rows of the first are those of all: one a pair of classes.
+    The raw rows of the first are those of all: one a pair of classes. With more classes than `MOST_SHOWN`
+    there is one table, of errors a network, and the raw rows leave out the pairs that did not occur.
     """
     subjects = [(entry.label, entry.name, entry.scores) for entry in report.entries]
     if report.ensemble:
         subjects.insert(0, (report.ensemble.label, "", report.ensemble.scores))
     rows = tuple(row for subject in subjects for row in _pairs(*subject))
+    if len(report.headline.classes) > MOST_SHOWN:
+        return (_errors_table(subjects, rows),)
     return tuple(
         TextTable(
             name="confusion-counts" if i == 1 else f"confusion-counts-{i}",
@@ -47,7 +65,7 @@ def counts_tables(report: Report) -> tuple[TextTable, ...]:
             head=("True class", *scores.classes),
             groups=_lines(scores),
             continues=i > 1,
-            raw=Raw(("network", "run", "true", "predicted", "images"), rows) if i == 1 else None,
+            raw=Raw(_RAW, rows) if i == 1 else None,
         )
         for i, (label, _, scores) in enumerate(subjects, start=1)
     )
@@ -73,7 +91,27 @@ def _lines(scores: Scores) -> tuple[tuple[Row, ...], ...]:
     return (rows,) if len(rows) <= _MOST_TOGETHER else tuple((row,) for row in rows)
 
 
+def _errors_table(
+    subjects: Sequence[tuple[str, str, Scores]], rows: tuple[tuple[object, ...], ...]
+) -> TextTable:
+    lines = [
+        (label, count(scores.errors), count(int(np.count_nonzero(_off_diagonal(scores)))))
+        for label, _, scores in subjects
+    ]
+    caption = (
+        f"Wrong test images, and the pairs of different classes among them. The matrices of {len(subjects[0][2].classes):,} "
+        "classes are too large for a page; their counts are in the CSV, pairs that did not occur left out."
+    )
+    head = ("Network", "Errors", "Pairs of classes")
+    return TextTable("confusion-counts", caption, head, plain(lines), raw=Raw(_RAW, rows))
+
+
+def _off_diagonal(scores: Scores) -> IntArray:
+    return scores.confusion - np.diag(np.diagonal(scores.confusion))
+
+
 def _pairs(label: str, run: str, scores: Scores) -> Iterator[tuple[object, ...]]:
-    for true, line in zip(scores.classes, scores.confusion.tolist(), strict=True):
-        for predicted, n in zip(scores.classes, line, strict=True):
-            yield (label, run, true, predicted, n)
+    names, counts = scores.classes, scores.confusion
+    shown = counts > 0 if len(names) > MOST_SHOWN else np.ones_like(counts, dtype=bool)
+    for true, predicted in np.argwhere(shown).tolist():
+        yield (label, run, names[true], names[predicted], int(counts[true, predicted]))

@@ -15,6 +15,7 @@ from hemoscope.evaluation.summary import Scores
 from hemoscope.files import atomic_path
 from hemoscope.report import formats
 from hemoscope.report.collect import Report
+from hemoscope.report.confusion import MOST_SHOWN
 from hemoscope.report.figure_style import jpeg_bytes, save_figure
 from hemoscope.report.methods import compared_entries
 from hemoscope.report.montage import pictures
@@ -78,12 +79,12 @@ class Figures:
 def samples(report: Report, figures: Figures, root: Path) -> Picture | None:
     """Draw some validation images of each class, evenly spread over their names; None where none can be read."""
     val = report.best.val
-    each = max(1, min(4, _MOST_SAMPLES // max(len(val.classes), 1)))
+    n = len(val.classes)
+    each = max(1, min(4, _MOST_SAMPLES // max(n, 1)))
     wanted: dict[str, list[str]] = {}
-    for c, name in enumerate(val.classes):
-        of_class = [path for path, target in zip(val.paths, val.target, strict=True) if target == c]
-        places = np.linspace(0, len(of_class) - 1, min(each, len(of_class)) + 2)[1:-1].round().astype(int)
-        wanted[name] = [of_class[i] for i in dict.fromkeys(places.tolist())]
+    for c in range(n) if n <= MOST_SHOWN else _spread(n, _MOST_SAMPLES):
+        of_class = np.flatnonzero(val.target == c)
+        wanted[val.classes[c]] = [val.paths[of_class[i]] for i in _spread(len(of_class), each)]
     found = pictures(root, [path for paths in wanted.values() for path in paths])
     shown = {name: [found[path] for path in paths if path in found] for name, paths in wanted.items()}
     shown = {name: images for name, images in shown.items() if images}
@@ -93,9 +94,16 @@ def samples(report: Report, figures: Figures, root: Path) -> Picture | None:
     return figures.add_photographs(
         "sample-cells",
         samples_figure(shown, credit and f"Images: {credit}"),
-        caption="Sample cells of each class, validation images" + (f". Images: {credit}." if credit else "."),
+        caption=f"Sample cells of {'each class' if n <= MOST_SHOWN else f'{len(shown)} of {n:,} classes'}, validation "
+        "images" + (f". Images: {credit}." if credit else "."),
         alt=f"Photographs of {', '.join(shown)}.",
     )
+
+
+def _spread(n: int, most: int) -> list[int]:
+    """Return up to `most` different places among `n`, evenly spread."""
+    places = np.linspace(0, n - 1, min(most, n) + 2)[1:-1].round().astype(int)
+    return list(dict.fromkeys(places.tolist()))
 
 
 def ranking(report: Report, figures: Figures) -> Picture:
@@ -120,7 +128,9 @@ def ranking(report: Report, figures: Figures) -> Picture:
 
 
 def matrices(report: Report, figures: Figures) -> Iterator[Picture]:
-    """Draw the confusion matrices of the ensemble and the runs it is compared with."""
+    """Draw the confusion matrices of the ensemble and the runs it is compared with; none of very many classes."""
+    if len(report.headline.classes) > MOST_SHOWN:
+        return
     drawn: list[tuple[str, str, Scores]] = [
         (e.label, e.name, e.scores) for e in reversed(compared_entries(report))
     ]

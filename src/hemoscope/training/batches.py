@@ -43,6 +43,11 @@ class Batches:
         finally:
             self.image_px = whole
 
+    def soon(self, rows: IntArray) -> None:
+        """Have rows read from the disk that are needed next, unless they lie on the device."""
+        if self.resident is None:
+            self.canvas.soon(rows)
+
     def images(self, rows: IntArray, matrices: FloatArray) -> Tensor:
         """Return normalised images, float32, shape (N, 3, image_px, image_px), channels-last."""
         if self.device.type == "cpu":

@@ -26,6 +26,7 @@ __all__ = ["Clock", "DeviceEpochs", "Epochs", "HostEpochs", "Step"]
 
 Step = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 _Sizes = tuple[int, int]
+AHEAD = 4  # batches whose rows are read from the disk while earlier ones are worked on
 WARM_UP = 3  # eager steps before the capture: libraries pick algorithms, the optimiser makes its state
 
 
@@ -98,10 +99,13 @@ class HostEpochs:
         starts = range(0, len(rows), self._batch_size)
         losses = torch.full((len(starts),), torch.nan, device=device)  # a step that is not done shows
         correct = torch.zeros((), dtype=torch.int64, device=device)
+        ahead = AHEAD * self._batch_size
+        self._batches.soon(rows[:ahead])
         for step, first in enumerate(starts):
             here = slice(first, first + self._batch_size)
             start = time.perf_counter()
             before_step(step)
+            self._batches.soon(rows[here.start + ahead : here.stop + ahead])
             images = self._batches.images(rows[here], matrices[here])
             start = self._clock.add("data_s", start)
             losses[step], right = self._step(images, targets[here])
@@ -159,6 +163,7 @@ class DeviceEpochs:
             here = slice(step * self._batch_size, (step + 1) * self._batch_size)
             before_step(step)
             if isinstance(self._source, _Feed):
+                self._batches.soon(rows[here.stop : here.stop + self._batch_size])
                 self._source.put(rows[here])
             self._advance(len(rows[here]))
             on_step(step + 1, self._losses[: step + 1])

@@ -6,7 +6,7 @@ Pure functions of pixels and bytes. Nothing here reads a file.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -21,8 +21,7 @@ _SMALL_PX, _LOW = 32, 8
 _STEP = 4  # background is read from every fourth pixel each way: 8,000 of a PBC image's 130,000
 
 
-@dataclass(frozen=True, slots=True)
-class Fingerprint:
+class Fingerprint(NamedTuple):
     """Everything a manifest says about one image, but for its name and class."""
 
     width_px: int
@@ -33,20 +32,11 @@ class Fingerprint:
     background: tuple[int, int, int]
     conversions: tuple[str, ...] = ()
 
-    def image(self, path: str, class_name: str, subtype: str, given_side: Side | None = None) -> CellImage:
+    def image(
+        self, path: str, class_name: str, subtype: str, given_side: Side | None = None, group: str = ""
+    ) -> CellImage:
         """Return the manifest's record of this image."""
-        return CellImage(
-            path=path,
-            class_name=class_name,
-            subtype=subtype,
-            width_px=self.width_px,
-            height_px=self.height_px,
-            hash=self.hash,
-            pixel_hash=self.pixel_hash,
-            phash=self.phash,
-            background=self.background,
-            given_side=given_side,
-        )
+        return CellImage._make((path, class_name, subtype, *self[:6], given_side, group))
 
 
 def fingerprint(decoded: Decoded, data: bytes | None = None) -> Fingerprint:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import codecs
 import csv
 import io
+import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -17,6 +18,8 @@ from hemoscope.plain_files import read_plain
 __all__ = ["CsvRows", "Names", "csv_text", "decoded", "plain", "read_rows"]
 
 MOST_BYTES = 2**30  # a row of PBC's split has 100
+
+_QUOTED = re.compile(r'[,"\r\n]')
 
 CsvRows = list[tuple[int, list[str]]]
 """(line number, values) of every row that is not empty, the header first."""
@@ -73,7 +76,7 @@ class Names:
 
 
 def _quoted(value: str) -> str:
-    if any(character in value for character in ',"\r\n') or value != value.strip():
+    if _QUOTED.search(value) or value != value.strip():
         return '"' + value.replace('"', '""') + '"'
     return value
 

@@ -45,7 +45,8 @@ def is_detection_set(root: Path, found: Found) -> bool:
     not by name alone, or COCO files for all.
     """
     images = [*(path for path, _ in found.files), *found.loose]
-    folders = {part.casefold() for path in images for part in PurePosixPath(path).parts[:-1]}
+    parents = {path.rpartition("/")[0] for path in images}
+    folders = {part.casefold() for parent in parents for part in parent.split("/") if part}
     if not images or any(name not in BOX_FOLDERS and not side_named(name) for name in folders):
         return False
     lists = [path for path in found.others if path.lower().endswith(".json")]

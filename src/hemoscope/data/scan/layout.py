@@ -10,18 +10,18 @@ import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
+from typing import NamedTuple
 
 from hemoscope.data.scan.detection_sets import is_detection_set
 from hemoscope.data.scan.walk import Found
 from hemoscope.errors import DataError
-from hemoscope.records import SIDE_NAMES, Problem, Side
+from hemoscope.records import SIDE_NAMES, Problem, Side, collected_later
 
 __all__ = ["Arranged", "Placed", "arrange", "look_alikes", "show"]
 
 
-@dataclass(frozen=True, slots=True)
-class Placed:
+class Placed(NamedTuple):
     """An image file and what its place, or a list, says about it."""
 
     path: str
@@ -55,6 +55,7 @@ class _Top:
         return bool(self.below) and not self.direct
 
 
+@collected_later()
 def arrange(root: Path, found: Found) -> Arranged:
     """Give every image file its class and, where folders say so, its side.
 
@@ -125,12 +126,12 @@ def show(path: Path | str) -> str:
 
 def _tops(found: Found) -> dict[str, _Top]:
     tops = {name: _Top() for name in found.classes}
-    for path, name in found.files:
-        parts = PurePosixPath(path).parts
-        if len(parts) == 2:
-            tops[name].direct += 1
+    for folder, n in Counter(path.rpartition("/")[0] for path, _ in found.files).items():
+        name, _, inside = folder.partition("/")
+        if inside:
+            tops[name].below[inside.partition("/")[0]] += n
         else:
-            tops[name].below[parts[1]] += 1
+            tops[name].direct += n
     return tops
 
 

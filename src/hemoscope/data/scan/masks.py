@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Container, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 
@@ -25,14 +25,15 @@ def masks_among(root: Path, images: Sequence[CellImage]) -> list[str]:
     `x.jpg`). Opened are only images whose name says so and whose brightest quarter is grey, which
     stained slides seldom are.
     """
+    grey = [image for image in images if min(image.background) == max(image.background)]
+    if not grey:
+        return []
     stems = Counter(map(_stem, images))
     often = {stem for stem, n in stems.items() if n > 1}
     few = [
         image
-        for image in images
-        if len(set(image.background)) == 1
-        and (_stem(image) in often or _is_named_after(_stem(image), stems))
-        and _has_few(root, image)
+        for image in grey
+        if (_stem(image) in often or _is_named_after(_stem(image), stems)) and _has_few(root, image)
     ]
     photos = set(stems - Counter(map(_stem, few)))
     return sorted(
@@ -41,7 +42,8 @@ def masks_among(root: Path, images: Sequence[CellImage]) -> list[str]:
 
 
 def _stem(image: CellImage) -> str:
-    return PurePosixPath(image.path).stem
+    name = image.path.rpartition("/")[2]
+    return name[: name.rfind(".")] if name.rfind(".") > 0 else name
 
 
 def _is_named_after(stem: str, others: Container[str]) -> bool:

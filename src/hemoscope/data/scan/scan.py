@@ -12,11 +12,12 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 from hemoscope.data.images.decode import decode, read_image_file
 from hemoscope.data.images.fingerprint import Fingerprint, fingerprint
-from hemoscope.data.scan.cache import FileStamp, ScanCache
+from hemoscope.data.scan.cache import FileStamp, Known, ScanCache
 from hemoscope.data.scan.layout import Placed, arrange, look_alikes, show
 from hemoscope.data.scan.masks import masks_among
 from hemoscope.data.scan.packed import is_packed, parquet_in, unpacked
@@ -24,7 +25,7 @@ from hemoscope.data.scan.walk import Found, is_hidden, walk
 from hemoscope.errors import DataError, ImageError
 from hemoscope.places import available_cores, cache_dir
 from hemoscope.progress import Progress
-from hemoscope.records import CellImage, Manifest, Problem, sorted_by_level
+from hemoscope.records import CellImage, Manifest, Problem, collected_later, sorted_by_level
 
 __all__ = ["SUBTYPES", "scan", "subtype_of", "usable"]
 
@@ -84,7 +85,9 @@ def scan(root: Path, *, progress: Progress | None = None, cache: Path | None = N
             what = f"what was read cannot be remembered in {show(cache)}: {error.strerror or error}"
             problems.append(Problem("note", ".", f"{what}; the next scan reads all of it again"))
     masks = masks_among(root, images)
-    images = [image for image in images if image.path not in masks and not _why_no_name(image.class_name)]
+    nameless = {name for name in arranged.classes if _why_no_name(name)}
+    unused = {image.path for image in images if image.class_name in nameless} | set(masks)
+    images = [image for image in images if image.path not in unused]
     problems += [*found.problems, *arranged.problems, *_mask_problem(masks), *look_alikes(arranged.classes)]
     problems += _class_problems(root, arranged.classes, {image.class_name for image in images})
     return Manifest(
@@ -174,27 +177,40 @@ def _state(root: Path) -> str:
 def _read_all(
     root: Path, files: Sequence[Placed], cache: ScanCache, progress: Progress | None
 ) -> tuple[list[CellImage], Counter[str], list[Problem]]:
-    """Read files in parallel threads; Pillow, OpenCV and hashing let go of the interpreter."""
-    images: list[CellImage] = []
-    converted: Counter[str] = Counter()
+    """Return the images, what was converted in them, and what could not be read."""
+    rows = cache.unchanged(root, (placed.path for placed in files))
+    images = _known_images(files, rows, cache.known)
+    converted = Counter(chain.from_iterable(map(cache.known.conversions.__getitem__, cache.kept)))
     problems: list[Problem] = []
-    for done, (placed, result) in enumerate(_read_parallel(root, files, cache), start=1):
+    unread = [placed for placed, row in zip(files, rows, strict=True) if row < 0]
+    if progress is not None and images:
+        progress("reading images", len(images), len(files))
+    for done, (placed, result) in enumerate(_read_parallel(root, unread, cache), start=len(images) + 1):
         path = placed.path
         if isinstance(result, ImageError):
             problems.append(Problem("error", path, str(result)))
         else:
             subtype = subtype_of(path.rpartition("/")[2])
-            image = result.image(path, placed.class_name, subtype, placed.side)
-            images.append(replace(image, group=placed.group) if placed.group else image)
+            images.append(result.image(path, placed.class_name, subtype, placed.side, placed.group))
             converted.update(result.conversions)
         if progress is not None:
             progress("reading images", done, len(files))
     return images, converted, problems
 
 
+@collected_later()
+def _known_images(files: Sequence[Placed], rows: Sequence[int], known: Known) -> list[CellImage]:
+    return [
+        CellImage._make((path, name, subtype_of(path.rpartition("/")[2]), *known.images[row], side, group))
+        for (path, name, side, group), row in zip(files, rows, strict=True)
+        if row >= 0
+    ]
+
+
 def _read_parallel(
     root: Path, files: Sequence[Placed], cache: ScanCache
 ) -> Iterator[tuple[Placed, Fingerprint | ImageError]]:
+    """Read files in parallel threads; Pillow, OpenCV and hashing let go of the interpreter."""
     pool = ThreadPoolExecutor(max_workers=available_cores(), thread_name_prefix="scan")
     try:
         results = pool.map(lambda placed: _read_one(root, placed.path, cache), files)
@@ -207,9 +223,6 @@ def _read_one(root: Path, path: str, cache: ScanCache) -> Fingerprint | ImageErr
     try:
         file = root / path
         stamp = FileStamp.of(file)
-        known = cache.get(path, stamp)
-        if known is not None:
-            return known
         data = read_image_file(file)
         result = fingerprint(decode(data), data)
     except ImageError as error:

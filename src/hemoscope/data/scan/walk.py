@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hemoscope.data.images.decode import IMAGE_SUFFIXES
-from hemoscope.records import Problem
+from hemoscope.records import Problem, collected_later
 
 __all__ = ["Found", "is_folder", "is_hidden", "walk"]
 
@@ -66,6 +66,7 @@ class Found:
         self.problems.append(Problem("error", path, what))
 
 
+@collected_later()
 def walk(root: Path) -> Found:
     """List the image files of every class folder, each folder in the order of its names."""
     found = Found()
@@ -94,6 +95,7 @@ def _walk_class(folder: Path, below: str, found: Found, ancestors: frozenset[tup
         found.problems.append(Problem("warning", below, "a link back to a folder above; not followed"))
         return
     found.folders.append(below)
+    class_name = below.partition("/")[0]
     for entry in _entries(folder, below, found):
         path = f"{below}/{entry.name}"
         if is_hidden(entry.name):
@@ -101,7 +103,7 @@ def _walk_class(folder: Path, below: str, found: Found, ancestors: frozenset[tup
         elif is_folder(entry):
             _walk_class(Path(entry.path), path, found, ancestors | {identity})
         elif _is_image_name(entry.name):
-            found.files.append((path, below.partition("/")[0]))
+            found.files.append((path, class_name))
         else:
             found.not_an_image(path)
 
@@ -146,7 +148,7 @@ def is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def _is_image_name(name: str) -> bool:
-    return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES  # noqa: PTH122  names hold any characters
+    return name[name.rfind(".") :].lower() in IMAGE_SUFFIXES
 
 
 def _identity(folder: Path) -> tuple[int, int]:
