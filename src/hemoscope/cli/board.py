@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Board", "board"]
 
-ORDER = ("goes", "failed", "waits", "done")
+ORDER = ("running", "failed", "waiting", "done")
 LEFT_OVER = 6  # lines of a terminal that are not runs
 
 
@@ -30,7 +30,7 @@ LEFT_OVER = 6  # lines of a terminal that are not runs
 class _Line:
     """What is known of one run."""
 
-    state: str = "waits"
+    state: str = "waiting"
     where: str = ""
     begun: int = 0
     row: EpochRow | None = None
@@ -60,7 +60,7 @@ class Board:
 
         class Hearer(Watcher):
             def on_epoch(self, row: EpochRow, epochs: int) -> None:
-                line.state, line.row, line.epochs = "goes", row, epochs
+                line.state, line.row, line.epochs = "running", row, epochs
                 if not as_table:
                     plain.on_epoch(row, epochs)
 
@@ -69,13 +69,13 @@ class Board:
     def started(self, item: PlannedRun, where: str, times: int = 1) -> None:
         """Hear that a run began, or began again, and where."""
         line = self._lines[item]
-        line.state, line.where, line.begun = "goes", where, times
+        line.state, line.where, line.begun = "running", where, times
         if times > 1:
             note(f"{item.arch} s{item.seed}: its worker is gone; it goes on at {where}")
 
     def died(self, item: PlannedRun, reason: str) -> None:
         """Hear that a run's process died and that it is tried again."""
-        self._lines[item].state = "waits"
+        self._lines[item].state = "waiting"
         tell_death(item, reason)
 
     def ended(self, outcome: Outcome) -> None:
@@ -109,19 +109,22 @@ class Board:
 
         counts = {state: sum(line.state == state for line in self._lines.values()) for state in ORDER}
         table = Table(title=", ".join(f"{n} {state}" for state, n in counts.items()), title_justify="left")
-        for head in ("network", "seed", "state", "epoch", "validation", "images/s", "where"):
-            table.add_column(head, no_wrap=True, overflow="ellipsis")
+        for head in ("network", "seed", "epoch", "validation", "images/s", "where"):
+            table.add_column(head, no_wrap=True)
+        table.add_column(
+            "state", no_wrap=True, overflow="ellipsis", ratio=1
+        )  # a reason may be long; it comes whole at the end
         shown = sorted(self._lines.items(), key=lambda pair: ORDER.index(pair[1].state))
         for item, line in shown[: max(1, height - LEFT_OVER)]:
             row = line.row
             table.add_row(
                 item.arch,
                 str(item.seed),
-                escape(f"{line.state} {line.result}".strip()),
                 f"{row.epoch}/{line.epochs}" if row else "",
                 percent(row.val_accuracy) if row else "",
                 f"{row.images_per_s:.0f}" if row else "",
-                line.where + (f" (begun {line.begun} times)" if line.begun > 1 else ""),
+                line.where + (f", try {line.begun}" if line.begun > 1 else ""),
+                escape(f"{line.state} {line.result}".strip()),
             )
         return table
 
