@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from textwrap import shorten
 from typing import TYPE_CHECKING, TextIO
 
 from hemoscope.cli.console import note, percent
@@ -24,6 +25,7 @@ __all__ = ["Board", "board"]
 
 ORDER = ("running", "failed", "waiting", "done")
 LEFT_OVER = 6  # lines of a terminal that are not runs
+STATE_WIDTH = 30  # characters; a reason comes whole at the end
 
 
 @dataclass(slots=True)
@@ -109,11 +111,8 @@ class Board:
 
         counts = {state: sum(line.state == state for line in self._lines.values()) for state in ORDER}
         table = Table(title=", ".join(f"{n} {state}" for state, n in counts.items()), title_justify="left")
-        for head in ("network", "seed", "epoch", "validation", "images/s", "where"):
+        for head in ("network", "seed", "epoch", "validation", "images/s", "where", "state"):
             table.add_column(head, no_wrap=True)
-        table.add_column(
-            "state", no_wrap=True, overflow="ellipsis", ratio=1
-        )  # a reason may be long; it comes whole at the end
         shown = sorted(self._lines.items(), key=lambda pair: ORDER.index(pair[1].state))
         for item, line in shown[: max(1, height - LEFT_OVER)]:
             row = line.row
@@ -124,7 +123,7 @@ class Board:
                 percent(row.val_accuracy) if row else "",
                 f"{row.images_per_s:.0f}" if row else "",
                 line.where + (f", try {line.begun}" if line.begun > 1 else ""),
-                escape(f"{line.state} {line.result}".strip()),
+                escape(shorten(f"{line.state} {line.result}", STATE_WIDTH, placeholder="…")),
             )
         return table
 
