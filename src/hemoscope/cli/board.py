@@ -25,7 +25,7 @@ __all__ = ["Board", "board"]
 
 ORDER = ("running", "failed", "waiting", "done")
 LEFT_OVER = 6  # lines of a terminal that are not runs
-STATE_WIDTH = 30  # characters; a reason comes whole at the end
+STATE_WIDTH = 26  # characters; a reason comes whole at the end
 
 
 @dataclass(slots=True)
@@ -106,11 +106,14 @@ class Board:
 
     def table(self, height: int) -> Table:
         """Return what is known now, in at most so many lines: what goes on first, what is done last."""
+        from rich.box import SIMPLE
         from rich.markup import escape
         from rich.table import Table
 
         counts = {state: sum(line.state == state for line in self._lines.values()) for state in ORDER}
-        table = Table(title=", ".join(f"{n} {state}" for state, n in counts.items()), title_justify="left")
+        table = Table(
+            title=", ".join(f"{n} {state}" for state, n in counts.items()), title_justify="left", box=SIMPLE
+        )
         for head in ("network", "seed", "epoch", "validation", "images/s", "where", "state"):
             table.add_column(head, no_wrap=True)
         shown = sorted(self._lines.items(), key=lambda pair: ORDER.index(pair[1].state))
