@@ -123,7 +123,7 @@ def _found(client: MlflowClient, record: Record) -> tuple[Run, bool]:
     first = next(iter(_search(client, experiment, record.identity)), made)
     if first.info.run_id != made.info.run_id:  # another process began to tell of the same run just now
         client.delete_run(made.info.run_id)
-    return first, first is made or first.info.run_id == made.info.run_id
+    return first, first.info.run_id == made.info.run_id
 
 
 def _search(client: MlflowClient, experiment: str, identity: Mapping[str, str]) -> list[Run]:

@@ -159,8 +159,8 @@ def run_job(
                 card=card,
                 watcher=watcher,
             )
-        except HemoscopeError as error:
-            card.fail(str(error))
+        except (HemoscopeError, RuntimeError, MemoryError) as error:  # torch raises RuntimeError
+            card.fail(str(error) or type(error).__name__)
             raise
     return Run.open(folder)
 
