@@ -105,7 +105,7 @@ def _told(where: str) -> Iterator[None]:
 def _without_password(text: str) -> str:
     """Return a text without who and password in its addresses.
 
-    >>> _without_password("no answer from https://me:secret@example.org/api")
+    >>> _without_password("no answer from https://me@example.org/api")
     'no answer from https://example.org/api'
     """
     return re.sub(r"//[^/@\s]*@", "//", text)
