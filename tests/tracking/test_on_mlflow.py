@@ -149,7 +149,7 @@ def test_a_server_that_is_not_there_is_an_error_without_its_password(
     training: Training, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    who = ":".join(("me", "secret"))
+    who = "me:secret"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://{who}@127.0.0.1:{free_port()}")
     with pytest.raises(TrackingError, match=r"MLflow at http://127\.0\.0\.1:\d+ failed: ") as caught:
         bring(training.at(1))
