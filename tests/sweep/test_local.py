@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hemoscope.errors import ConfigError
-from hemoscope.runs import EpochRow
+from hemoscope.runs import EpochRow, Run
 from hemoscope.sweep.children import _Messenger
 from hemoscope.sweep.local import _device_names, run_sweep, side_by_side
 from hemoscope.sweep.plan import PlannedRun, parse_seeds, plan
@@ -55,6 +55,9 @@ def test_a_failed_run_does_not_stop_the_next_and_a_done_one_is_not_repeated(disc
 
     assert sweep() == [("resnet18", True, True), ("alexnet", False, True), ("squeezenet1_1", True, True)]
     assert sweep() == [("resnet18", True, False), ("alexnet", False, True), ("squeezenet1_1", True, False)]
+    (failed,) = tmp_path.glob("alexnet-*")
+    card = Run.open(failed).card
+    assert (card["status"], "too small" in card["reason"]) == ("failed", True)
 
 
 @pytest.mark.usefixtures("one_thread")

@@ -75,6 +75,29 @@ def test_a_run_is_followed_one_tracker_is_gone_and_the_verb_mends_it(
     assert (row["new"], row["figures"]) == (False, 0)
 
 
+@pytest.mark.slow
+def test_runs_side_by_side_are_followed_and_those_that_fail_are_told_with_their_reason(
+    discs: Path, store: Store, tmp_path: Path
+):
+    out = tmp_path / "runs"
+    words = ("benchmark", "--data", discs, "--out", out, "--arch", "alexnet,resnet18", "--seeds", "0,1")
+    done = hemoscope(*words, "--jobs", 2, *QUICK, "--track", "mlflow", "--track", "tensorboard")
+    assert done.exit_code == 1  # AlexNet cannot take 32 px
+    assert "not tracked" not in done.stderr
+    runs = find_runs(out)
+    assert {run.arch for run in runs} == {"resnet18"}
+    there = {run["name"]: run for run in held(store)}
+    failed = set(there) - {run.name for run in runs}
+    assert {there[run.name]["status"] for run in runs} == {"FINISHED"}
+    assert [there[name]["status"] for name in failed] == ["FAILED", "FAILED"]
+    assert all("too small" in there[name]["tags"]["hemoscope.reason"] for name in failed)
+    assert {path.name for path in (out / "tensorboard").iterdir()} == set(there)
+    for run in runs:
+        curves = shown(out / "tensorboard" / run.name)
+        assert [step for step, _ in curves["train_loss"]] == [1, 2]
+        assert [step for step, _ in curves["test/accuracy"]] == [2]
+
+
 def test_damaged_runs_are_left_out_and_the_others_told(tmp_path: Path):
     pytest.importorskip("tensorboard", reason="the extra `track` is not installed")
     for seed in range(3):

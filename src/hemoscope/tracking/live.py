@@ -42,10 +42,10 @@ class Live:
 
     @contextmanager
     def at_the_end(self, folder: Callable[[], Path]) -> Iterator[None]:
-        """Tell what is in a run folder when the block ends, well or by an error of ours; Ctrl-C waits for nobody."""
+        """Tell what is in a run folder when the block ends, well or by an error; Ctrl-C waits for nobody."""
         try:
             yield
-        except HemoscopeError:
+        except Exception:
             self.bring(folder)
             raise
         self.bring(folder)

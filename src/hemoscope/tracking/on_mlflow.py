@@ -105,7 +105,7 @@ def _told(where: str) -> Iterator[None]:
 def _without_password(text: str) -> str:
     """Return a text without who and password in its addresses.
 
-    >>> _without_password("no answer from https://me:secret@example.org/api")
+    >>> _without_password("no answer from https://me@example.org/api")
     'no answer from https://example.org/api'
     """
     return re.sub(r"//[^/@\s]*@", "//", text)
@@ -123,7 +123,7 @@ def _found(client: MlflowClient, record: Record) -> tuple[Run, bool]:
     first = next(iter(_search(client, experiment, record.identity)), made)
     if first.info.run_id != made.info.run_id:  # another process began to tell of the same run just now
         client.delete_run(made.info.run_id)
-    return first, first is made or first.info.run_id == made.info.run_id
+    return first, first.info.run_id == made.info.run_id
 
 
 def _search(client: MlflowClient, experiment: str, identity: Mapping[str, str]) -> list[Run]:

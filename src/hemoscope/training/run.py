@@ -187,8 +187,8 @@ def run_job(
                     watcher=watcher,
                     ranks=ranks,
                 )
-            except HemoscopeError as error:
-                card.fail(str(error))
+            except (HemoscopeError, RuntimeError, MemoryError) as error:  # torch raises RuntimeError
+                card.fail(str(error) or type(error).__name__)
                 raise
     return Run.open(folder)
 
