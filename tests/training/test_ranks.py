@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -291,6 +292,27 @@ def test_a_killed_rank_ends_the_run_with_a_sentence_and_the_same_command_goes_on
     run = Run.open(folder)
     assert run.card["timings"]["resumed"] == 1
     compare(run, Run.open(one / folder.name))
+
+
+@pytest.mark.slow
+def test_ranks_end_with_a_torchrun_that_is_told_to(discs: Path, tmp_path: Path):
+    options = [10_000 if option == 1 else option for option in OPTIONS]  # epochs: it cannot end before
+    words = ("squeezenet1_1", "--data", discs, "--out", tmp_path, *options, "--device", "cpu")
+    with subprocess.Popen(
+        ranked.command("-m", "hemoscope", "train", *words, ranks=2),
+        stderr=subprocess.PIPE,
+        text=True,
+        env=ranked.surroundings(),
+    ) as launcher:
+        assert launcher.stderr is not None
+        assert any("epoch 2/10000" in line for line in launcher.stderr)  # read up to there
+        launcher.terminate()
+        rest = launcher.stderr.read()  # ranks hold it, so this ends when the last of them has
+    assert launcher.returncode != 0
+    assert rest.count("the same command goes on from the last checkpoint") == 1, rest
+    (folder,) = tmp_path.glob("squeezenet1_1-*")
+    assert Run.open(folder).card["status"] == "running"
+    assert (folder / "checkpoint.safetensors").is_file()
 
 
 def test_a_wrong_name_is_told_once(discs: Path, tmp_path: Path):
