@@ -26,7 +26,7 @@ demo: sync
 # One torch thread a worker: two workers with two threads each would fight for the cores.
 test: sync
 	@echo "Tests: the quick tier, unless ARGS says otherwise (ARGS='$(ARGS)')"
-	@OMP_NUM_THREADS=1 $(RUN) pytest -q -n $(CORES) --dist worksteal -m "not slow" $(ARGS)
+	@OMP_NUM_THREADS=1 $(RUN) pytest -q -n $(CORES) --dist worksteal -m "not slow and not long" $(ARGS)
 
 check: sync
 	@echo "Format" && $(RUN) ruff format --check .

@@ -16,15 +16,21 @@ from PIL import Image
 WORKER = Path(__file__).with_name("rank_worker.py")
 
 
-def start(*words: object, ranks: int) -> subprocess.CompletedProcess[str]:
-    """Run Python with these words, as several ranks where there are more than one."""
+def command(*words: object, ranks: int) -> list[str]:
+    """Return how Python runs these words, as several ranks where there are more than one."""
     launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"]
+    return [sys.executable, *(launcher if ranks > 1 else []), *map(str, words)]
+
+
+def surroundings() -> dict[str, str]:
+    """Return the environment of a rank: one thread each, as torchrun has it by default."""
+    return os.environ | {"OMP_NUM_THREADS": "1"}
+
+
+def start(*words: object, ranks: int) -> subprocess.CompletedProcess[str]:
+    """Run Python with these words to its end."""
     return subprocess.run(
-        [sys.executable, *(launcher if ranks > 1 else []), *map(str, words)],
-        capture_output=True,
-        text=True,
-        check=False,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        command(*words, ranks=ranks), capture_output=True, text=True, check=False, env=surroundings()
     )
 
 

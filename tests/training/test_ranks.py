@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -154,12 +155,13 @@ def numbers_are_those_of_one(folder: Path, one: Path, case: str, ranks: int) -> 
     assert "ranks" not in wanted.card["machine"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_two_processes_give_the_numbers_of_one(two: Path, one: Path, case: str):
     numbers_are_those_of_one(two, one, case, 2)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("case", CASES)
 def test_three_of_which_one_has_no_image_of_the_last_batch_give_the_numbers_of_one(
     three: Path, one: Path, case: str
@@ -189,7 +191,7 @@ STEPS = {
 }
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("n", [5, 2])
 def test_a_shared_step_is_the_step_of_one_in_every_family_also_for_a_rank_without_images(
     tmp_path: Path, n: int
@@ -202,7 +204,7 @@ def test_a_shared_step_is_the_step_of_one_in_every_family_also_for_a_rank_withou
             assert distance < 1e-5, f"{arch}: {what} is off by {distance:.3g}"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_in_bf16_a_shared_step_is_as_near_as_bf16_is(tmp_path: Path):
     steps = [
         {"arch": arch, "image_px": STEPS[arch], "n": 5, "precision": "bf16"}
@@ -215,6 +217,7 @@ def test_in_bf16_a_shared_step_is_as_near_as_bf16_is(tmp_path: Path):
         assert max(far for what, far in of.items() if not what.startswith("gradient")) < 0.05, arch
 
 
+@pytest.mark.slow
 def test_one_rank_of_a_machine_reads_the_images(two: Path, one: Path):
     images = sum(n for classes in COUNTS.values() for n in classes.values())
     reads = [int((two / f"reads-{rank}").read_text()) for rank in range(2)]
@@ -225,6 +228,7 @@ def test_one_rank_of_a_machine_reads_the_images(two: Path, one: Path):
 OPTIONS = ("--weights", "none", "--epochs", 1, "--set", "image_px=32", "--set", "precision=fp32")
 
 
+@pytest.mark.slow
 def test_one_speaks_and_writes_for_all(discs: Path, tmp_path: Path):
     words = ("resnet18", "--data", discs, "--out", tmp_path / "runs", *OPTIONS)
     done = ranked.train(*words, ranks=2)
@@ -238,7 +242,7 @@ def test_one_speaks_and_writes_for_all(discs: Path, tmp_path: Path):
     assert names == ["DONE", "history.csv", "model.safetensors", "predictions.parquet", "run.json"]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_finished_run_is_told_once_and_not_repeated(discs: Path, tmp_path: Path):
     words = ("resnet18", "--data", discs, "--out", tmp_path, *OPTIONS)
     alone = ranked.train(*words, "--json", ranks=1)
@@ -250,7 +254,7 @@ def test_a_finished_run_is_told_once_and_not_repeated(discs: Path, tmp_path: Pat
     assert {p.name: p.stat().st_mtime_ns for p in folder.iterdir()} == times
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_run_that_diverges_ends_all_ranks_with_one_message(discs: Path, tmp_path: Path):
     words = ("resnet18", "--data", discs, "--out", tmp_path, *OPTIONS, "--lr", "1e9")
     done = ranked.train(*words, ranks=2)
@@ -262,7 +266,9 @@ def test_a_run_that_diverges_ends_all_ranks_with_one_message(discs: Path, tmp_pa
     assert "diverged" in Run.open(folder).card["reason"]
 
 
-@pytest.mark.parametrize("rank", [pytest.param(0, marks=pytest.mark.slow), 1])
+@pytest.mark.parametrize(
+    "rank", [pytest.param(0, marks=pytest.mark.long), pytest.param(1, marks=pytest.mark.slow)]
+)
 def test_what_stops_one_rank_stops_all_and_stands_in_the_card(discs: Path, tmp_path: Path, rank: int):
     ends = {"rank": rank, "how": "refused", "epoch": 2, "step": 2}
     done = ranked.work(tmp_path, discs, [job("batch norm", ends=ends)], ranks=2)
@@ -274,8 +280,14 @@ def test_what_stops_one_rank_stops_all_and_stands_in_the_card(discs: Path, tmp_p
     assert (card["status"], card["reason"]) == ("failed", "the disk of this rank is gone")
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("rank", [0, 1, 2])
+@pytest.mark.parametrize(
+    "rank",
+    [
+        pytest.param(0, marks=pytest.mark.long),
+        pytest.param(1, marks=pytest.mark.slow),
+        pytest.param(2, marks=pytest.mark.long),
+    ],
+)
 def test_a_killed_rank_ends_the_run_with_a_sentence_and_the_same_command_goes_on(
     cells: Path, one: Path, tmp_path: Path, rank: int
 ):
@@ -293,13 +305,34 @@ def test_a_killed_rank_ends_the_run_with_a_sentence_and_the_same_command_goes_on
     compare(run, Run.open(one / folder.name))
 
 
+@pytest.mark.long
+def test_ranks_end_with_a_torchrun_that_is_told_to(discs: Path, tmp_path: Path):
+    options = [10_000 if option == 1 else option for option in OPTIONS]  # epochs: it cannot end before
+    words = ("squeezenet1_1", "--data", discs, "--out", tmp_path, *options, "--device", "cpu")
+    with subprocess.Popen(
+        ranked.command("-m", "hemoscope", "train", *words, ranks=2),
+        stderr=subprocess.PIPE,
+        text=True,
+        env=ranked.surroundings(),
+    ) as launcher:
+        assert launcher.stderr is not None
+        assert any("epoch 2/10000" in line for line in launcher.stderr)  # read up to there
+        launcher.terminate()
+        rest = launcher.stderr.read()  # ranks hold it, so this ends when the last of them has
+    assert launcher.returncode != 0
+    assert rest.count("the same command goes on from the last checkpoint") == 1, rest
+    (folder,) = tmp_path.glob("squeezenet1_1-*")
+    assert Run.open(folder).card["status"] == "running"
+    assert (folder / "checkpoint.safetensors").is_file()
+
+
 def test_a_wrong_name_is_told_once(discs: Path, tmp_path: Path):
     done = ranked.train("resnet81", "--data", discs, "--out", tmp_path, ranks=2)
     assert done.returncode != 0
     assert done.stderr.count("unknown architecture 'resnet81'; did you mean") == 1, done.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_folder_in_use_is_refused_by_all(cells: Path, one: Path, tmp_path: Path):
     name = next(one.glob("resnet18-*-s0-*")).name
     with lock_folder(tmp_path / name):
@@ -309,7 +342,7 @@ def test_a_folder_in_use_is_refused_by_all(cells: Path, one: Path, tmp_path: Pat
     assert not (tmp_path / name / "run.json").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_sweep_is_not_for_torchrun(discs: Path, tmp_path: Path):
     words = (
         "-m",
@@ -328,6 +361,7 @@ def test_a_sweep_is_not_for_torchrun(discs: Path, tmp_path: Path):
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.slow
 def test_a_process_alone_imports_nothing_for_others(one: Path):
     assert json.loads((one / "imported.json").read_text("utf-8")) == {"group": False, "modules": []}
 

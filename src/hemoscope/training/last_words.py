@@ -7,6 +7,7 @@ hears no signal, so a thread answers it.
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 import threading
@@ -97,8 +98,11 @@ def why_not(place: Place, meeting: Meeting, seen: str) -> str:
             reason = store.get(meeting.reason).decode()
     if reason and meeting.on_failure:
         meeting.on_failure(reason)
+    brief = re.sub(r"^\[[^]]*\] *", "", seen.splitlines()[0]).partition(". ")[
+        0
+    ]  # gloo names a line of its code
     return reason or (
-        f"rank {place.rank} of {place.world} cannot go on without the others ({seen.splitlines()[0]}): one of them "
+        f"rank {place.rank} of {place.world} cannot go on without the others ({brief}): one of them "
         f"ended, or torchrun was told to end; its own report says which. {GOES_ON}"
     )
 
