@@ -26,9 +26,7 @@ def connect(address: str | None = None) -> dict[str, float]:
         MissingPackageError: Without the extra `ray`.
         ConfigError: If there is no cluster at the address.
     """
-    # Read when ray is imported. A driver under `uv run` would otherwise make every worker call `uv run` and
-    # build the environment again; and nothing of ours reports to anybody.
-    os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
+    # Nothing of ours reports to anybody. Read when ray is imported.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault(
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0"
@@ -39,6 +37,7 @@ def connect(address: str | None = None) -> dict[str, float]:
         raise MissingPackageError(
             "Ray comes with the extra `ray`, which is not installed: uv sync --extra ray, or pip install hemoscope[ray]"
         ) from error
+    _no_uv_run()
     try:
         _look_at(address)  # Ray would try for many minutes
         if not ray.is_initialized():
@@ -50,6 +49,18 @@ def connect(address: str | None = None) -> dict[str, float]:
             f"expected a Ray cluster at {address or 'this machine'}; {error}. One is started by: ray start --head"
         ) from error
     return dict(ray.cluster_resources())
+
+
+def _no_uv_run() -> None:
+    """Let workers start from the environment as it is.
+
+    Under `uv run` Ray would make every one of them call `uv run` in a copy of the working folder, and build an
+    environment there. Its variable is read when ray is imported, which may have happened.
+    """
+    from ray._private import ray_constants
+
+    if "RAY_ENABLE_UV_RUN_RUNTIME_ENV" not in os.environ:
+        ray_constants.RAY_ENABLE_UV_RUN_RUNTIME_ENV = False
 
 
 def _look_at(address: str | None) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -41,7 +40,6 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """A head without cores, where the driver is, and two nodes of a core each, all processes of their own."""
     from ray.cluster_utils import Cluster
 
-    monkeypatch.setenv("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "object_store_memory": STORE_BYTES})
     for _ in range(2):
@@ -161,24 +159,18 @@ def test_killed_workers_and_nodes_cost_no_run_and_no_run_is_done_twice(
     assert len(last) == len(set(last))
 
 
-def test_the_driver_needs_no_setting_under_uv_run(tmp_path: Path):
-    """Ray reads at its import whether every worker is to call `uv run`; `connect` is there before."""
+@pytest.mark.skipif("UV" not in os.environ, reason="not started by `uv run`, which says where uv is")
+def test_under_uv_run_workers_start_from_the_environment_as_it_is():
+    """Ray reads at its import whether every worker is to call `uv run`; a driver may have imported it before."""
     probe = (
-        "from hemoscope.cluster import connect\n"
-        "has = connect('local')\n"
-        "import ray; from ray._private import ray_constants as c\n"
-        "assert not c.RAY_ENABLE_UV_RUN_RUNTIME_ENV\n"
-        "print(has['CPU'] > 0)\n"
+        "import ray, sys; from hemoscope.cluster import connect\n"
+        "connect('local')\n"
+        "def where():\n    import sys; return sys.executable\n"
+        "print(ray.get(ray.remote(where).remote()) == sys.executable)\n"
     )
     environment = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", probe],
-        capture_output=True,
-        text=True,
-        env=environment,
-        cwd=tmp_path,
-        check=False,
-    )
+    uv_run = [os.environ.get("UV", ""), "run", "--frozen", "--no-sync", "python", "-W", "ignore", "-c"]
+    done = subprocess.run([*uv_run, probe], capture_output=True, text=True, env=environment, check=False)
     assert done.stdout == "True\n", done.stderr
 
 
