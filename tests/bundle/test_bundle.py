@@ -272,7 +272,7 @@ def test_a_card_of_odd_values_is_refused_or_the_model_answers(data: st.DataObjec
     assert verdict.probs.sum() == pytest.approx(1)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_1200_cards_of_odd_values_are_refused_or_answer_and_count(bundle: Bundle):
     """Every place of a card, not weights: a file with each would take an hour."""
     rng = np.random.default_rng(0)

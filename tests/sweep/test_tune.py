@@ -128,7 +128,7 @@ print("best", flush=True)
 """
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.usefixtures("one_thread")
 def test_a_search_whose_driver_is_killed_goes_on(discs: Path, tmp_path: Path):
     def start() -> subprocess.Popen[str]:

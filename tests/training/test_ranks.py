@@ -169,7 +169,7 @@ def test_three_of_which_one_has_no_image_of_the_last_batch_give_the_numbers_of_o
     numbers_are_those_of_one(three, one, case, 3)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("seed", [BEGUN, BEGUN + 1])
 def test_one_goes_on_with_what_two_began_and_two_with_what_one_began(handed_over: Path, seed: int):
     ours, wanted = (Run.open(next((handed_over / name).glob(f"*-s{seed}-*"))) for name in ("begun", "whole"))

@@ -195,7 +195,7 @@ def _local(
         with board(planned) as shown:
             return run(
                 watch=lambda item: followed(item, shown.watch(item)),
-                on_outcome=_both(shown, trackers),
+                on_outcome=_both(shown, trackers, folder),
                 on_death=shown.died,
             )
     shown = Board(planned, as_table=False)
@@ -203,17 +203,21 @@ def _local(
         return run(
             watch=lambda item: followed(item, teller(item.arch, item.seed, report)),
             progress=report,
-            on_outcome=_both(shown, trackers),
+            on_outcome=_both(shown, trackers, folder),
         )
 
 
-def _both(shown: Board, trackers: Live) -> Callable[[Outcome], None]:
-    """Return what tells the person and the trackers how a run ended."""
+def _both(
+    shown: Board, trackers: Live, folder: Callable[[PlannedRun], Path] | None = None
+) -> Callable[[Outcome], None]:
+    """Return what tells the person and the trackers how a run ended; one that failed, where its folder is known."""
 
     def ended(outcome: Outcome) -> None:
         shown.ended(outcome)
         if run := outcome.run:
             trackers.bring(lambda: run.path)
+        elif folder:
+            trackers.bring(partial(folder, outcome.planned))
 
     return ended
 

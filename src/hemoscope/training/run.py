@@ -21,6 +21,7 @@ from hemoscope.places import cache_dir
 from hemoscope.progress import Progress
 from hemoscope.records import Manifest, Split
 from hemoscope.runs import Run
+from hemoscope.training.last_words import is_of_the_net
 from hemoscope.training.ranks import Ranks, ranks_here
 from hemoscope.training.recipe import Recipe
 
@@ -188,7 +189,9 @@ def run_job(
                     ranks=ranks,
                 )
             except (HemoscopeError, RuntimeError, MemoryError) as error:  # torch raises RuntimeError
-                card.fail(str(error) or type(error).__name__)
+                gone = isinstance(error, RuntimeError) and ranks.several and is_of_the_net(error)
+                if not gone:  # another rank is; this one did not fail
+                    card.fail(str(error) or type(error).__name__)
                 raise
     return Run.open(folder)
 
