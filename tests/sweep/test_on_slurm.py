@@ -29,6 +29,7 @@ def _recipe(epochs: int) -> Recipe:
     return Recipe(weights="none", epochs=epochs, batch_size=16, image_px=32, precision="fp32")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("one_thread")
 def test_a_job_that_is_preempted_is_queued_again_and_ends_as_if_it_never_was(discs: Path, tmp_path: Path):
     prepared, planned, recipe = prepare(discs), plan(["squeezenet1_1"], [0]), _recipe(6)
