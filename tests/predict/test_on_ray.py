@@ -145,7 +145,7 @@ def test_a_cluster_answers_as_one_machine_and_goes_on(single_file: Path, cells: 
         predict_on_ray(single_file, [str(cells)], out=cells)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_killed_again_and_again_every_image_has_one_row(single_file: Path, cells: Path, tmp_path: Path):
     """Workers and drivers are killed in turns, each after one more shard is there."""
     names = sorted(file.name for file in cells.iterdir()) * 8

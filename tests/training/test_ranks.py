@@ -228,7 +228,7 @@ def test_one_rank_of_a_machine_reads_the_images(two: Path, one: Path):
 OPTIONS = ("--weights", "none", "--epochs", 1, "--set", "image_px=32", "--set", "precision=fp32")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_one_speaks_and_writes_for_all(discs: Path, tmp_path: Path):
     words = ("resnet18", "--data", discs, "--out", tmp_path / "runs", *OPTIONS)
     done = ranked.train(*words, ranks=2)
