@@ -9,7 +9,7 @@ import argparse
 from pathlib import Path
 
 from measure import earlier, images, keep, machine, place, table
-from rates import Results, intro, labels_of, medians, precisions, ratio, repeat
+from rates import Results, intro, labels_of, medians, precisions, ratio, repeat, untold
 
 
 def contenders(about: dict) -> dict[str, tuple[str, ...]]:
@@ -19,8 +19,8 @@ def contenders(about: dict) -> dict[str, tuple[str, ...]]:
     return {
         **ours,
         **(openvino if about["device"] == "cpu" else {}),  # it computes on no CUDA device
-        "torchvision fp32": ("plain_prediction",),
-        "timm fp32": ("timm_prediction",),
+        f"torchvision {untold(about)}": ("plain_prediction",),
+        f"timm {untold(about)}": ("timm_prediction",),
         "ONNX Runtime fp32": ("onnx_prediction",),
     }
 
@@ -52,7 +52,7 @@ def text(about: dict, results: Results) -> str:
     """Return the result as Markdown."""
     labels = labels_of(results)
     pairs = [(f"hemoscope {p}", f"OpenVINO {p}") for p in precisions(about)]
-    pairs += [(f"hemoscope {p}", "torchvision fp32") for p in precisions(about)]
+    pairs += [(f"hemoscope {p}", f"torchvision {untold(about)}") for p in precisions(about)]
     pairs += [("hemoscope fp32", "ONNX Runtime fp32")]
     pairs = [(a, b) for a, b in pairs if b in labels]
     rows = [

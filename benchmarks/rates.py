@@ -19,6 +19,11 @@ def precisions(about: dict) -> list[str]:
     return list(dict.fromkeys((about["precision"], "fp32")))
 
 
+def untold(about: dict) -> str:
+    """Return the precision of a script that says nothing of it: torch's convolutions on CUDA take TF32."""
+    return "tf32" if about["device"] == "cuda" else "fp32"
+
+
 def repeat(found: dict[str, list[dict]], contenders: Mapping[str, Sequence[object]], *words: object) -> None:
     """Measure each contender once and append what it says.
 

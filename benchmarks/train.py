@@ -12,7 +12,7 @@ import statistics
 from pathlib import Path
 
 from measure import earlier, images, keep, machine, place, table
-from rates import Results, intro, labels_of, medians, precisions, ratio, repeat
+from rates import Results, intro, labels_of, medians, precisions, ratio, repeat, untold
 
 ARCHS = "alexnet,squeezenet1_1,mobilenet_v2,resnet18,resnet50,densenet121,vgg16,inception_v3"
 LARGE = ("resnet50", "densenet121", "vgg16", "inception_v3")  # a quarter of the batches
@@ -27,9 +27,9 @@ def contenders(about: dict) -> dict[str, tuple[str, ...]]:
         **ours,
         f"ceiling {own}": ("hemoscope_training", "ceiling", own),
         **tuned,
-        "torchvision fp32": ("plain_torchvision",),
-        "timm fp32": ("timm_loader",),
-        "Lightning fp32": ("lightning_trainer",),
+        f"torchvision {untold(about)}": ("plain_torchvision",),
+        f"timm {untold(about)}": ("timm_loader",),
+        f"Lightning {untold(about)}": ("lightning_trainer",),
     }
 
 
@@ -62,7 +62,7 @@ def text(about: dict, results: Results) -> str:
     own = about["precision"]
     labels = labels_of(results)
     pairs = [(f"hemoscope {p}", f"tuned {p}") for p in precisions(about)]
-    pairs += [(f"hemoscope {p}", "torchvision fp32") for p in precisions(about)]
+    pairs += [(f"hemoscope {p}", f"torchvision {untold(about)}") for p in precisions(about)]
     pairs = [(a, b) for a, b in pairs if b in labels]
     head = [
         "network",

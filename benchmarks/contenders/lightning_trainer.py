@@ -1,4 +1,4 @@
-"""Peer (c): Lightning's Trainer around the same DataLoader, in fp32, with its defaults where they matter."""
+"""Peer (c): Lightning's Trainer around the same DataLoader, with its defaults where they matter."""
 
 # pyright: reportMissingImports=false
 # Its libraries are in the group `bench`, which the checks do without.
@@ -10,7 +10,7 @@ import warnings
 
 import lightning as pl
 import torch
-from plain import DEVICE, WARM_UP, Stopwatch, arguments, loss_of, network, training_folder
+from plain import DEVICE, UNTOLD, WARM_UP, Stopwatch, arguments, loss_of, network, training_folder
 from torch import Tensor, nn
 from torch.utils.data import ConcatDataset, DataLoader
 
@@ -65,7 +65,7 @@ def main() -> None:
     )
     trainer.fit(Module(network(arch, len(data.classes))), loader)
     record = after_warm_up.watch.stop(n_batches * 32)
-    print(json.dumps({**record, "precision": "fp32", "batches": n_batches}))
+    print(json.dumps({**record, "precision": UNTOLD, "batches": n_batches}))
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""Peer (a): a plain torchvision loop from JPEG files to a CSV, fp32 in inference mode."""
+"""Peer (a): a plain torchvision loop from JPEG files to a CSV, in inference mode."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from plain import DEVICE, arguments, network
+from plain import DEVICE, UNTOLD, arguments, network
 from prediction import files_of, loader_of, report, write_csv
 from torch import Tensor
 
@@ -19,7 +19,7 @@ def main() -> None:
             for images in loader_of(paths, arch):
                 yield model(images.to(DEVICE)).softmax(1).cpu()
 
-    report(lambda paths: write_csv(paths, probs(paths)), files_of(root, times))
+    report(lambda paths: write_csv(paths, probs(paths)), files_of(root, times), precision=UNTOLD)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Peer (a): the recipe as people write it with torchvision alone: ImageFolder, PIL, DataLoader, fp32."""
+"""Peer (a): the recipe as people write it with torchvision alone: ImageFolder, PIL, DataLoader."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""Peer (b): timm's dataset and loader before the same plain fp32 step.
+"""Peer (b): timm's dataset and loader before the same plain step.
 
 timm has no rotation outside its automatic policies, so it does less work an image than the recipe asks.
 """

@@ -1,4 +1,4 @@
-"""Peer (b): timm's dataset and loader before the same network, fp32 in inference mode."""
+"""Peer (b): timm's dataset and loader before the same network, in inference mode."""
 
 # pyright: reportMissingImports=false
 # Its libraries are in the group `bench`, which the checks do without.
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from plain import DEVICE, MEAN, STD, arguments, network, sides_px
+from plain import DEVICE, MEAN, STD, UNTOLD, arguments, network, sides_px
 from prediction import files_of, report, write_csv
 from timm.data.dataset import ImageDataset
 from timm.data.loader import create_loader
@@ -50,7 +50,7 @@ def main() -> None:
             for images, _ in loader:
                 yield model(images.to(DEVICE)).softmax(1).cpu()
 
-    report(lambda paths: write_csv(paths, probs(paths)), files_of(root, times))
+    report(lambda paths: write_csv(paths, probs(paths)), files_of(root, times), precision=UNTOLD)
 
 
 if __name__ == "__main__":

