@@ -45,28 +45,16 @@ def workers() -> list[int]:
     return [int(line.split()[0]) for line in found.splitlines() if "ray::_on_worker" in line]
 
 
-class Killer(threading.Thread):
-    """Kills a worker, or a whole node that is replaced by a new one, at random moments."""
-
-    def __init__(self, cluster: Any, most: int, rng: random.Random) -> None:
-        super().__init__(daemon=True)
-        self.cluster, self.most, self.rng = cluster, most, rng
-        self.killed = {"worker": 0, "node": 0}
-        self.stop = threading.Event()
-
-    def run(self) -> None:
-        while not self.stop.is_set() and sum(self.killed.values()) < self.most:
-            if self.stop.wait(self.rng.uniform(1, 8)):
-                return
-            if self.rng.random() < 0.3:
-                self.cluster.remove_node(
-                    self.rng.choice(list(self.cluster.worker_nodes)), allow_graceful=False
-                )
-                self.cluster.add_node(num_cpus=1, object_store_memory=STORE_BYTES)
-                self.killed["node"] += 1
-            elif pids := workers():
-                os.kill(self.rng.choice(pids), signal.SIGKILL)
-                self.killed["worker"] += 1
+def kill(cluster: Any, most: int, rng: random.Random, killed: dict[str, int], ended: threading.Event) -> None:
+    """Kill a worker, or a whole node that a new one replaces, at random moments; Ray adds nodes in the main thread only."""
+    while sum(killed.values()) < most and not ended.wait(rng.uniform(1, 8)):
+        if rng.random() < 0.3:
+            cluster.remove_node(rng.choice(list(cluster.worker_nodes)), allow_graceful=False)
+            cluster.add_node(num_cpus=1, object_store_memory=STORE_BYTES)
+            killed["node"] += 1
+        elif pids := workers():
+            os.kill(rng.choice(pids), signal.SIGKILL)
+            killed["worker"] += 1
 
 
 def main() -> None:
@@ -89,25 +77,38 @@ def main() -> None:
         cluster.add_node(num_cpus=1, object_store_memory=STORE_BYTES)
     cluster.wait_for_nodes()
     connect(cluster.address)
-    killer = Killer(cluster, options.kills, random.Random(options.seed))
+    killed = {"worker": 0, "node": 0}
     counts = {"runs": 0, "lost": 0, "done twice": 0, "other bytes": 0, "begun again": 0}
-    start, sweeps = time.monotonic(), 0
+    start, sweeps, enough, ended = time.monotonic(), [], threading.Event(), threading.Event()
+
+    def sweep_on() -> None:
+        try:
+            while not enough.is_set():
+                one_sweep(
+                    plan(["resnet18", "mobilenet_v2"], [2 * len(sweeps), 2 * len(sweeps) + 1]),
+                    prepared,
+                    root,
+                    counts,
+                )
+                sweeps.append(time.monotonic() - start)
+                print(len(sweeps), killed, counts, f"{sweeps[-1]:.0f} s", flush=True)
+        finally:
+            ended.set()
+
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         write_dataset(root / "cells", per_class=16, size_px=40, seed=0, jobs=1)
         prepared = prepare(root / "cells")
-        killer.start()
-        while sum(killer.killed.values()) < options.kills:
-            planned = plan(["squeezenet1_1", "resnet18"], [2 * sweeps, 2 * sweeps + 1])
-            one_sweep(planned, prepared, root, counts)
-            sweeps += 1
-            print(sweeps, killer.killed, counts, f"{time.monotonic() - start:.0f} s", flush=True)
-        killer.stop.set()
+        sweeping = threading.Thread(target=sweep_on)
+        sweeping.start()
+        kill(cluster, options.kills, random.Random(options.seed), killed, ended)
+        enough.set()
+        sweeping.join()
     result = {
         "machine": machine(),
         "seed": options.seed,
-        "killed": killer.killed,
-        "sweeps": sweeps,
+        "killed": killed,
+        "sweeps": len(sweeps),
         **counts,
         "seconds": round(time.monotonic() - start),
     }

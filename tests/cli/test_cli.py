@@ -67,6 +67,35 @@ VERBS = [
 ]
 
 
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (("train", "resnet18", "--data", "cells", "--out", "s3://bucket/runs"), "--out"),
+        (("tune", "resnet18", "--data", "cells", "--search", "s.toml", "--out", "gs://b/x"), "--out"),
+        (("evaluate", "s3://bucket/runs/one"), "RUN"),
+        (("data", "check", "s3://bucket/cells"), "DIR"),
+        (("bundle", "show", "s3://bucket/model.hemo"), "FILE"),
+        (("report", "--out", "s3://bucket/report"), "--out"),
+    ],
+)
+def test_an_address_where_a_path_belongs_is_refused_and_makes_no_folder(
+    words: tuple[str, ...],
+    named: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["hemoscope", *words])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 2
+    said = " ".join(capsys.readouterr().err.split())
+    address = next(word for word in words if "://" in word)
+    assert f"Invalid value for {named}: expected a path on this machine, got {address}" in said
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("verb", VERBS, ids=" ".join)
 def test_every_verb_explains_itself_without_loading_torch(verb: list[str]):
     probe = (

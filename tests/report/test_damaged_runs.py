@@ -77,7 +77,7 @@ def odd_value(content: bytes, rng: random.Random) -> bytes:
 DAMAGES: list[Callable[[bytes, random.Random], bytes]] = [cut, flipped, zeroed, lines_lost, odd_value]
 
 
-@pytest.mark.parametrize("attacks", [60, pytest.param(1100, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("attacks", [60, pytest.param(1100, marks=pytest.mark.long)])
 def test_no_damage_to_one_run_takes_the_others_with_it(attacks: int, runs):
     sound = runs.add("resnet18", test=SMALL)
     victim = runs.add("vgg16", test=SMALL, seed=1)

@@ -17,8 +17,9 @@ import pytest
 import torch
 from pyarrow.fs import FileSelector, FileType
 
+from hemoscope.cli.options import runs_at
 from hemoscope.errors import ConfigError, RunError
-from hemoscope.runs import EpochRow, Run
+from hemoscope.runs import EpochRow, Run, find_runs
 from hemoscope.sweep.local import run_sweep
 from hemoscope.sweep.plan import plan
 from hemoscope.sweep.storage import RunStore, is_url
@@ -86,6 +87,15 @@ def test_a_storage_that_nobody_knows_is_refused_with_what_was_expected(url: str)
         RunStore(url)
 
 
+def test_a_place_without_finished_runs_is_refused(bucket: str, tmp_path: Path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(RunError, match="expected finished runs in file"):
+        runs_at((tmp_path / "empty").as_uri())
+    with pytest.raises(RunError, match="cannot be read"):
+        runs_at((tmp_path / "not there").as_uri())
+    assert runs_at(str(tmp_path)) == tmp_path
+
+
 def test_a_windows_path_is_no_url():
     assert not is_url("C:/runs")
     assert is_url("gs://bucket/runs")
@@ -106,6 +116,11 @@ def test_a_run_in_a_bucket_is_that_of_a_folder_and_is_not_done_again_elsewhere(
     assert _names(store) == {f"{run_name}/{file}" for file in (*SAME, "run.json", "history.csv", "DONE")} | {
         f"splits/{prepared.split.digest[:16]}.csv"
     }
+
+    monkeypatch.setenv("HEMOSCOPE_CACHE", str(tmp_path / "a third machine"))
+    folder = runs_at(bucket)
+    assert [run.name for run in find_runs(folder)] == [run_name]
+    assert runs_at(bucket) == folder  # nothing is brought twice: the working copy is whole
 
     monkeypatch.setenv("HEMOSCOPE_CACHE", str(tmp_path / "another machine"))
     (again,) = run_sweep(planned, QUICK, prepared, out=RunStore(bucket), device_name="cpu")

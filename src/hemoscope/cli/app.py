@@ -20,6 +20,7 @@ from hemoscope.cli import (
     training,
     tune,
 )
+from hemoscope.cli.verbs import Verbs
 
 __all__ = ["app"]
 
@@ -48,7 +49,7 @@ class _InOrder(TyperGroup):
         return list(VERBS)
 
 
-app = typer.Typer(
+app = Verbs(
     name="hemoscope",
     cls=_InOrder,
     help="Recognise the cells of peripheral blood with deep convolutional networks.",

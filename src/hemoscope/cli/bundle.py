@@ -9,8 +9,19 @@ import typer
 from typer.core import TyperGroup
 
 from hemoscope.cli.console import JsonFlag, note, print_json, printable
-from hemoscope.cli.options import DeviceName, Members, Overwrite, Vote, VoteName, a_share, on_this_machine
+from hemoscope.cli.options import (
+    DeviceName,
+    Members,
+    Overwrite,
+    RunOrRuns,
+    Vote,
+    VoteName,
+    a_share,
+    on_this_machine,
+    runs_at,
+)
 from hemoscope.cli.progress import progress
+from hemoscope.cli.verbs import Verbs
 
 __all__ = ["bundle_app"]
 
@@ -26,7 +37,7 @@ class _OrMake(TyperGroup):
         return super().parse_args(ctx, args)
 
 
-bundle_app = typer.Typer(
+bundle_app = Verbs(
     cls=_OrMake,
     help="One file with everything a model needs to answer anywhere: hemoscope bundle RUNS --out FILE.",
     no_args_is_help=True,
@@ -36,7 +47,7 @@ bundle_app = typer.Typer(
 
 @bundle_app.command("make")
 def make(
-    runs: Annotated[Path, typer.Argument(metavar="RUN|RUNS", help="A run folder, or a folder of them.")],
+    runs: RunOrRuns,
     *,
     out: Annotated[Path, typer.Option(help="The file to write, such as model.hemo.")],
     members: Members = "auto",
@@ -70,7 +81,7 @@ def make(
 
     on_this_machine(device)
     refuse_existing(out, overwrite=overwrite)
-    result = assemble(runs, members=members, how=vote.value)
+    result = assemble(runs_at(runs), members=members, how=vote.value)
     for item in result.left_out:
         note(f"left out: {item.name}: {item.reason}")
     if result.ensemble is None and len(result.entries) > 1:

@@ -13,13 +13,14 @@ from hemoscope.cli.console import JsonFlag, note, print_json, print_table
 from hemoscope.cli.data_problems import print_findings
 from hemoscope.cli.options import LeaveOut, Overwrite, names_in
 from hemoscope.cli.progress import progress
+from hemoscope.cli.verbs import Verbs
 
 if TYPE_CHECKING:
     from hemoscope.training.run import Prepared
 
 __all__ = ["app"]
 
-app = typer.Typer(
+app = Verbs(
     help="Data sets: fetch, check, list, crop, split, draw synthetic cells, clear what was kept of them.",
     no_args_is_help=True,
 )

@@ -8,10 +8,11 @@ from typing import Annotated
 import typer
 
 from hemoscope.cli.console import JsonFlag, note, print_json, print_table
+from hemoscope.cli.verbs import Verbs
 
 __all__ = ["list_models", "weights_app"]
 
-weights_app = typer.Typer(
+weights_app = Verbs(
     help="ImageNet weights: where they are, whether they are sound.", no_args_is_help=True
 )
 

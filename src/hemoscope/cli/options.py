@@ -16,11 +16,14 @@ __all__ = [
     "Members",
     "ModelFile",
     "Overwrite",
+    "RunOrRuns",
+    "Runs",
     "Vote",
     "VoteName",
     "a_share",
     "names_in",
     "on_this_machine",
+    "runs_at",
 ]
 
 
@@ -49,6 +52,13 @@ LeaveOut = Annotated[str, typer.Option(help="Classes to leave out, with commas b
 ModelFile = Annotated[Path, typer.Argument(metavar="MODEL", help="A bundle.")]
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace what is there, once the new one is whole.")
+]
+RunOrRuns = Annotated[
+    str,
+    typer.Argument(metavar="RUN|RUNS", help="A run folder, or a folder of them, or its URL (s3://bucket/runs)."),
+]
+Runs = Annotated[
+    str, typer.Argument(metavar="RUNS", help="A folder of run folders, or its URL (s3://bucket/runs).")
 ]
 VoteName = Annotated[
     Vote, typer.Option("--vote", help="majority of predictions, or soft: mean of probabilities.")
@@ -81,3 +91,15 @@ def on_this_machine(device: str) -> None:
     from hemoscope.training.ranks import ranks_here
 
     choose_device(ranks_here().device_name(device))
+
+
+def runs_at(place: str) -> Path:
+    """Return the folder of run folders; of a URL, the working copy with all that is finished there.
+
+    Raises:
+        ConfigError: If the URL names no storage that pyarrow knows.
+        RunError: If it cannot be read or holds no finished run.
+    """
+    from hemoscope.sweep.storage import RunStore, is_url
+
+    return RunStore(place).bring_all() if is_url(place) else Path(place)

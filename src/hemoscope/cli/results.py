@@ -10,12 +10,10 @@ from typing import Annotated
 import typer
 
 from hemoscope.cli.console import JsonFlag, note, print_json, print_scores, printable
-from hemoscope.cli.options import DeviceName, Members, Vote, VoteName, on_this_machine
+from hemoscope.cli.options import DeviceName, Members, Runs, Vote, VoteName, on_this_machine, runs_at
 from hemoscope.cli.progress import progress
 
 __all__ = ["ensemble", "evaluate", "report"]
-
-Runs = Annotated[Path, typer.Argument(metavar="RUNS", help="A folder of run folders.")]
 
 
 def evaluate(
@@ -74,7 +72,7 @@ def _tell_seen(seen: Mapping[str, int] | None, n: int, run: Path) -> None:
 
 
 def ensemble(
-    runs: Runs = Path("runs"),
+    runs: Runs = "runs",
     *,
     members: Members = "auto",
     vote: VoteName = Vote.majority,
@@ -84,7 +82,7 @@ def ensemble(
     from hemoscope.ensemble.members import assemble
     from hemoscope.errors import RunError
 
-    result = assemble(runs, members=members, how=vote.value)
+    result = assemble(runs_at(runs), members=members, how=vote.value)
     for item in result.left_out:
         note(f"left out: {item.name}: {item.reason}")
     chosen = result.ensemble
@@ -111,7 +109,7 @@ def ensemble(
 
 
 def report(
-    runs: Runs = Path("runs"),
+    runs: Runs = "runs",
     *,
     out: Annotated[Path, typer.Option(help="Folder for the report, its tables and figures.")] = Path(
         "report"
@@ -127,7 +125,7 @@ def report(
     """Write one self-contained HTML file, and tables and figures beside it."""
     from hemoscope.report import write_report
 
-    path = write_report(runs, out, members=members, vote=vote.value, data=data, title=title)
+    path = write_report(runs_at(runs), out, members=members, vote=vote.value, data=data, title=title)
     if as_json:
         print_json({"report": path})
     else:

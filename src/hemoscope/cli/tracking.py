@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hemoscope.cli.console import JsonFlag, note, print_json
+from hemoscope.cli.options import RunOrRuns, runs_at
 from hemoscope.cli.progress import counted
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def _tracker(name: TrackerName, out: Path, *, hurried: bool = False) -> Tracker:
 
 
 def track(
-    runs: Annotated[Path, typer.Argument(metavar="RUN|RUNS", help="A run folder, or a folder of them.")],
+    place: RunOrRuns,
     *,
     to: Annotated[TrackerName, typer.Option(help="The server of MLFLOW_TRACKING_URI, or RUNS/tensorboard.")],
     weights: Annotated[
@@ -76,6 +77,7 @@ def track(
     from hemoscope.runs import CARD, find_runs
     from hemoscope.tracking.record import has_begun, record_of
 
+    runs = runs_at(place)
     tracker = _tracker(to, runs.resolve().parent if (runs / CARD).is_file() else runs)
     damaged: list[str] = []
 

@@ -125,6 +125,27 @@ class RunStore:
             part.replace(folder / file)
         return True
 
+    def bring_all(self) -> Path:
+        """Bring the working copies of all finished runs to what the storage holds, and return their folder.
+
+        Raises:
+            RunError: If the storage cannot be read or holds no finished run.
+        """
+        from pyarrow.fs import FileSelector, FileType
+
+        try:
+            found = self._fs.get_file_info(FileSelector(self._root))
+            done = [info.base_name for info in found if info.type == FileType.Directory]
+            done = [name for name in done if self.is_done(name)]
+            for name in done:
+                if not (self.local / name / DONE).is_file():
+                    self.pull(name)
+        except OSError as error:
+            raise RunError(f"{self.url} cannot be read: {error}") from error
+        if not done:
+            raise RunError(f"expected finished runs in {self.url}; there are none")
+        return self.local
+
     def push(self, name: str, *, only: tuple[str, ...] = ()) -> None:
         """Keep the files of a working copy, DONE last; where it is there, what only training needed goes.
 
