@@ -12,9 +12,7 @@ from hemoscope.cli.verbs import Verbs
 
 __all__ = ["list_models", "weights_app"]
 
-weights_app = Verbs(
-    help="ImageNet weights: where they are, whether they are sound.", no_args_is_help=True
-)
+weights_app = Verbs(help="ImageNet weights: where they are, whether they are sound.", no_args_is_help=True)
 
 ArchNames = Annotated[
     list[str] | None, typer.Argument(metavar="[ARCH]...", help="Architectures; none means all.")

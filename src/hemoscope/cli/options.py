@@ -55,7 +55,9 @@ Overwrite = Annotated[
 ]
 RunOrRuns = Annotated[
     str,
-    typer.Argument(metavar="RUN|RUNS", help="A run folder, or a folder of them, or its URL (s3://bucket/runs)."),
+    typer.Argument(
+        metavar="RUN|RUNS", help="A run folder, or a folder of them, or its URL (s3://bucket/runs)."
+    ),
 ]
 Runs = Annotated[
     str, typer.Argument(metavar="RUNS", help="A folder of run folders, or its URL (s3://bucket/runs).")
