@@ -99,12 +99,6 @@ class Run:
         return (self.path / DONE).is_file()
 
     @property
-    def finished_at(self) -> float:
-        """When the run finished, in seconds since the epoch; 0 if it did not."""
-        done = self.path / DONE
-        return done.stat().st_mtime if done.is_file() else 0.0
-
-    @property
     def arch(self) -> str:
         """Architecture name in the registry."""
         return self.card["arch"]

@@ -17,7 +17,7 @@ from hemoscope.sweep.plan import PlannedRun
 from hemoscope.sweep.storage import RunStore, train_stored
 from hemoscope.training.loop import Watcher
 from hemoscope.training.recipe import Recipe
-from hemoscope.training.run import Prepared, run_job
+from hemoscope.training.run import Prepared, done_run, job_name, run_job
 
 __all__ = ["Outcome", "device_bytes", "fetched", "train_one"]
 
@@ -70,24 +70,24 @@ def train_one(
         command: What the run card says.
         wait: Where another process is at this run, wait for it instead of refusing. Behind a URL that is always so.
     """
-    start, before = time.perf_counter(), time.time()
-    run, reason = None, ""
-    options = {
-        "seed": item.seed,
-        "device_name": device_name,
+    start = time.perf_counter()
+    run, reason, fresh = None, "", True
+    which = {"seed": item.seed, "device_name": device_name}
+    options = which | {
         "watcher": watcher or Watcher(),
         "progress": progress,
         "command": command,
     }
     try:
         if isinstance(out, RunStore):
+            fresh = not out.is_done(job_name(item.arch, recipe, prepared, **which))
             run = train_stored(item.arch, recipe, prepared, store=out, **options)
         else:
+            fresh = done_run(item.arch, recipe, prepared, out=out, **which) is None
             run = run_job(item.arch, recipe, prepared, out=out, wait=wait, **options)
     except (HemoscopeError, RuntimeError, MemoryError, OSError) as error:  # torch raises RuntimeError
         reason = str(error) or type(error).__name__
-    fresh = run is None or run.finished_at >= before
-    return Outcome(item, run, reason, fresh, time.perf_counter() - start)
+    return Outcome(item, run, reason, fresh or run is None, time.perf_counter() - start)
 
 
 def fetched(outcome: Outcome, out: Path | RunStore) -> Outcome:
