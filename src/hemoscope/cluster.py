@@ -38,6 +38,8 @@ def connect(address: str | None = None) -> dict[str, float]:
             "Ray comes with the extra `ray`, which is not installed: uv sync --extra ray, or pip install hemoscope[ray]"
         ) from error
     _no_uv_run()
+    if address or os.environ.get("RAY_ADDRESS"):
+        _show_token()
     try:
         _look_at(address)  # Ray would try for many minutes
         if not ray.is_initialized():
@@ -61,6 +63,19 @@ def _no_uv_run() -> None:
 
     if "RAY_ENABLE_UV_RUN_RUNTIME_ENV" not in os.environ:
         ray_constants.RAY_ENABLE_UV_RUN_RUNTIME_ENV = False
+
+
+def _show_token() -> None:
+    """Let this process show a named cluster the token that `ray start` asks for where the machine has one.
+
+    Ray does so only for a cluster that it finds by itself; one that is named would refuse us.
+    """
+    try:
+        from ray._private.authentication import authentication_token_setup as tokens
+    except ImportError:  # a Ray from before tokens
+        return
+    tokens.logger.setLevel(logging.ERROR)
+    tokens.maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
 
 
 def _look_at(address: str | None) -> None:

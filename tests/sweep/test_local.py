@@ -44,6 +44,15 @@ def test_what_is_no_list_of_seeds_is_refused(text: str):
         parse_seeds(text)
 
 
+def test_a_folder_that_cannot_be_written_is_named_with_what_to_do(discs: Path, tmp_path: Path):
+    (tmp_path / "file").write_text("no folder")
+    (outcome,) = run_sweep(
+        plan(["resnet18"], [0]), QUICK, prepare(discs), out=tmp_path / "file" / "runs", device_name="cpu"
+    )
+    assert outcome.reason.startswith(f"{tmp_path / 'file'}")
+    assert outcome.reason.endswith("Not a directory; the same command goes on with it")
+
+
 def test_a_failed_run_does_not_stop_the_next_and_a_done_one_is_not_repeated(discs: Path, tmp_path: Path):
     prepared = prepare(discs)
     planned = plan(["resnet18", "alexnet", "squeezenet1_1"], [0])  # AlexNet cannot take 32 px

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
+import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -172,6 +175,54 @@ def test_under_uv_run_workers_start_from_the_environment_as_it_is():
     uv_run = [os.environ.get("UV", ""), "run", "--frozen", "--no-sync", "python", "-W", "ignore", "-c"]
     done = subprocess.run([*uv_run, probe], capture_output=True, text=True, env=environment, check=False)
     assert done.stdout == "True\n", done.stderr
+
+
+@pytest.mark.slow
+def test_a_head_that_asks_for_the_token_of_this_machine_is_shown_it(tmp_path: Path):
+    """What `ray start --head` does since tokens are there; a client of a cluster that is named sends none by itself."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")} | {"HOME": str(tmp_path)}
+    (tmp_path / ".ray").mkdir()
+    (tmp_path / ".ray" / "auth_token").write_text("0" * 64)
+    port, client_port = free_port(), free_port()
+    with tempfile.TemporaryDirectory(
+        prefix="r", ignore_cleanup_errors=True
+    ) as short:  # a socket's path is short
+        head = subprocess.Popen(
+            [
+                *(Path(sys.executable).with_name("ray"), "start", "--head", "--block", "--num-cpus=1"),
+                *(f"--port={port}", f"--ray-client-server-port={client_port}", f"--temp-dir={short}"),
+                *("--include-dashboard=false", "--disable-usage-stats"),
+                f"--object-store-memory={STORE_BYTES}",
+            ],
+            env=environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        try:
+            probe = f"from hemoscope.cluster import connect; print(connect('127.0.0.1:{port}')['CPU'])"
+            while (done := _python(probe, environment)).returncode and "refused" in done.stderr:
+                assert head.poll() is None  # it is still on its way
+            assert done.stdout == "1.0\n", done.stderr
+        finally:
+            os.killpg(head.pid, signal.SIGKILL)
+            head.wait()
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+def _python(code: str, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code],
+        capture_output=True,
+        text=True,
+        env=environment,
+        check=False,
+    )
 
 
 def test_where_no_cluster_is_the_address_and_the_way_to_start_one_are_told():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from datetime import datetime, tzinfo
 from pathlib import Path
 
 import numpy as np
@@ -67,6 +68,22 @@ def test_it_learns_and_the_run_folder_says_everything(prepared: Prepared, traine
     assert run.history[-1].train_loss < run.history[0].train_loss
     names = sorted(p.name for p in run.path.iterdir() if p.name != ".lock")
     assert names == ["DONE", "history.csv", "model.safetensors", "predictions.parquet", "run.json"]
+
+
+def test_a_clock_that_is_set_back_takes_no_time_back(
+    prepared: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    day = iter(range(28, 0, -1))  # a day earlier, whenever somebody looks
+
+    class Clock(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> Clock:
+            return cls(2026, 11, next(day), tzinfo=tz)
+
+    monkeypatch.setattr("hemoscope.training.card.datetime", Clock)
+    card = learn(prepared, tmp_path).card
+    assert card["started_at"] > card["finished_at"]
+    assert 0 < card["timings"]["train_s"] <= card["timings"]["elapsed_s"]
 
 
 def test_doing_it_again_is_a_no_op(prepared: Prepared, trained: Path):

@@ -85,7 +85,10 @@ def train_one(
         else:
             fresh = done_run(item.arch, recipe, prepared, out=out, **which) is None
             run = run_job(item.arch, recipe, prepared, out=out, wait=wait, **options)
-    except (HemoscopeError, RuntimeError, MemoryError, OSError) as error:  # torch raises RuntimeError
+    except OSError as error:  # a full disk, a storage that went away
+        place = out.url if isinstance(out, RunStore) else out
+        reason = f"{error.filename or place}: {error.strerror or error}; the same command goes on with it"
+    except (HemoscopeError, RuntimeError, MemoryError) as error:  # torch raises RuntimeError
         reason = str(error) or type(error).__name__
     return Outcome(item, run, reason, fresh or run is None, time.perf_counter() - start)
 

@@ -5,6 +5,7 @@ Written once when training starts (status `running`) and once when it ends (`don
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -83,6 +84,7 @@ class RunCard:
     def begin(self, *, device: Device, model: nn.Module, resumed_at: int) -> None:
         """Write the card of a run that is under way."""
         forget_peaks(device.torch_device)
+        self._since = time.perf_counter()
         self._resumed += resumed_at > 0
         self._card |= {
             "parameters": sum(p.numel() for p in model.parameters()),
@@ -112,7 +114,10 @@ class RunCard:
             images: Training images seen, over all epochs.
             device: Where it was trained.
         """
-        elapsed = (datetime.now(UTC) - datetime.fromisoformat(self._card["started_at"])).total_seconds()
+        elapsed = time.perf_counter() - self._since
+        if self._began:  # by an earlier process; between two there is only the clock, which may have been set
+            by_clock = datetime.now(UTC) - datetime.fromisoformat(self._began)
+            elapsed = max(elapsed, by_clock.total_seconds())
         self._card |= {
             "status": "done",
             "metrics": {"val": score(val).to_json(), "test": score(test).to_json()},
