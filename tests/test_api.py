@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from hemoscope import api
 from hemoscope.cli.app import app
-from hemoscope.errors import RunError, UnknownNameError
+from hemoscope.errors import ConfigError, RunError, UnknownNameError
 from hemoscope.evaluation.summary import score
 
 SMALL = {"weights": "none", "epochs": 1, "image_px": 32, "canvas_px": 36, "precision": "fp32"}
@@ -67,3 +67,22 @@ def test_what_is_not_there_is_said(discs: Path, tmp_path: Path):
     with pytest.raises(RunError, match="no finished|found none|finished run"):
         api.vote(tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_an_address_is_refused_where_a_path_belongs_and_runs_are_read_from_one(
+    discs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HEMOSCOPE_CACHE", str(tmp_path / "cache"))
+    cells = api.scan(discs)
+    for wrong in (
+        lambda: api.scan("s3://bucket/cells"),
+        lambda: api.train("resnet18", cells, api.split(cells), out="s3://bucket/runs"),
+        lambda: api.evaluate("s3://bucket/runs/one"),
+        lambda: api.report("runs", "s3://bucket/report"),
+    ):
+        with pytest.raises(ConfigError, match="expected a path on this machine, got s3://bucket/"):
+            wrong()
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith("s3")]
+    with pytest.raises(RunError, match="expected finished runs in file://"):
+        api.vote((tmp_path / "cache").as_uri())

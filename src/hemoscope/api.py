@@ -11,6 +11,7 @@
 
 Nothing here prints. What goes wrong is a `hemoscope.errors.HemoscopeError` that says what was expected, what
 came and what to do. The command line stands on the same functions beneath, so a run made here is a run made there.
+Every path is one of this machine; where runs are read it may be a URL.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from hemoscope.ensemble.members import Ensemble, assemble
 from hemoscope.ensemble.vote import How
 from hemoscope.errors import RunError
 from hemoscope.evaluation.summary import Scores, score
+from hemoscope.places import a_path
 from hemoscope.progress import Progress
 from hemoscope.records import Manifest, Split
 from hemoscope.runs import Run
@@ -58,7 +60,7 @@ def scan(data: File, *, skip_bad: bool = False, progress: Progress | None = None
     Raises:
         DataError: With everything that is wrong with the data.
     """
-    return usable(scan_cached(Path(data), progress), skip_bad=skip_bad)
+    return usable(scan_cached(a_path(data), progress), skip_bad=skip_bad)
 
 
 def split(cells: Manifest, *, policy: Policy = "paper", seed: int = 0, file: File | None = None) -> Split:
@@ -74,7 +76,7 @@ def split(cells: Manifest, *, policy: Policy = "paper", seed: int = 0, file: Fil
         SplitError: If a class is too small, or the file does not fit the data.
     """
     if file is not None:
-        return read_split(Path(file), cells)
+        return read_split(a_path(file), cells)
     return make_split(cells, policy=policy, seed=seed)
 
 
@@ -117,7 +119,7 @@ def train(
         load_recipe(recipe, **changes),
         ready(cells, sides),
         seed=seed,
-        out=Path(out),
+        out=a_path(out),
         device_name=device,
         progress=progress,
         command=_call(arch, cells, recipe=recipe, seed=seed, out=str(out), device=device, **changes),
@@ -142,21 +144,21 @@ def evaluate(run: Run | File, data: File | None = None, *, device: str = "auto")
         RunError: If it is no finished run.
         DataError: If the data hold errors, or classes the run does not know.
     """
-    run = run if isinstance(run, Run) else Run.open(Path(run))
+    run = run if isinstance(run, Run) else Run.open(a_path(run))
     if not run.done:
         raise RunError(f"{run.path} is not finished; train it on before it is scored")
     if data is None:
         return score(run.predictions("test"))
     from hemoscope.predict.evaluate import predict_folder
 
-    return score(predict_folder(run, Path(data), device_name=device).predictions)
+    return score(predict_folder(run, a_path(data), device_name=device).predictions)
 
 
 def vote(runs: File, *, members: str | Sequence[str] = "auto", how: How = "majority") -> Ensemble:
     """Let runs of one split vote; members are chosen on validation images only.
 
     Args:
-        runs: A folder of run folders.
+        runs: A folder of run folders, or its URL such as s3://bucket/runs.
         members: `auto` (the four best on validation), `paper`, `top`, `greedy`, `exhaustive`, or names of runs
             or architectures.
         how: `majority` of predictions, or `soft`: the mean of probabilities.
@@ -167,8 +169,10 @@ def vote(runs: File, *, members: str | Sequence[str] = "auto", how: How = "major
     Raises:
         RunError: If there is no ensemble; the message says why.
     """
+    from hemoscope.sweep.storage import runs_at
+
     named = members if isinstance(members, str) else ",".join(members)
-    found = assemble(Path(runs), members=named, how=how)
+    found = assemble(runs_at(runs), members=named, how=how)
     if found.ensemble is None:
         raise RunError(f"there is no ensemble in {runs}: {found.no_ensemble}")
     return found.ensemble
@@ -186,7 +190,7 @@ def report(
     """Write one self-contained HTML file, and tables and figures beside it.
 
     Args:
-        runs: A folder of run folders.
+        runs: A folder of run folders, or its URL such as s3://bucket/runs.
         out: The folder to write.
         members: As in `vote`.
         how: As in `vote`.
@@ -200,9 +204,10 @@ def report(
         RunError: If no finished run can be read, or the members asked for do not exist.
     """
     from hemoscope.report import write_report
+    from hemoscope.sweep.storage import runs_at
 
-    images = None if data is None else Path(data)
-    return write_report(Path(runs), Path(out), members=members, vote=how, data=images, title=title)
+    images = None if data is None else a_path(data)
+    return write_report(runs_at(runs), a_path(out), members=members, vote=how, data=images, title=title)
 
 
 def bundle(
@@ -221,7 +226,7 @@ def bundle(
     """Write a run, or an ensemble of runs, as one file that answers anywhere.
 
     Args:
-        runs: A run folder, or a folder of them.
+        runs: A run folder, or a folder of them, or its URL.
         out: The file to write, such as `blood.hemo`.
         members: As in `vote`; where there is no ensemble, the best run on validation.
         how: As in `vote`.
@@ -238,14 +243,15 @@ def bundle(
     """
     from hemoscope.packing.calibrate import Goals
     from hemoscope.packing.pack import Voting, pack
+    from hemoscope.sweep.storage import runs_at
 
-    found = assemble(Path(runs), members=members, how=how)
+    found = assemble(runs_at(runs), members=members, how=how)
     return pack(
         [Run.open(entry.path) for entry in found.voters],
-        Path(out),
+        a_path(out),
         voting=Voting(how, found.ensemble.chosen if found.ensemble else ""),
         goals=goals or Goals(),
-        data=None if data is None else Path(data),
+        data=None if data is None else a_path(data),
         tta=tta,
         device_name=device,
         overwrite=overwrite,

@@ -7,7 +7,17 @@ import os
 import re
 from pathlib import Path
 
-__all__ = ["DEVICE_NAMES", "available_cores", "cache_dir", "is_device_name", "share_cores"]
+from hemoscope.errors import ConfigError
+
+__all__ = [
+    "DEVICE_NAMES",
+    "a_path",
+    "available_cores",
+    "cache_dir",
+    "is_device_name",
+    "is_url",
+    "share_cores",
+]
 
 DEVICE_NAMES = "auto, cuda, cuda:N, mps or cpu"
 
@@ -53,3 +63,23 @@ def is_device_name(name: str) -> bool:
     (True, False)
     """
     return re.fullmatch(r"auto|cpu|mps|cuda(:\d{1,3})?", name) is not None
+
+
+def is_url(text: str) -> bool:
+    """Whether a text names a place behind a protocol, and not a path.
+
+    >>> is_url("s3://bucket/runs"), is_url("runs"), is_url("C:/runs")
+    (True, False, False)
+    """
+    return re.match(r"[a-z][a-z0-9+.-]+://", text) is not None
+
+
+def a_path(place: str | os.PathLike[str]) -> Path:
+    """Return a path on this machine.
+
+    Raises:
+        ConfigError: If it is the URL of a place elsewhere; pathlib would make a folder of that name.
+    """
+    if is_url(str(place)):
+        raise ConfigError(f"expected a path on this machine, got {place}")
+    return Path(place)

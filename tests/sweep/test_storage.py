@@ -17,12 +17,12 @@ import pytest
 import torch
 from pyarrow.fs import FileSelector, FileType
 
-from hemoscope.cli.options import runs_at
 from hemoscope.errors import ConfigError, RunError
+from hemoscope.places import is_url
 from hemoscope.runs import EpochRow, Run, find_runs
 from hemoscope.sweep.local import run_sweep
 from hemoscope.sweep.plan import plan
-from hemoscope.sweep.storage import RunStore, is_url
+from hemoscope.sweep.storage import RunStore, runs_at
 from hemoscope.training.loop import Watcher
 from hemoscope.training.recipe import Recipe
 from hemoscope.training.run import prepare

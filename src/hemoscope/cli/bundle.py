@@ -18,7 +18,6 @@ from hemoscope.cli.options import (
     VoteName,
     a_share,
     on_this_machine,
-    runs_at,
 )
 from hemoscope.cli.progress import progress
 from hemoscope.cli.verbs import Verbs
@@ -78,6 +77,7 @@ def make(
     from hemoscope.packing.calibrate import Goals
     from hemoscope.packing.pack import Voting, pack
     from hemoscope.runs import Run
+    from hemoscope.sweep.storage import runs_at
 
     on_this_machine(device)
     refuse_existing(out, overwrite=overwrite)

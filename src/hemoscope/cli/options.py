@@ -23,7 +23,6 @@ __all__ = [
     "a_share",
     "names_in",
     "on_this_machine",
-    "runs_at",
 ]
 
 
@@ -93,15 +92,3 @@ def on_this_machine(device: str) -> None:
     from hemoscope.training.ranks import ranks_here
 
     choose_device(ranks_here().device_name(device))
-
-
-def runs_at(place: str) -> Path:
-    """Return the folder of run folders; of a URL, the working copy with all that is finished there.
-
-    Raises:
-        ConfigError: If the URL names no storage that pyarrow knows.
-        RunError: If it cannot be read or holds no finished run.
-    """
-    from hemoscope.sweep.storage import RunStore, is_url
-
-    return RunStore(place).bring_all() if is_url(place) else Path(place)

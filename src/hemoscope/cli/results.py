@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from hemoscope.cli.console import JsonFlag, note, print_json, print_scores, printable
-from hemoscope.cli.options import DeviceName, Members, Runs, Vote, VoteName, on_this_machine, runs_at
+from hemoscope.cli.options import DeviceName, Members, Runs, Vote, VoteName, on_this_machine
 from hemoscope.cli.progress import progress
 
 __all__ = ["ensemble", "evaluate", "report"]
@@ -81,6 +81,7 @@ def ensemble(
     """Let several runs vote; members are chosen on validation images only."""
     from hemoscope.ensemble.members import assemble
     from hemoscope.errors import RunError
+    from hemoscope.sweep.storage import runs_at
 
     result = assemble(runs_at(runs), members=members, how=vote.value)
     for item in result.left_out:
@@ -124,6 +125,7 @@ def report(
 ) -> None:
     """Write one self-contained HTML file, and tables and figures beside it."""
     from hemoscope.report import write_report
+    from hemoscope.sweep.storage import runs_at
 
     path = write_report(runs_at(runs), out, members=members, vote=vote.value, data=data, title=title)
     if as_json:

@@ -108,7 +108,8 @@ def benchmark(
     _refuse_others(executor, jobs=jobs != "auto", address=address, cpus=cpus, gpus=gpus, slurm=slurm)
     if executor is Executor.local:
         on_this_machine(device)
-    from hemoscope.sweep.storage import RunStore, is_url
+    from hemoscope.places import is_url
+    from hemoscope.sweep.storage import RunStore
 
     place: Path | RunStore = RunStore(out) if is_url(out) else Path(out)
     trackers = live(track, place if isinstance(place, Path) else place.local)

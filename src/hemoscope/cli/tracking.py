@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hemoscope.cli.console import JsonFlag, note, print_json
-from hemoscope.cli.options import RunOrRuns, runs_at
+from hemoscope.cli.options import RunOrRuns
 from hemoscope.cli.progress import counted
 
 if TYPE_CHECKING:
@@ -75,6 +75,7 @@ def track(
         raise typer.BadParameter("needs --to mlflow; TensorBoard keeps no files", param_hint="--weights")
     from hemoscope.errors import RunError
     from hemoscope.runs import CARD, find_runs
+    from hemoscope.sweep.storage import runs_at
     from hemoscope.tracking.record import has_begun, record_of
 
     runs = runs_at(place)

@@ -11,18 +11,18 @@ from __future__ import annotations
 import hashlib
 import os
 import random
-import re
 import shutil
 import threading
 import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hemoscope.errors import ConfigError, RunError
-from hemoscope.places import cache_dir
+from hemoscope.places import cache_dir, is_url
 from hemoscope.progress import Progress
 from hemoscope.runs import DONE, EpochRow, Run
 from hemoscope.training.checkpoint import FILE as CHECKPOINT
@@ -34,22 +34,13 @@ from hemoscope.training.run import Prepared, job_name, run_job
 if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
 
-__all__ = ["RunStore", "is_url", "train_stored"]
+__all__ = ["RunStore", "runs_at", "train_stored"]
 
 BEAT_S = 5.0  # between two signs of life
 STALE_S = 60.0  # without one, a claim is a dead process'
 CLAIMS = ".claims"
 PARTS = ".parts"  # what is on its way, each in one piece of its own
 PATIENCE_S = 600.0  # that a finished run waits for a storage that does not answer
-
-
-def is_url(text: str) -> bool:
-    """Whether a text names a place behind a protocol, and not a path.
-
-    >>> is_url("s3://bucket/runs"), is_url("runs"), is_url("C:/runs")
-    (True, False, False)
-    """
-    return re.match(r"[a-z][a-z0-9+.-]+://", text) is not None
 
 
 class RunStore:
@@ -205,6 +196,16 @@ class RunStore:
 
         found = self._fs.get_file_info(FileSelector(f"{self._root}/{name}", allow_not_found=True))
         return {info.base_name: info.mtime_ns or 0 for info in found if info.type == FileType.File}
+
+
+def runs_at(place: str | PathLike[str]) -> Path:
+    """Return a folder of run folders; of a URL, the working copy with all that is finished there.
+
+    Raises:
+        ConfigError: If the URL names no storage that pyarrow knows.
+        RunError: If it cannot be read or holds no finished run.
+    """
+    return RunStore(str(place)).bring_all() if is_url(str(place)) else Path(place)
 
 
 def _store(url: str, beat_s: float, stale_s: float) -> RunStore:
