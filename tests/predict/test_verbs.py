@@ -1,19 +1,27 @@
-"""bundle, predict, differential, explain and export as a user types them, each in a process of its own."""
+"""bundle, predict, differential, explain and export as a user types them.
+
+They go through the program's entry in this process, since a new one takes seconds to import torch; tests/cli and the
+tutorial start real ones.
+"""
 
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 import shutil
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
+from unittest import mock
 
 import pytest
 from PIL import Image
 
 from hemoscope.bundle.file import read_bundle
+from hemoscope.cli import main
 from hemoscope.differential.count import Differential, Doubt
 from hemoscope.differential.reference import read_reference
 from hemoscope.differential.smear import count_cells
@@ -41,8 +49,20 @@ role = "platelet"
 
 
 def hemoscope(*words: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "hemoscope", *map(str, words)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True) for _ in range(2))
+    code: object = 0
+    with (
+        redirect_stdout(out),
+        redirect_stderr(err),
+        mock.patch.object(sys, "argv", ["hemoscope", *map(str, words)]),
+    ):
+        try:
+            main()
+        except SystemExit as end:
+            code = end.code or 0
+    assert isinstance(code, int)
+    said = (stream.buffer.getvalue().decode("utf-8") for stream in (out, err))  # type: ignore[attr-defined]
+    return subprocess.CompletedProcess(words, code, *said)
 
 
 @pytest.fixture
