@@ -38,14 +38,16 @@ def connect(address: str | None = None) -> dict[str, float]:
             "Ray comes with the extra `ray`, which is not installed: uv sync --extra ray, or pip install hemoscope[ray]"
         ) from error
     _no_uv_run()
-    if address or os.environ.get("RAY_ADDRESS"):
-        _show_token()
+    options = {"log_to_driver": False, "logging_level": logging.ERROR, "include_dashboard": False}
     try:
         _look_at(address)  # Ray would try for many minutes
         if not ray.is_initialized():
-            ray.init(
-                address=address, log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False
-            )
+            try:
+                ray.init(address=address, **options)
+            except ConnectionError:
+                if not _shows_token():
+                    raise
+                ray.init(address=address, **options)
     except (OSError, RuntimeError, ValueError) as error:
         raise ConfigError(
             f"expected a Ray cluster at {address or 'this machine'}; {error}. One is started by: ray start --head"
@@ -65,17 +67,20 @@ def _no_uv_run() -> None:
         ray_constants.RAY_ENABLE_UV_RUN_RUNTIME_ENV = False
 
 
-def _show_token() -> None:
-    """Let this process show a named cluster the token that `ray start` asks for where the machine has one.
+def _shows_token() -> bool:
+    """Let this process show the token of this machine, and return whether there is one that it did not show before.
 
-    Ray does so only for a cluster that it finds by itself; one that is named would refuse us.
+    Ray itself shows it to a cluster that it finds, not to one that is named. A cluster that asks for none must not be
+    shown one: this process would then ask the cluster for it, and actors would die before they begin.
     """
     try:
         from ray._private.authentication import authentication_token_setup as tokens
     except ImportError:  # a Ray from before tokens
-        return
+        return False
+    if os.environ.get(tokens.AUTH_MODE_ENV_VAR):
+        return False
     tokens.logger.setLevel(logging.ERROR)
-    tokens.maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
+    return tokens.maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
 
 
 def _look_at(address: str | None) -> None:

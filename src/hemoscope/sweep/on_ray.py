@@ -84,6 +84,7 @@ def sweep_on_ray(
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     keeper: Any = ray.remote(_News)
     news = keeper.options(num_cpus=0, scheduling_strategy=here).remote()
+    ray.get(news.take.remote())  # it lives: where a worker that knows of it dies first, Ray takes it for unused
     one = ray.put(
         partial(
             train_one,
@@ -105,7 +106,7 @@ def sweep_on_ray(
     with redirect_stdout(sys.stderr):  # Ray prints what became of workers
         while going:
             ended, _ = ray.wait(list(going), num_returns=1, timeout=LOOK_S)
-            for item, what in ray.get(news.take.remote()):
+            for item, what in _heard(news):
                 if isinstance(what, str):
                     begun[item] += 1
                     on_start(item, what, begun[item])
@@ -116,6 +117,17 @@ def sweep_on_ray(
                 del going[ref]
                 on_outcome(outcome)
     return [outcomes[item] for item in planned]
+
+
+def _heard(news: Any) -> list[tuple[PlannedRun, Any]]:
+    """Return what workers said since the last call; nothing where the news are lost, which no run needs."""
+    import ray
+    from ray.exceptions import RayActorError
+
+    try:
+        return ray.get(news.take.remote())
+    except RayActorError:
+        return []
 
 
 class _News:
