@@ -7,21 +7,17 @@ tutorial start real ones.
 from __future__ import annotations
 
 import csv
-import io
 import json
 import os
 import shutil
 import subprocess
 import sys
-from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
-from unittest import mock
 
 import pytest
 from PIL import Image
 
 from hemoscope.bundle.file import read_bundle
-from hemoscope.cli import main
 from hemoscope.differential.count import Differential, Doubt
 from hemoscope.differential.reference import read_reference
 from hemoscope.differential.smear import count_cells
@@ -31,6 +27,7 @@ from hemoscope.predict.inputs import find_images
 from hemoscope.predict.model import Model, load
 from hemoscope.predict.rows import clear_parts, predict_to
 from hemoscope.runs import Run
+from tests.in_process import hemoscope
 
 RANGES = """
 name = "Discs"
@@ -46,23 +43,6 @@ role = "white"
 label = "Blue discs"
 role = "platelet"
 """
-
-
-def hemoscope(*words: object) -> subprocess.CompletedProcess[str]:
-    out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True) for _ in range(2))
-    code: object = 0
-    with (
-        redirect_stdout(out),
-        redirect_stderr(err),
-        mock.patch.object(sys, "argv", ["hemoscope", *map(str, words)]),
-    ):
-        try:
-            main()
-        except SystemExit as end:
-            code = end.code or 0
-    assert isinstance(code, int)
-    said = (stream.buffer.getvalue().decode("utf-8") for stream in (out, err))  # type: ignore[attr-defined]
-    return subprocess.CompletedProcess(words, code, *said)
 
 
 @pytest.fixture
