@@ -84,7 +84,7 @@ def sweep_on_ray(
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     keeper: Any = ray.remote(_News)
     news = keeper.options(num_cpus=0, scheduling_strategy=here).remote()
-    ray.get(news.take.remote())  # it lives: where a worker that knows of it dies first, Ray takes it for unused
+    ray.get(news.take.remote())  # it lives before anybody speaks to it
     one = ray.put(
         partial(
             train_one,
