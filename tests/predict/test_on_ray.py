@@ -89,7 +89,6 @@ def test_what_is_no_shard_is_told_with_all_the_rest(tmp_path: Path):
 
 
 @pytest.mark.usefixtures("one_node")
-@pytest.mark.slow
 def test_a_cluster_answers_as_one_machine_and_goes_on(single_file: Path, cells: Path, tmp_path: Path):
     model = load(single_file, device="cpu")
     alone = {Path(row["path"]).name: row for row in predict_rows(model, find_images([str(cells)]))}

@@ -99,7 +99,6 @@ def _workers() -> list[int]:
 
 
 @pytest.mark.usefixtures("one_thread", "cluster")
-@pytest.mark.slow
 def test_ray_gives_byte_for_byte_what_this_machine_gives_and_lists_what_failed(discs: Path, tmp_path: Path):
     prepared, planned = prepare(discs), plan(["squeezenet1_1", "alexnet", "resnet18"], [0])
     run_sweep(planned, _recipe(2), prepared, out=tmp_path / "local", device_name="cpu")
