@@ -177,7 +177,7 @@ def test_under_uv_run_workers_start_from_the_environment_as_it_is():
     assert done.stdout == "True\n", done.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.long  # other tests would find its cluster and join it
 def test_a_head_that_asks_for_the_token_of_this_machine_is_shown_it(tmp_path: Path):
     """What `ray start --head` does since tokens are there; a client of a cluster that is named sends none by itself."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")} | {"HOME": str(tmp_path)}
