@@ -69,7 +69,7 @@ def test_what_is_not_there_is_said(discs: Path, tmp_path: Path):
     assert not list(tmp_path.iterdir())
 
 
-def test_an_address_is_refused_where_a_path_belongs_and_runs_are_read_from_one(
+def test_an_address_is_refused_where_a_path_belongs_and_looked_at_where_runs_are_read(
     discs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.chdir(tmp_path)

@@ -226,7 +226,7 @@ def bundle(
     """Write a run, or an ensemble of runs, as one file that answers anywhere.
 
     Args:
-        runs: A run folder, or a folder of them, or its URL.
+        runs: A run folder, a folder of them, or the URL of such a folder.
         out: The file to write, such as `blood.hemo`.
         members: As in `vote`; where there is no ensemble, the best run on validation.
         how: As in `vote`.

@@ -183,10 +183,9 @@ def test_a_head_that_asks_for_the_token_of_this_machine_is_shown_it(tmp_path: Pa
     environment = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")} | {"HOME": str(tmp_path)}
     (tmp_path / ".ray").mkdir()
     (tmp_path / ".ray" / "auth_token").write_text("0" * 64)
-    port, client_port = free_port(), free_port()
-    with tempfile.TemporaryDirectory(
-        prefix="r", ignore_cleanup_errors=True
-    ) as short:  # a socket's path is short
+    port, client_port = _free_port(), _free_port()
+    # Not tmp_path: the path of a socket has to be short.
+    with tempfile.TemporaryDirectory(prefix="r", ignore_cleanup_errors=True) as short:
         head = subprocess.Popen(
             [
                 *(Path(sys.executable).with_name("ray"), "start", "--head", "--block", "--num-cpus=1"),
@@ -209,7 +208,7 @@ def test_a_head_that_asks_for_the_token_of_this_machine_is_shown_it(tmp_path: Pa
             head.wait()
 
 
-def free_port() -> int:
+def _free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return free.getsockname()[1]

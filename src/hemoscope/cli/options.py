@@ -55,7 +55,8 @@ Overwrite = Annotated[
 RunOrRuns = Annotated[
     str,
     typer.Argument(
-        metavar="RUN|RUNS", help="A run folder, or a folder of them, or its URL (s3://bucket/runs)."
+        metavar="RUN|RUNS",
+        help="A run folder, a folder of them, or the URL of such a folder (s3://bucket/runs).",
     ),
 ]
 Runs = Annotated[

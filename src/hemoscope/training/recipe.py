@@ -173,7 +173,7 @@ RECIPES: tuple[Recipe, ...] = (
     Recipe(),
     # A quarter of the epochs, the rate falling all the way. Batch and precision stay the paper's.
     Recipe(name="fast", epochs=6, schedule="cosine"),
-    # What learnt most in the fewest epochs on validation cells (docs/results/2026-11-past). SqueezeNets: lr=0.002.
+    # Ten epochs, from trials on validation cells (docs/results/2026-11-past). SqueezeNets want lr=0.002.
     Recipe(
         name="best",
         epochs=10,
