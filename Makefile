@@ -36,7 +36,7 @@ check: sync
 	@echo "Secrets" && git rev-parse -q --verify HEAD >/dev/null && git ls-files -z | xargs -0 $(RUN) detect-secrets-hook --disable-plugin HexHighEntropyString
 
 wheel:
-	@echo "The wheel in a clean environment, with the lowest versions it states: its demo, a bundle, an export"
+	@echo "The wheel in a clean environment, with the lowest versions it states: two networks, a report, a bundle, an export"
 	@tools/try_wheel.sh
 
 docs:

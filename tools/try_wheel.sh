@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The wheel as a stranger has it: in an environment of its own, with the lowest versions that pyproject.toml states,
-# outside of this folder. The demo, then a model that leaves it.
+# outside of this folder. Two small networks, their report, and a model that leaves it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 uv=$(python3 tools/get_uv.py)
@@ -15,10 +15,13 @@ cd "$place"
 export HEMOSCOPE_CACHE=$place/cache
 hemoscope() { echo "hemoscope $*"; "$env/bin/hemoscope" "$@"; }
 hemoscope --version
-hemoscope demo
-hemoscope bundle demo/runs --out demo.hemo
-hemoscope bundle verify demo.hemo
-hemoscope predict demo.hemo demo/cells --out cells.csv
-hemoscope differential demo.hemo demo/cells/neutrophil > /dev/null
-hemoscope explain demo.hemo demo/cells/basophil/BA_00000[1-3].jpg > /dev/null
-hemoscope export demo.hemo --out demo.onnx
+hemoscope data synth cells --per-class 48 --size-px 128
+hemoscope benchmark --data cells --arch mobilenet_v2,resnet18 --recipe demo --epochs 4
+hemoscope report runs --data cells
+hemoscope bundle runs --out small.hemo
+hemoscope bundle verify small.hemo
+hemoscope evaluate small.hemo --data cells
+hemoscope predict small.hemo cells --out cells.csv
+hemoscope differential small.hemo cells/neutrophil > /dev/null
+hemoscope explain small.hemo cells/basophil/BA_00000[1-3].jpg > /dev/null
+hemoscope export small.hemo --out small.onnx

@@ -16,7 +16,7 @@ Every path is one of this machine; where runs are read it may be a URL.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -132,26 +132,36 @@ def _call(arch: str, cells: Manifest, **options: Any) -> str:
     return f"cells = api.scan({str(cells.root)!r}); api.train({arch!r}, cells, api.split(cells), {words})"
 
 
-def evaluate(run: Run | File, data: File | None = None, *, device: str = "auto") -> Scores:
-    """Score a finished run: its own test predictions, or any labelled data.
+def evaluate(
+    what: Run | File,
+    data: File | None = None,
+    *,
+    classes: Mapping[str, str | None] | None = None,
+    device: str = "auto",
+) -> Scores:
+    """Score a finished run on its own test predictions, or a run, an ensemble or a bundle on any labelled data.
 
     Args:
-        run: A run or its folder.
-        data: Labelled images of classes that the run knows; by default its own test side.
+        what: A run or its folder; with data also a folder of runs, whose majority is asked, or a bundle.
+        data: Labelled images; by default the run's own test side.
+        classes: Which class of the data is which of the model's, None for none of them, where names do not say it.
         device: Where to compute.
 
     Raises:
-        RunError: If it is no finished run.
-        DataError: If the data hold errors, or classes the run does not know.
+        RunError: If there is no finished run.
+        BundleError: If a file is no bundle.
+        DataError: If the data hold errors, or a class whose name does not say which of the model's it is.
     """
-    run = run if isinstance(run, Run) else Run.open(a_path(run))
+    if data is not None:
+        from hemoscope.predict.evaluate import predict_labelled, scanned
+        from hemoscope.predict.scorable import open_scorable
+
+        asked = open_scorable(what.path if isinstance(what, Run) else a_path(what), device=device)
+        return score(predict_labelled(asked, scanned(a_path(data)), given=classes).predictions)
+    run = what if isinstance(what, Run) else Run.open(a_path(what))
     if not run.done:
         raise RunError(f"{run.path} is not finished; train it on before it is scored")
-    if data is None:
-        return score(run.predictions("test"))
-    from hemoscope.predict.evaluate import predict_folder
-
-    return score(predict_folder(run, a_path(data), device_name=device).predictions)
+    return score(run.predictions("test"))
 
 
 def vote(runs: File, *, members: str | Sequence[str] = "auto", how: How = "majority") -> Ensemble:

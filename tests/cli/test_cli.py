@@ -75,7 +75,7 @@ VERBS = [
     [
         (("train", "resnet18", "--data", "cells", "--out", "s3://bucket/runs"), "--out"),
         (("tune", "resnet18", "--data", "cells", "--search", "s.toml", "--out", "gs://b/x"), "--out"),
-        (("evaluate", "s3://bucket/runs/one"), "RUN"),
+        (("evaluate", "s3://bucket/runs/one"), "RUN|RUNS|MODEL"),
         (("data", "check", "s3://bucket/cells"), "DIR"),
         (("bundle", "show", "s3://bucket/model.hemo"), "FILE"),
         (("report", "--out", "s3://bucket/report"), "--out"),

@@ -12,8 +12,11 @@ from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
 from hemoscope.errors import ConfigError, ShapeError
 from hemoscope.evaluation import calibration, refusal
 from hemoscope.evaluation.calibration import (
+    adaptive_calibration_error,
     apply_temperature,
     brier_score,
+    classwise_calibration_error,
+    ece_if_calibrated,
     expected_calibration_error,
     fit_temperature,
     negative_log_likelihood,
@@ -170,6 +173,45 @@ def test_confidences_of_zero_and_one_fall_into_the_first_and_the_last_bin():
 
 def test_fifteen_bins_are_the_default():
     assert reliability(HALF, [0], [0]).count.shape == (15,)
+
+
+@few
+@given(SEEDS, st.integers(1, 60), st.integers(1, 20))
+def test_bins_of_equally_many_images_are_those_of_the_definition(seed, n, n_bins):
+    probs, target = draw(seed, n=n)
+    pred = probs.argmax(axis=1)
+    ranked = sorted(zip(probs.max(axis=1), pred == target, strict=True), key=lambda pair: pair[0])
+    sizes = [n // n_bins + (b < n % n_bins) for b in range(n_bins)]
+    wanted = 0.0
+    for size in sizes:
+        part, ranked = ranked[:size], ranked[size:]
+        wanted += abs(sum(hit for _, hit in part) - sum(p for p, _ in part)) / n
+    assert adaptive_calibration_error(probs, pred, target, n_bins=n_bins) == pytest.approx(wanted)
+
+
+@few
+@given(SEEDS, st.integers(1, 60), st.integers(1, 20))
+def test_the_error_of_a_class_is_that_of_its_own_probability(seed, n, n_bins):
+    probs, target = draw(seed, n=n)
+    errors = []
+    for c in range(4):
+        two = np.stack([1 - probs[:, c], probs[:, c]], axis=1)  # the class against the rest, always predicted
+        errors.append(
+            expected_calibration_error(two, np.ones(n, int), (target == c).astype(int), n_bins=n_bins)
+        )
+    assert classwise_calibration_error(probs, target, n_bins=n_bins) == pytest.approx(np.mean(errors))
+
+
+def test_the_errors_of_a_calibrated_network_lie_where_it_is_said_and_those_of_a_boastful_one_do_not():
+    inside = {1.0: 0, 2.0: 0}
+    for seed in range(200):
+        for sharpened in inside:
+            probs, target = draw(seed, sharpened=sharpened)
+            pred = probs.argmax(axis=1)
+            low, high = ece_if_calibrated(probs, pred, draws=200, seed=seed)
+            inside[sharpened] += low <= expected_calibration_error(probs, pred, target) <= high
+    assert inside[1.0] >= binom.ppf(0.001, 200, 0.95)
+    assert inside[2.0] < 20
 
 
 # --- review --------------------------------------------------------------------------------------

@@ -108,9 +108,11 @@ def test_no_images_give_no_rate_at_all():
         assert np.isnan(rate(confusion)).all()
 
 
-def test_a_macro_mean_over_an_undefined_class_is_undefined():
-    assert macro_mean(np.array([0.5, 1.0, 0.75])) == 0.75
-    assert np.isnan(macro_mean(np.array([0.5, np.nan])))
+def test_a_macro_mean_is_over_the_classes_with_images_and_undefined_where_one_of_them_is():
+    assert macro_mean(np.array([0.5, 1.0, 0.75]), np.array([1, 900, 2])) == 0.75
+    assert macro_mean(np.array([0.5, 1.0, 0.0]), np.array([1, 2, 0])) == 0.75
+    assert np.isnan(macro_mean(np.array([0.5, np.nan]), np.array([1, 1])))
+    assert np.isnan(macro_mean(np.array([0.5, 0.5]), np.array([0, 0])))
 
 
 def test_small_integer_types_do_not_overflow():
@@ -161,7 +163,7 @@ def test_every_metric_refuses_what_is_no_confusion_matrix(metric, confusion, mes
         metric(confusion)
 
 
-@pytest.mark.parametrize("rates", [np.zeros((2, 2)), np.zeros(0), np.float64(1)])
+@pytest.mark.parametrize("rates", [np.zeros((2, 2)), np.zeros(0), np.zeros(3), np.float64(1)])
 def test_a_macro_mean_refuses_anything_but_one_rate_a_class(rates):
-    with pytest.raises(ShapeError, match="one rate a class"):
-        macro_mean(rates)
+    with pytest.raises(ShapeError, match="one rate and one count a class"):
+        macro_mean(rates, np.ones(2, dtype=int))

@@ -3,6 +3,7 @@ import json
 
 import numpy as np
 import pytest
+import sklearn.metrics as sk
 from scipy.stats import binomtest
 
 from hemoscope import paper
@@ -149,8 +150,19 @@ def test_undefined_becomes_null_in_json_and_never_zero():
     assert platelet["sensitivity_ci"] == [None, None]
     assert platelet["specificity"] == 1.0
     assert document["classes"]["ig"]["specificity"] is None
-    assert document["macro"] == {"precision": None, "sensitivity": None, "specificity": None}
+    assert document["macro"] == {"precision": 1.0, "sensitivity": 1.0, "specificity": None}
+    assert document["without_images"] == ["platelet", "monocyte"]
     assert document["accuracy"] == 1.0
+
+
+def test_the_means_are_those_of_scikit_learn_over_the_classes_that_have_images():
+    rng = np.random.default_rng(0)
+    target, pred = rng.choice([0, 2, 3], 200), rng.choice([0, 1, 3, 4], 200)  # 2 is there and never said
+    scores = score(predictions(target, pred, ["a", "b", "c", "d", "e"]))
+    there = {"labels": [0, 2, 3], "average": "macro", "zero_division": 0}
+    assert scores.macro.sensitivity == pytest.approx(sk.recall_score(target, pred, **there))
+    assert scores.macro.precision == pytest.approx(sk.precision_score(target, pred, **there))
+    assert scores.without_images == ("b", "e")
 
 
 def test_no_images_score_as_unknown():

@@ -148,14 +148,14 @@ def test_an_architecture_the_paper_does_not_have_gets_no_figure_of_it(runs):
     assert {row.kind for row in table2(collect(runs.root)).rows} == {"main", "interval"}
 
 
-def test_a_class_without_test_images_is_n_a_and_so_is_its_mean(runs):
+def test_a_class_without_test_images_is_n_a_and_the_mean_is_that_of_the_others(runs):
     runs.add("resnet18", classes=("a", "absent", "c"), test=(30, 0, 40), rename=None, error_rate=0)
     report = collect(runs.root)
     assert main_rows(table2(report))["ResNet-18"][1] == "n/a"
     shown = main_rows(per_class(report))
     assert shown["absent"][1] == "n/a"
-    assert shown["Mean over classes"][1] == "n/a"
-    assert main_rows(table3(report))["ResNet-18"][2] == "n/a"
+    assert shown["Mean over 2 classes with images"][:3] == ("100.00", "100.00", "100.00")
+    assert main_rows(table3(report))["ResNet-18"][2] == "100.00"
     assert [r["accuracy"] for r in rows_of(table2(report)) if r["class"] == "absent"] == ["n/a"]
 
 

@@ -18,7 +18,8 @@ from hemoscope.data.canvas import open_canvas
 from hemoscope.errors import ConfigError
 from hemoscope.models.build import build, head_paths, load_state
 from hemoscope.models.registry import get_arch
-from hemoscope.predict.evaluate import predict_folder
+from hemoscope.predict.evaluate import predict_labelled, scanned
+from hemoscope.predict.scorable import a_run
 from hemoscope.training.batches import Batches
 from hemoscope.training.device import Device
 from hemoscope.training.job import RULES
@@ -96,7 +97,7 @@ def test_a_run_of_all_of_it_learns_and_keeps_what_it_scored(prepared: Prepared, 
     rows = canvas.rows(list(said.paths))
     kept = predict_probs(model, batches, rows, device=CPU, view="center_crop", turned=True)
     np.testing.assert_allclose(said.probs, kept, atol=1e-6)
-    again = predict_folder(run, prepared.manifest.root, device_name="cpu").predictions
+    again = predict_labelled(a_run(run, device="cpu"), scanned(prepared.manifest.root)).predictions
     where = [again.paths.index(path) for path in said.paths]
     np.testing.assert_allclose(again.probs[where], said.probs, atol=1e-5)
 

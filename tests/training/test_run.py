@@ -15,8 +15,9 @@ from hemoscope.data.split_file import write_split
 from hemoscope.errors import ConfigError, DataError, RunError, SplitError, TrainingError, WeightsError
 from hemoscope.evaluation.summary import score
 from hemoscope.files import lock_folder, write_json
-from hemoscope.predict.evaluate import predict_folder
+from hemoscope.predict.evaluate import Evaluated, predict_labelled, scanned
 from hemoscope.predict.network import load_network, load_run
+from hemoscope.predict.scorable import a_run
 from hemoscope.records import Split, SplitRow
 from hemoscope.runs import EpochRow, Run, find_runs
 from hemoscope.training.card import RunCard
@@ -43,6 +44,10 @@ def learn(
     return run_job(
         arch, recipe, prepared, seed=seed, out=out, device_name="cpu", command="hemoscope train ..."
     )
+
+
+def asked(run: Run, root: Path, split_file: Path | None = None) -> Evaluated:
+    return predict_labelled(a_run(run, device="cpu"), scanned(root), split_file=split_file)
 
 
 def test_it_learns_and_the_run_folder_says_everything(prepared: Prepared, trained: Path):
@@ -96,13 +101,13 @@ def test_doing_it_again_is_a_no_op(prepared: Prepared, trained: Path):
 def test_the_saved_network_gives_the_saved_predictions(prepared: Prepared, trained: Path, tmp_path: Path):
     run = learn(prepared, trained)
     write_split(prepared.split, tmp_path / "split.csv")
-    found = predict_folder(run, prepared.manifest.root, split_file=tmp_path / "split.csv", device_name="cpu")
+    found = asked(run, prepared.manifest.root, split_file=tmp_path / "split.csv")
     again = found.predictions
     saved = run.predictions("test")
     assert again.paths == saved.paths
     np.testing.assert_array_equal(again.target, saved.target)
     np.testing.assert_allclose(again.probs, saved.probs, atol=2e-2)  # bf16 where the processor has it
-    everything = predict_folder(run, prepared.manifest.root, device_name="cpu")
+    everything = asked(run, prepared.manifest.root)
     assert len(everything.predictions) == 72
     assert found.seen == {"train": 0, "val": 0, "test": 9}
     assert everything.seen == {side: len(prepared.split.side(side)) for side in ("train", "val", "test")}
@@ -116,12 +121,12 @@ def test_one_class_alone_is_scored_and_images_of_other_names_are_known_by_conten
     (tmp_path / "some" / "red").mkdir(parents=True)
     for i, row in enumerate(of):
         shutil.copy(prepared.manifest.root / row.path, tmp_path / "some" / "red" / f"other {i}.png")
-    found = predict_folder(run, tmp_path / "some", device_name="cpu")
+    found = asked(run, tmp_path / "some")
     assert len(found.predictions) == 6
     assert found.seen == {side: sum(row.side == side for row in of) for side in ("train", "val", "test")}
     (tmp_path / "some" / "red" / "torn.png").write_bytes(b"")
     with pytest.raises(DataError, match="stop the work") as caught:
-        predict_folder(run, tmp_path / "some", device_name="cpu")
+        asked(run, tmp_path / "some")
     assert "--skip-bad" not in str(caught.value)
 
 
@@ -131,20 +136,20 @@ def test_a_run_whose_split_is_gone_or_changed_cannot_tell_what_it_was_trained_on
     run = learn(prepared, trained)
     alone = tmp_path / run.name
     shutil.copytree(run.path, alone)
-    assert predict_folder(Run.open(alone), prepared.manifest.root, device_name="cpu").seen is None
+    assert asked(Run.open(alone), prepared.manifest.root).seen is None
     (tmp_path / "splits").mkdir()
     (split,) = (run.path.parent / "splits").iterdir()
     changed = split.read_text().replace(",test\n", ",train\n", 1)
     (tmp_path / "splits" / split.name).write_text(changed)
-    assert predict_folder(Run.open(alone), prepared.manifest.root, device_name="cpu").seen is None
+    assert asked(Run.open(alone), prepared.manifest.root).seen is None
 
 
 def test_a_folder_with_a_class_the_run_does_not_know_is_refused(
     prepared: Prepared, trained: Path, image_folder
 ):
     other = image_folder({"red": 2, "purple": 2})
-    with pytest.raises(DataError, match="classes that .* does not know: purple; it knows blue, green, red"):
-        predict_folder(learn(prepared, trained), other)
+    with pytest.raises(DataError, match="they are: purple. It knows blue, green, red"):
+        asked(learn(prepared, trained), other)
 
 
 def test_a_finished_run_that_rotted_is_refused(prepared: Prepared, tmp_path: Path):

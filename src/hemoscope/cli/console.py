@@ -75,5 +75,9 @@ def print_scores(scores: Mapping[str, Any]) -> None:
     rows = [["class", "precision", "sensitivity", "specificity", "images"]]
     for name, c in scores["classes"].items():
         rows.append([name, *(percent(c[k]) for k in rows[0][1:4]), str(c["support"])])
-    rows.append(["mean of classes", *(percent(scores["macro"][k]) for k in rows[0][1:4]), str(scores["n"])])
+    absent = scores["without_images"]
+    label = f"mean of {len(scores['classes']) - len(absent)} classes" if absent else "mean of classes"
+    rows.append([label, *(percent(scores["macro"][k]) for k in rows[0][1:4]), str(scores["n"])])
     print_table(rows, right=(1, 2, 3, 4))
+    if absent:
+        typer.echo(printable(f"no images, and left out of the means: {', '.join(absent)}"))

@@ -1,8 +1,7 @@
-"""`hemoscope evaluate`, `ensemble` and `report`: everything that starts from finished runs."""
+"""`hemoscope ensemble` and `report`: what is made of finished runs."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -10,65 +9,9 @@ from typing import Annotated
 import typer
 
 from hemoscope.cli.console import JsonFlag, note, print_json, print_scores, printable
-from hemoscope.cli.options import DeviceName, Members, Runs, Vote, VoteName, on_this_machine
-from hemoscope.cli.progress import progress
+from hemoscope.cli.options import Members, Runs, Vote, VoteName
 
-__all__ = ["ensemble", "evaluate", "report"]
-
-
-def evaluate(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="A finished run folder.")],
-    *,
-    data: Annotated[
-        Path | None, typer.Option(help="Labelled images to score instead of the run's own test side.")
-    ] = None,
-    split: Annotated[
-        Path | None, typer.Option(help="Score only the test side of this split of --data.")
-    ] = None,
-    device: DeviceName = "auto",
-    as_json: JsonFlag = False,
-) -> None:
-    """Score a finished run: its own test predictions, or any labelled folder."""
-    from hemoscope.errors import RunError
-    from hemoscope.evaluation.summary import score
-    from hemoscope.runs import Run
-
-    if split and data is None:
-        raise typer.BadParameter("--split needs --data", param_hint="--split")
-    if data is not None:
-        on_this_machine(device)
-    finished = Run.open(run)
-    if not finished.done:
-        raise RunError(
-            f"{run} is not finished; the command that started it goes on with it: {finished.card.get('command')}"
-        )
-    seen: Mapping[str, object] = {}
-    if data is None:
-        predictions = finished.predictions("test")
-    else:
-        from hemoscope.predict.evaluate import predict_folder
-
-        with progress() as tell:
-            found = predict_folder(finished, data, split_file=split, device_name=device, progress=tell)
-        predictions, seen = found.predictions, {"seen_before": found.seen}
-        _tell_seen(found.seen, len(predictions), run)
-    scores = score(predictions).to_json()
-    if as_json:
-        print_json({"run": run, **scores, **seen})
-    else:
-        print_scores(scores)
-
-
-def _tell_seen(seen: Mapping[str, int] | None, n: int, run: Path) -> None:
-    """Say how many of the images scored are no new ones to the run."""
-    if seen is None:
-        note("the split of this run is not beside it, so whether it was trained on these images is not known")
-    elif seen["train"] or seen["val"]:
-        note(
-            f"warning: this run was trained on {seen['train']:,} of these {n:,} images and validated on "
-            f"{seen['val']:,}; on images that it has not seen it may do worse. Its own test images: "
-            f"hemoscope evaluate {run}"
-        )
+__all__ = ["ensemble", "report"]
 
 
 def ensemble(

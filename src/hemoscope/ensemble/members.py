@@ -117,8 +117,8 @@ def assemble(runs_root: Path, *, members: str = "auto", how: How = "majority") -
 def form_ensemble(entries: Sequence[Entry], *, members: str, how: How) -> tuple[Ensemble | None, str]:
     """Return the ensemble that is asked for, or None and the reason why there is none.
 
-    `auto` takes the four runs with the fewest validation errors, as the paper took its four best; it
-    never ends with one member, as a search over subsets may.
+    `auto` takes the four runs with the fewest validation errors, as the paper took its four best, and all where
+    there are no validation images; it never ends with one member, as a search over subsets may.
 
     Args:
         entries: Runs of one split.
@@ -162,6 +162,12 @@ def _choose(entries: Sequence[Entry], members: str, how: How) -> tuple[tuple[str
         picked = _of_archs(entries, paper.ENSEMBLE_MEMBERS)
         return paper_members({arch: e.name for arch, e in picked.items()}), _papers(picked), None
     strategy: Strategy | None = next((s for s in get_args(Strategy) if s == members), None)
+    if members == "auto" and not len(entries[0].val):
+        return (
+            tuple(e.name for e in entries),
+            "All runs there are; none has validation images to choose by.",
+            None,
+        )
     if members == "auto" or strategy is not None:
         choice = choose_members({e.name: e.val for e in entries}, strategy=strategy or "top", how=how)
         return choice.members, _sentence(choice, len(entries)), choice

@@ -23,8 +23,11 @@ from hemoscope.records import FloatArray, IntArray
 
 __all__ = [
     "Reliability",
+    "adaptive_calibration_error",
     "apply_temperature",
     "brier_score",
+    "classwise_calibration_error",
+    "ece_if_calibrated",
     "expected_calibration_error",
     "fit_temperature",
     "negative_log_likelihood",
@@ -152,6 +155,69 @@ def expected_calibration_error(
     """
     bins = reliability(probs, pred, target, n_bins=n_bins)
     return float(np.nansum(bins.count * np.abs(bins.accuracy - bins.confidence)) / bins.count.sum())
+
+
+def ece_if_calibrated(
+    probs: ArrayLike, pred: ArrayLike, *, n_bins: int = 15, draws: int = 1000, seed: int = 0
+) -> tuple[float, float]:
+    """Return where 95 % of the calibration errors of these answers would lie, were each as certain as it says.
+
+    A calibration error is never below 0, so that of few images is large by chance alone. Here every answer is right
+    with the probability it states, drawn `draws` times.
+
+    Source:
+        Vaicenavicius et al., Evaluating model calibration in classification, AISTATS 2019.
+    """
+    probs = checked_probs(probs)
+    stated = probs[np.arange(len(probs)), checked_classes("pred", pred, probs.shape)]
+    index = np.maximum(np.ceil(stated * n_bins).astype(np.int64) - 1, 0)
+    order = np.argsort(index, kind="stable")
+    edges = np.flatnonzero(np.diff(index[order], prepend=-1))
+    stated, rng = stated[order], np.random.default_rng(seed)
+    sums = np.add.reduceat(stated, edges)
+    errors = [
+        np.abs(np.add.reduceat(rng.random(len(stated)) < stated, edges, dtype=np.float64) - sums).sum()
+        for _ in range(draws)
+    ]
+    low, high = np.quantile(np.array(errors) / len(stated), [0.025, 0.975])
+    return float(low), float(high)
+
+
+def adaptive_calibration_error(
+    probs: ArrayLike, pred: ArrayLike, target: ArrayLike, *, n_bins: int = 15
+) -> float:
+    """Return the calibration error over bins that hold equally many images, to within one.
+
+    Source:
+        Nguyen & O'Connor, EMNLP 2015.
+
+    >>> round(adaptive_calibration_error([[0.9, 0.1], [0.8, 0.2]], [0, 0], [0, 1], n_bins=2), 4)
+    0.45
+    """
+    probs = checked_probs(probs)
+    pred, target = checked_classes("pred", pred, probs.shape), checked_classes("target", target, probs.shape)
+    stated = probs[np.arange(len(probs)), pred]
+    order = np.argsort(stated, kind="stable")
+    gaps = ((pred == target) - stated)[order]
+    return float(sum(abs(part.sum()) for part in np.array_split(gaps, n_bins)) / len(gaps))
+
+
+def classwise_calibration_error(probs: ArrayLike, target: ArrayLike, *, n_bins: int = 15) -> float:
+    """Return the mean over classes of the calibration error of each class's probability, likely or not.
+
+    Source:
+        Kull et al., Beyond temperature scaling, NeurIPS 2019.
+
+    >>> round(classwise_calibration_error([[0.9, 0.1], [0.9, 0.1]], [0, 1]), 4)
+    0.4
+    """
+    probs = checked_probs(probs)
+    n, n_classes = probs.shape
+    target = checked_classes("target", target, probs.shape)
+    index = np.maximum(np.ceil(probs * n_bins).astype(np.int64) - 1, 0) + n_bins * np.arange(n_classes)
+    gaps = probs - (target[:, None] == np.arange(n_classes))
+    sums = np.bincount(index.ravel(), weights=gaps.ravel(), minlength=n_bins * n_classes)
+    return float(np.abs(sums).sum() / (n * n_classes))
 
 
 def _log(probs: FloatArray) -> FloatArray:

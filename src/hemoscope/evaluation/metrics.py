@@ -162,27 +162,32 @@ def specificity(confusion: IntArray) -> FloatArray:
     return _ratio(tn, tn + fp)
 
 
-def macro_mean(rates: FloatArray) -> float:
-    """Return the plain mean over the classes, as in the paper's Table 3; NaN if any class is undefined.
+def macro_mean(rates: FloatArray, images: IntArray) -> float:
+    """Return the plain mean over the classes that have images, as in the paper's Table 3.
 
-    A mean over the defined classes only would rise when a network stops predicting a hard class, and
-    could not be compared with a mean over all of them. So it is undefined as well, and shown as n/a.
+    Which classes these are depends on the data alone, so that networks are compared on the same ones. NaN if a
+    rate of one of them is undefined, or none has images.
 
     Args:
         rates: One rate a class, shape (C,).
+        images: Images of every class, shape (C,).
 
     Raises:
-        ShapeError: If `rates` is not flat or holds no class.
+        ShapeError: If `rates` is not flat, holds no class, or `images` is of another shape.
 
-    >>> macro_mean(np.array([1.0, 0.5]))
+    >>> macro_mean(np.array([1.0, 0.5, np.nan]), np.array([2, 4, 0]))
     0.75
-    >>> macro_mean(np.array([1.0, np.nan]))
+    >>> macro_mean(np.array([1.0, np.nan]), np.array([2, 4]))
     nan
     """
     rates = np.asarray(rates, dtype=np.float64)
-    if rates.ndim != 1 or rates.size == 0:
-        raise ShapeError(f"a macro mean needs one rate a class, shape (C,); got shape {rates.shape}")
-    return float(rates.mean())
+    if rates.ndim != 1 or rates.size == 0 or np.shape(images) != rates.shape:
+        raise ShapeError(
+            f"a macro mean needs one rate and one count a class, shape (C,); got shapes {rates.shape} and "
+            f"{np.shape(images)}"
+        )
+    there = rates[np.asarray(images) > 0]
+    return float(there.mean()) if there.size else float("nan")
 
 
 def _ratio(part: NDArray[np.integer] | np.integer, whole: NDArray[np.integer] | np.integer) -> FloatArray:

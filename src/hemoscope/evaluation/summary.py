@@ -33,7 +33,11 @@ class Rates:
 
 @dataclass(frozen=True, slots=True)
 class Macro:
-    """Plain means over the classes, as in the paper's Table 3; NaN if a class is undefined."""
+    """Plain means over the classes that have images, as in the paper's Table 3; NaN where nothing can be counted.
+
+    A class that has images and is never predicted has a precision of 0 here: leaving it out would raise the mean.
+    The mean sensitivity is the balanced accuracy.
+    """
 
     precision: float
     sensitivity: float
@@ -52,7 +56,7 @@ class Scores:
         precision: TP / (TP + FP) of every class.
         sensitivity: TP / (TP + FN) of every class.
         specificity: TN / (TN + FP) of every class.
-        macro: Means over the classes.
+        macro: Means over the classes that have images.
     """
 
     classes: tuple[str, ...]
@@ -79,6 +83,11 @@ class Scores:
         """Images of every true class, shape (C,)."""
         return self.confusion.sum(axis=1)
 
+    @property
+    def without_images(self) -> tuple[str, ...]:
+        """Classes that the means leave out."""
+        return tuple(name for name, n in zip(self.classes, self.support, strict=True) if not n)
+
     def to_json(self) -> dict[str, Any]:
         """Return the document that `train`, `evaluate` and `ensemble` print; undefined is None."""
         return {
@@ -91,6 +100,7 @@ class Scores:
                 "sensitivity": _known(self.macro.sensitivity),
                 "specificity": _known(self.macro.specificity),
             },
+            "without_images": list(self.without_images),
             "classes": {name: self._class_json(i) for i, name in enumerate(self.classes)},
             "confusion": self._confusion_json(),
         }
@@ -160,9 +170,9 @@ def score_counts(confusion: IntArray, *, classes: Sequence[str]) -> Scores:
         sensitivity=sensitivity,
         specificity=specificity,
         macro=Macro(
-            precision=metrics.macro_mean(precision.value),
-            sensitivity=metrics.macro_mean(sensitivity.value),
-            specificity=metrics.macro_mean(specificity.value),
+            precision=metrics.macro_mean(np.where(tp + fp == 0, 0.0, precision.value), tp + fn),
+            sensitivity=metrics.macro_mean(sensitivity.value, tp + fn),
+            specificity=metrics.macro_mean(specificity.value, tp + fn),
         ),
     )
 

@@ -1,100 +1,179 @@
-"""A finished run on images it has not seen: any labelled data set, or one side of a split of it."""
+"""Anything that answers on labelled cells: its answers to all classes, and to those alone that are there."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hemoscope.data.class_map import ClassMap, match_classes
 from hemoscope.data.scan.npz import npz_images
 from hemoscope.data.scan.scan import usable
-from hemoscope.data.split_file import read_split, recorded_split
+from hemoscope.data.split_file import read_split
+from hemoscope.ensemble.vote import How, combine
 from hemoscope.errors import DataError
-from hemoscope.predict.network import load_run
-from hemoscope.predict.stream import predict_images
+from hemoscope.predict.scorable import Scorable
 from hemoscope.progress import Progress
-from hemoscope.records import SIDES, CellImage, Manifest, Predictions
-from hemoscope.runs import Run
+from hemoscope.records import SIDES, CellImage, FloatArray, IntArray, Manifest, Predictions
 from hemoscope.training.run import scan_cached
 
-__all__ = ["Evaluated", "pixels_of", "predict_folder"]
+__all__ = ["STATUSES", "Evaluated", "limited_vote", "pixels_of", "predict_labelled", "scanned"]
+
+STATUSES = ("accepted", "review", "unknown")
 
 
 @dataclass(frozen=True)
 class Evaluated:
-    """What a run says about a labelled data set.
+    """What something says of a labelled data set.
 
     Attributes:
-        predictions: Ordered by path.
-        seen: How many of these images the run had on each side of its split, by their bytes; None
-            where its split is no longer there.
+        manifest: The data.
+        class_map: Which class of the model each of the data's is.
+        predictions: Of the images of the model's classes, all classes open, ordered by path.
+        members: The same of each member by itself.
+        limited: The answer limited to the classes that are there; None where all of the model's are.
+        status: `accepted`, `review` or `unknown` of each; None where nothing gives verdicts.
+        strangers: Images that are of none of the classes, by status; by `not judged` where nothing gives verdicts.
+        seen: How many of the images were on each side of its split, by their bytes; None where that is not known.
     """
 
+    manifest: Manifest
+    class_map: ClassMap
     predictions: Predictions
-    seen: dict[str, int] | None
+    members: tuple[Predictions, ...]
+    limited: Predictions | None
+    status: tuple[str, ...] | None
+    strangers: Mapping[str, int]
+    seen: Mapping[str, int] | None
 
 
-def predict_folder(
-    run: Run,
-    root: Path,
+def scanned(root: Path, progress: Progress | None = None) -> Manifest:
+    """Return a labelled data set, one class of which is enough.
+
+    Raises:
+        DataError: If it holds errors.
+    """
+    return usable(scan_cached(root, progress), skip_bad=None, at_least=1)
+
+
+def predict_labelled(
+    what: Scorable,
+    manifest: Manifest,
     *,
     split_file: Path | None = None,
-    device_name: str = "auto",
+    given: ClassMap | None = None,
     progress: Progress | None = None,
 ) -> Evaluated:
-    """Return a run's predictions of a labelled data set, and how many of its images it was trained on.
+    """Ask about every image of a labelled data set.
 
     Args:
-        run: A finished run.
-        root: A folder of class folders (one is enough), a CSV of labels or an `.npz`; its classes must be
-            among the run's.
-        split_file: Predict only the test side of this split.
-        device_name: Where to compute.
+        what: Whom to ask.
+        manifest: A folder of class folders (one is enough), a CSV of labels or an `.npz`.
+        split_file: Ask only about the test side of this split.
+        given: What a person has decided of the data's classes.
         progress: Called with (what is done, done, in all).
 
     Raises:
-        DataError: If the data hold errors, or classes the run does not know.
+        DataError: If the name of a class does not say which of the model's it is, or images cannot be read.
     """
-    manifest = usable(scan_cached(root, progress), skip_bad=None, at_least=1)
-    unknown = sorted(set(manifest.classes) - set(run.classes))
-    if unknown:
-        raise DataError(
-            f"{root} holds classes that {run.name} does not know: {', '.join(unknown)}; it knows {', '.join(run.classes)}"
-        )
+    class_map = match_classes(manifest.classes, what.classes, given)
     wanted = {r.path for r in read_split(split_file, manifest).side("test")} if split_file else None
     images = [image for image in manifest.images if wanted is None or image.path in wanted]
-    network = load_run(run, device_name=device_name)
+    if not what.judges:  # nothing is said of what is none of the classes
+        strangers = [image for image in images if class_map[image.class_name] is None]
+        images = [image for image in images if class_map[image.class_name] is not None]
+    probs, said, status = _ask_all(what, manifest, images, progress)
+    target = np.array([_target(what, class_map[image.class_name]) for image in images], dtype=np.int64)
+    cells = target >= 0
+    kept = [image for image, cell in zip(images, cells, strict=True) if cell]
+    paths = tuple(image.path for image in kept)
+    known = probs[:, cells]
+    pred, mean, _ = combine(known, what.vote)
+    if said is not None:  # a bundle's own probabilities are calibrated
+        mean = said[cells]
+    there = np.isin(np.arange(len(what.classes)), target[cells])
+
+    def of(pred: IntArray, probs: FloatArray) -> Predictions:
+        return Predictions(what.classes, paths, target[cells], probs, pred)
+
+    return Evaluated(
+        manifest=manifest,
+        class_map=class_map,
+        predictions=of(pred, mean),
+        members=tuple(of(one.argmax(axis=1), one) for one in known),
+        limited=None if there.all() else of(*limited_vote(known, there, what.vote)),
+        status=None if status is None else tuple(np.array(status)[cells].tolist()),
+        strangers=Counter(np.array(status)[~cells].tolist())
+        if status is not None
+        else {"not judged": len(strangers)},
+        seen=_seen(what, kept),
+    )
+
+
+def limited_vote(probs: FloatArray, there: NDArray[np.bool_], how: How) -> tuple[IntArray, FloatArray]:
+    """Let members vote on the classes that are there alone, as if they had never known the others.
+
+    Args:
+        probs: Softmax probabilities, shape (K, N, C).
+        there: Which classes are, shape (C,).
+        how: The vote.
+
+    Returns:
+        Predicted class, shape (N,), and mean probabilities, shape (N, C), 0 for a class that is not there. A
+        member that gives all of them nothing gives each the same.
+
+    >>> pred, mean = limited_vote(np.array([[[0.7, 0.1, 0.2]]]), np.array([False, True, True]), "soft")
+    >>> int(pred[0]), mean.round(3).tolist()
+    (2, [[0.0, 0.333, 0.667]])
+    """
+    inside = probs[..., there]
+    total = inside.sum(axis=-1, keepdims=True)
+    with np.errstate(invalid="ignore"):
+        inside = np.where(total > 0, inside / total, 1 / there.sum())
+    pred, mean, _ = combine(inside, how)
+    whole = np.zeros(probs.shape[1:])
+    whole[:, there] = mean
+    return np.flatnonzero(there)[pred], whole
+
+
+def _ask_all(
+    what: Scorable, manifest: Manifest, images: list[CellImage], progress: Progress | None
+) -> tuple[FloatArray, FloatArray | None, list[str] | None]:
+    """Return the members' probabilities, shape (K, N, C), and a bundle's own, shape (N, C), and its statuses."""
     rows = {image.path: row for row, image in enumerate(images)}
-    probs = np.empty((len(images), len(run.classes)))
+    probs = np.empty((len(what.members), len(images), len(what.classes)))
+    said = np.empty(probs.shape[1:]) if what.judges else None
+    status = [""] * len(images) if what.judges else None
     asked: list[str] = []  # paths in the order of the answers
     problems: list[str] = []
-    views = run.card["recipe"].get("views", 1)  # as it was scored by itself
-    for i, answer in enumerate(predict_images(network, pixels_of(manifest, rows, asked), tta=views > 1)):
+    for i, (answer, verdict) in enumerate(what.ask(pixels_of(manifest, rows, asked))):
+        row = rows[asked[i]]
         if answer.probs is None:
             problems.append(f"{asked[i]}: {answer.error}")
         else:
-            probs[rows[asked[i]]] = answer.probs[0]
+            probs[:, row] = answer.probs
+            if verdict and verdict.probs is not None and said is not None and status is not None:
+                said[row], status[row] = verdict.probs, verdict.status
         if progress:
             progress("predicting", i + 1, len(images))
     if problems:
         listing = "\n  ".join(problems[:20])
         raise DataError(f"{len(problems)} images changed while they were read; run again:\n  {listing}")
-    target = np.array([run.classes.index(image.class_name) for image in images], dtype=np.int64)
-    paths = tuple(image.path for image in images)
-    predictions = Predictions(run.classes, paths, target, probs, probs.argmax(axis=1))
-    return Evaluated(predictions, _seen(run, images))
+    return probs, said, status
 
 
-def _seen(run: Run, images: Iterable[CellImage]) -> dict[str, int] | None:
-    digest = str(run.card["split"]["digest"])
-    split = recorded_split(run.path.parent / "splits" / f"{digest[:16]}.csv", digest)
-    if split is None:
+def _target(what: Scorable, class_name: str | None) -> int:
+    return -1 if class_name is None else what.classes.index(class_name)
+
+
+def _seen(what: Scorable, images: list[CellImage]) -> dict[str, int] | None:
+    side_of = what.sides()
+    if side_of is None:
         return None
-    side_of = {row.hash: row.side for row in split.rows}
     found = Counter(side_of.get(image.hash) for image in images)
     return {side: found[side] for side in SIDES}
 

@@ -125,12 +125,18 @@ class Model:
             ConfigError: If the bundle was not calibrated for `tta`.
             ShapeError: If something that is no file is of another type, shape or range.
         """
+        return (verdict for _, verdict in self.ask(images, tta=tta, batch_size=batch_size))
+
+    def ask(
+        self, images: Iterable[ImageLike], *, tta: bool = False, batch_size: int | None = None
+    ) -> Iterator[tuple[Answer, Verdict]]:
+        """Yield what the members say of every image, before any calibration, and the verdict; see `judge`."""
         if os.getpid() != self._process:  # forked: the threads that torch counts on stayed behind
             torch.set_num_threads(1)
         trust = self.trust(tta=tta)
         sources = (_source(image, i) for i, image in enumerate(_many(images)))
         answers = stream(self.networks, sources, batch_size=batch_size, tta=tta)
-        return (self._verdict(answer, trust) for answer in answers)
+        return ((answer, self._verdict(answer, trust)) for answer in answers)
 
     def trust(self, *, tta: bool = False) -> Calibration:
         """Return temperature, thresholds and confusion, measured on answers made the same way.

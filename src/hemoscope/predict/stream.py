@@ -76,7 +76,7 @@ def stream(
     *,
     batch_size: int | None = None,
     workers: int | None = None,
-    tta: bool = False,
+    tta: bool | Sequence[bool] = False,
 ) -> Iterator[Answer]:
     """Yield the answers to every image, in order; the networks are asked in turn, batch by batch.
 
@@ -86,7 +86,7 @@ def stream(
         batch_size: Images at once; by default what the device takes. It does not change an answer by
             more than rounding.
         workers: Decoding threads; by default one a core.
-        tta: Average over the eight flips and quarter turns of each image.
+        tta: Average over the eight flips and quarter turns of each image; one for all, or one a network.
 
     Raises:
         ConfigError: If `batch_size` is less than 1.
@@ -95,6 +95,7 @@ def stream(
     size = BATCH_SIZE[kind] if batch_size is None else batch_size
     if size < 1:
         raise ConfigError(f"expected a batch size of at least 1, got {size}")
+    turned = [tta] * len(networks) if isinstance(tta, bool) else tta
     source = iter(images)
     waiting: deque[list[Future[_Input | str]]] = deque()
     with ThreadPoolExecutor(workers or available_cores()) as pool:
@@ -106,7 +107,7 @@ def stream(
             inputs = [future.result() for future in waiting.popleft()]
             good = [found for found in inputs if not isinstance(found, str)]
             said = [
-                predict_pixels(network, np.stack([found.views[k] for found in good]), tta=tta)
+                predict_pixels(network, np.stack([found.views[k] for found in good]), tta=turned[k])
                 for k, network in enumerate(networks)
                 if good
             ]

@@ -72,7 +72,9 @@ def per_class(report: Report) -> TextTable:
         low = Row("interval", ("", *(interval((r.low[i], r.high[i])) for r in rates), ""))
         groups.append((main, low))
     means = (percent(getattr(scores.macro, rate)) for rate in _RATES)
-    groups.append((Row("strong", ("Mean over classes", *means, count(scores.n))),))
+    there = len(scores.classes) - len(scores.without_images)
+    label = f"Mean over {there} classes with images" if scores.without_images else "Mean over classes"
+    groups.append((Row("strong", (label, *means, count(scores.n))),))
     subjects = [(entry.label, entry.name, entry.scores) for entry in report.entries]
     if report.ensemble:
         subjects.insert(0, (report.ensemble.label, "", report.ensemble.scores))

@@ -15,6 +15,7 @@ from hemoscope.report.confusion import confusions_table, counts_tables, mistakes
 from hemoscope.report.dataset import files_left_out_table, table1
 from hemoscope.report.methods import per_class, table3
 from hemoscope.report.provenance import left_out_table, machine_table, recipe_table, runs_table
+from hemoscope.report.subtypes import border_table, subtypes_table
 from hemoscope.report.texttable import TextTable, as_csv, as_markdown, panels
 
 __all__ = ["MOST_MISTAKES", "Tables", "all_tables", "write_tables"]
@@ -33,6 +34,8 @@ class Tables:
     per_class: TextTable
     confusions: TextTable
     confusion_counts: tuple[TextTable, ...]
+    subtypes: TextTable
+    border: TextTable
     mistakes: TextTable
     runs: TextTable
     recipe: TextTable
@@ -59,6 +62,8 @@ def all_tables(report: Report) -> Tables:
         per_class=per_class(report),
         confusions=confusions_table(report),
         confusion_counts=counts_tables(report),
+        subtypes=subtypes_table(report),
+        border=border_table(report),
         mistakes=mistakes_table(report, most=MOST_MISTAKES),
         runs=runs_table(report),
         recipe=recipe_table(report),

@@ -1,0 +1,195 @@
+"""`hemoscope evaluate`: what a run, an ensemble or a bundle is worth on labelled cells."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from hemoscope.cli.console import JsonFlag, note, percent, print_json, print_scores, printable
+from hemoscope.cli.options import DeviceName, Vote, on_this_machine
+from hemoscope.cli.progress import progress
+
+if TYPE_CHECKING:
+    from hemoscope.data.class_map import ClassMap
+    from hemoscope.predict.scorable import Scorable
+    from hemoscope.records import Manifest
+
+__all__ = ["evaluate"]
+
+
+def evaluate(
+    what: Annotated[
+        Path,
+        typer.Argument(
+            metavar="RUN|RUNS|MODEL", help="A run folder, a folder of them that vote, or a bundle."
+        ),
+    ],
+    *,
+    data: Annotated[
+        Path | None, typer.Option(help="Labelled images to score instead of a run's own test side.")
+    ] = None,
+    split: Annotated[
+        Path | None, typer.Option(help="Score only the test side of this split of --data.")
+    ] = None,
+    classes: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="MAP.toml",
+            help="Which class of --data is which of the model's; written to fill in where there is none.",
+        ),
+    ] = None,
+    members: Annotated[
+        str | None, typer.Option(help="Which runs of a folder vote, as in hemoscope ensemble. Default: auto.")
+    ] = None,
+    vote: Annotated[
+        Vote | None, typer.Option(help="How they vote, majority or soft. Default: majority.")
+    ] = None,
+    tta: Annotated[
+        bool, typer.Option("--tta", help="Average a bundle's answers over eight flips and turns.")
+    ] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the answers, which report takes like runs.")
+    ] = None,
+    device: DeviceName = "auto",
+    as_json: JsonFlag = False,
+) -> None:
+    """Score a run, an ensemble of runs or a bundle on labelled cells; without --data, a run on its own test side."""
+    if data is None:
+        for given, name in ((split, "--split"), (classes, "--classes"), (out, "--out"), (tta, "--tta")):
+            if given:
+                raise typer.BadParameter(f"{name} needs --data", param_hint=name)
+        _own(what, members or vote, as_json=as_json)
+        return
+    on_this_machine(device)
+    from hemoscope.files import refuse_occupied
+    from hemoscope.predict.evaluate import predict_labelled, scanned
+    from hemoscope.predict.evaluation import figures, write_evaluation
+    from hemoscope.predict.scorable import open_scorable
+
+    if out:
+        refuse_occupied(out)
+    asked = open_scorable(what, members=members, vote=vote.value if vote else None, tta=tta, device=device)
+    with progress() as tell:
+        manifest = scanned(data, tell)
+        given = _given(classes, manifest, asked)
+        found = predict_labelled(asked, manifest, split_file=split, given=given, progress=tell)
+    kind = "model" if asked.judges else "run" if len(asked.members) == 1 else "runs"
+    document = {kind: what, **figures(asked, found)}
+    if out:
+        write_evaluation(out, asked, found, document, shlex.join(["hemoscope", *sys.argv[1:]]))
+    _tell_classes(found.class_map)
+    _tell_seen(found.seen, len(found.predictions), what)
+    if as_json:
+        print_json(document)
+        return
+    if asked.chosen:
+        note(f"{asked.name}: {', '.join(member.name for member in asked.members)}. {asked.chosen}")
+    _print(document)
+
+
+def _own(path: Path, choice: object, *, as_json: bool) -> None:
+    """Score a finished run on the test side that it was trained beside."""
+    from hemoscope.errors import RunError
+    from hemoscope.evaluation.summary import score
+    from hemoscope.predict.evaluation import balanced
+    from hemoscope.runs import CARD, Run
+
+    if choice or (path.is_dir() and not (path / CARD).is_file()):
+        raise RunError(
+            f"without --data one run is scored; the vote of a folder of runs on their test side is shown by: "
+            f"hemoscope ensemble {path}"
+        )
+    run = Run.open(path)
+    if not run.done:
+        raise RunError(
+            f"{path} is not finished; the command that started it goes on with it: {run.card.get('command')}"
+        )
+    document = balanced(score(run.predictions("test")))
+    if as_json:
+        print_json({"run": path, **document})
+    else:
+        print_scores(document)
+
+
+def _given(path: Path | None, manifest: Manifest, asked: Scorable) -> ClassMap | None:
+    """Return what a person has decided, or write a file to decide in and stop."""
+    from hemoscope.data.class_map import ASK, propose, read_class_map, write_proposal
+    from hemoscope.errors import DataError
+
+    if path is None:
+        return None
+    if path.exists():
+        return read_class_map(path, asked.classes)
+    write_proposal(path, manifest.classes, asked.classes)
+    n = propose(manifest.classes, asked.classes).count(f'= "{ASK}"')
+    raise DataError(
+        f"wrote {path}: look at what each class of the data is"
+        f"{f', decide the {n} that no name settles' if n else ''}, and give the same command again"
+    )
+
+
+def _tell_classes(found: ClassMap) -> None:
+    renamed = [f"{name} as {to}" for name, to in found.items() if to not in (None, name)]
+    left = [name for name, to in found.items() if to is None]
+    if renamed:
+        note(f"classes of the data taken for classes of the model: {', '.join(renamed)}")
+    if left:
+        note(f"none of the model's classes, and in no score: {', '.join(left)}")
+
+
+def _tell_seen(seen: Mapping[str, int] | None, n: int, what: Path) -> None:
+    """Say how many of the images scored are no new ones."""
+    if seen is None:
+        note(
+            f"which images {what} was trained on is not known; on those that it has seen a score means little"
+        )
+    elif seen["train"] or seen["val"]:
+        note(
+            f"warning: it was trained on {seen['train']:,} of these {n:,} images and validated on "
+            f"{seen['val']:,}; on images that it has not seen it may do worse. Its own test images: "
+            f"hemoscope evaluate {what}"
+        )
+
+
+def _print(document: Mapping[str, Any]) -> None:
+    print_scores(document)
+    there = [name for name in document["classes"] if name not in document["without_images"]]
+    _line(
+        f"balanced accuracy {percent(document['balanced_accuracy'])}, all {len(document['classes'])} classes open"
+    )
+    if limited := document["limited"]:
+        _line(
+            f"with answers limited to the {len(there)} classes that are there: balanced accuracy "
+            f"{percent(limited['balanced_accuracy'])}, accuracy {percent(limited['accuracy'])}"
+        )
+    if said := document["calibration"]:
+        low, high = said["ece_if_calibrated"]
+        _line(
+            f"calibration error (ECE) {percent(said['ece'])}, by chance alone {percent(low)} to {percent(high)}; "
+            f"Brier score {said['brier']:.4f}, log-loss {said['log_loss']:.4f}"
+        )
+    if verdicts := document["verdicts"]:
+        low, high = verdicts["accepted_accuracy_ci"]
+        right = (
+            f", of them right {verdicts['accepted_right']:,} ({percent(verdicts['accepted_accuracy'])}; exact 95 % "
+            f"interval {percent(low)} to {percent(high)})"
+            if verdicts["accepted"]
+            else ""
+        )
+        _line(
+            f"accepted {verdicts['accepted']:,} of {document['n']:,}{right}; for review {verdicts['review']:,}; "
+            f"unknown {verdicts['unknown']:,}"
+        )
+    if strangers := document["none_of_the_classes"]:
+        told = ", ".join(f"{status} {n:,}" for status, n in strangers.items() if n)
+        if told:
+            _line(f"images of none of the classes: {told}")
+
+
+def _line(text: str) -> None:
+    typer.echo(printable(text))
