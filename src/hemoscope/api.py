@@ -37,10 +37,11 @@ from hemoscope.training.run import ready, run_job, scan_cached
 
 if TYPE_CHECKING:
     from hemoscope.bundle.card import BundleCard
+    from hemoscope.comparison.compare import Comparison
     from hemoscope.packing.calibrate import Goals
     from hemoscope.predict.model import Model
 
-__all__ = ["bundle", "evaluate", "load", "report", "scan", "split", "train", "vote"]
+__all__ = ["bundle", "compare", "evaluate", "load", "report", "scan", "split", "train", "vote"]
 
 File = str | PathLike[str]
 
@@ -186,6 +187,26 @@ def vote(runs: File, *, members: str | Sequence[str] = "auto", how: How = "major
     if found.ensemble is None:
         raise RunError(f"there is no ensemble in {runs}: {found.no_ensemble}")
     return found.ensemble
+
+
+def compare(
+    runs: File, *, side: Literal["test", "val"] = "test", members: str = "auto", how: How = "majority"
+) -> Comparison:
+    """Compare runs of one split and their ensemble: intervals, paired tests, what cannot be told apart.
+
+    Args:
+        runs: A folder of run folders, or its URL such as s3://bucket/runs.
+        side: On which images.
+        members: Of the ensemble, as in `vote`.
+        how: Its vote.
+
+    Raises:
+        RunError: If there is no finished run, or no image on that side.
+    """
+    from hemoscope.comparison.compare import compare as compared
+    from hemoscope.sweep.storage import runs_at
+
+    return compared(runs_at(runs), side=side, members=members, how=how)
 
 
 def report(

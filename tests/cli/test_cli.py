@@ -60,6 +60,7 @@ VERBS = [
     ["track"],
     ["evaluate"],
     ["ensemble"],
+    ["compare"],
     ["report"],
     ["bundle"],
     *(["bundle", noun] for noun in ("make", "show", "verify")),

@@ -182,7 +182,7 @@ def test_every_section_is_compared():
             "tune",
             "track",
         ),
-        *("evaluate", "ensemble", "report", "bundle make and bundle show", "bundle verify"),
+        *("evaluate", "ensemble", "compare", "report", "bundle make and bundle show", "bundle verify"),
         *("predict with `--out`", "explain", "export"),
     }
     assert set(sections()) == tested
@@ -281,6 +281,7 @@ def test_verbs_on_runs(discs: Path, tmp_path: Path):
     agrees("Scores", keys_of({k: v for k, v in own.items() if k not in ("run", "balanced_accuracy")}))
     printed("train", "resnet18", *common, *QUICK, "--seed", 1)
     agrees("ensemble", keys_of(printed("ensemble", out)))
+    agrees("compare", keys_of(printed("compare", out)), never_here={"left_out[].name", "left_out[].reason"})
     agrees("report", keys_of(printed("report", out, "--out", tmp_path / "report")))
 
 

@@ -9,6 +9,7 @@ from typer.core import TyperGroup
 
 from hemoscope.cli import (
     bundle,
+    compare,
     data,
     differential,
     evaluate,
@@ -36,6 +37,7 @@ VERBS = {
     "track": tracking.track,
     "evaluate": evaluate.evaluate,
     "ensemble": results.ensemble,
+    "compare": compare.compare,
     "report": results.report,
     "bundle": bundle.bundle_app,
     "predict": predict.predict,

@@ -83,8 +83,8 @@ def predict_labelled(
     class_map = match_classes(manifest.classes, what.classes, given)
     wanted = {r.path for r in read_split(split_file, manifest).side("test")} if split_file else None
     images = [image for image in manifest.images if wanted is None or image.path in wanted]
+    n_all = len(images)
     if not what.judges:  # nothing is said of what is none of the classes
-        strangers = [image for image in images if class_map[image.class_name] is None]
         images = [image for image in images if class_map[image.class_name] is not None]
     probs, said, status = _ask_all(what, manifest, images, progress)
     target = np.array([_target(what, class_map[image.class_name]) for image in images], dtype=np.int64)
@@ -109,7 +109,7 @@ def predict_labelled(
         status=None if status is None else tuple(np.array(status)[cells].tolist()),
         strangers=Counter(np.array(status)[~cells].tolist())
         if status is not None
-        else {"not judged": len(strangers)},
+        else {"not judged": n_all - len(images)},
         seen=_seen(what, kept),
     )
 

@@ -7,13 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from hemoscope.data.split_file import recorded_split
 from hemoscope.ensemble.members import assemble
 from hemoscope.ensemble.vote import How
 from hemoscope.errors import ConfigError, RunError
 from hemoscope.predict.model import Model, Verdict, load
 from hemoscope.predict.network import load_run
-from hemoscope.predict.stream import Answer, Source, stream
+from hemoscope.predict.stream import Answer, stream
 from hemoscope.records import Side
 from hemoscope.runs import CARD, Run
 
@@ -48,7 +51,7 @@ class Scorable:
     members: tuple[Member, ...]
     vote: How
     chosen: str
-    ask: Callable[[Iterable[Source]], Iterator[tuple[Answer, Verdict | None]]]
+    ask: Callable[[Iterable[Path | NDArray[np.uint8]]], Iterator[tuple[Answer, Verdict | None]]]
     judges: bool = False
 
     def sides(self) -> Mapping[str, Side] | None:
