@@ -33,9 +33,9 @@ class Tables:
     table4: TextTable
     per_class: TextTable
     confusions: TextTable
-    confusion_counts: tuple[TextTable, ...]
     subtypes: TextTable
     border: TextTable
+    confusion_counts: tuple[TextTable, ...]
     mistakes: TextTable
     runs: TextTable
     recipe: TextTable
@@ -61,9 +61,9 @@ def all_tables(report: Report) -> Tables:
         table4=table4(report),
         per_class=per_class(report),
         confusions=confusions_table(report),
-        confusion_counts=counts_tables(report),
         subtypes=subtypes_table(report),
         border=border_table(report),
+        confusion_counts=counts_tables(report),
         mistakes=mistakes_table(report, most=MOST_MISTAKES),
         runs=runs_table(report),
         recipe=recipe_table(report),
