@@ -301,7 +301,9 @@ def test_verbs_on_a_bundle(ensemble_file: Path, misfiled: Path, runs: list[Run],
     for name, other in (("blue", "blue"), ("green", "green"), ("red", "dirt")):
         shutil.copytree(misfiled / name, tmp_path / "elsewhere" / other)
     (tmp_path / "map.toml").write_text("[classes]\ndirt = false\n")
-    data = ["--data", tmp_path / "elsewhere", "--classes", tmp_path / "map.toml", "--device", "cpu"]
+    (tmp_path / "ranges.toml").write_text(RANGES)
+    blood = ["--in-blood", "--ranges", tmp_path / "ranges.toml"]
+    data = [*blood, "--data", tmp_path / "elsewhere", "--classes", tmp_path / "map.toml", "--device", "cpu"]
     scored = [printed("evaluate", what, *data) for what in (runs[0].path, runs[0].path.parent, ensemble_file)]
     agrees("evaluate", {key for document in scored for key in keys_of(document)})
 

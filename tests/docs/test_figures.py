@@ -8,9 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from hemoscope.differential.reference import read_reference
 from hemoscope.ensemble.members import assemble
 from hemoscope.ensemble.vote import vote
 from hemoscope.evaluation.intervals import wilson
+from hemoscope.evaluation.prevalence import precision_at
+from hemoscope.evaluation.summary import score
 from hemoscope.records import Predictions
 from hemoscope.runs import find_runs
 
@@ -55,6 +58,17 @@ def test_scores_of_the_ensemble_are_those_of_the_vote(document: str, how):
     row = next(r for r in rows(document, "| network | epochs |") if r[0] == f"ensemble of 3, {how} vote")
     members = assemble(RUNS, how=how).voters
     assert row[2:] == told(vote([m.val for m in members], how=how), vote([m.test for m in members], how=how))
+
+
+def test_the_precision_in_blood_is_that_of_the_predictions():
+    run = next(run for run in find_runs(RUNS) if run.arch == "mobilenet_v2")
+    scores = score(run.predictions("test"))
+    ig = scores.classes.index("ig")
+    found = precision_at(scores.confusion, read_reference().shares(scores.classes))[ig]
+    low, high = round(100 * found.low), round(100 * found.high)
+    text = " ".join((ROOT / "README.md").read_text("utf-8").split())
+    here, there = round(100 * scores.precision.value[ig]), round(100 * found.value)
+    assert f"precision for `ig` is {there} % (95 % interval {low} to {high} %), not {here} %" in text
 
 
 LABELS = {

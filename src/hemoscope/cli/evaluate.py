@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 import sys
 from collections.abc import Mapping
@@ -10,12 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hemoscope.cli.console import JsonFlag, note, percent, print_json, print_scores, printable
+from hemoscope.cli.console import JsonFlag, note, percent, print_json, print_scores, print_table, printable
 from hemoscope.cli.options import DeviceName, Vote, on_this_machine
 from hemoscope.cli.progress import progress
 
 if TYPE_CHECKING:
     from hemoscope.data.class_map import ClassMap
+    from hemoscope.evaluation.summary import Scores
     from hemoscope.predict.scorable import Scorable
     from hemoscope.records import Manifest
 
@@ -55,17 +57,36 @@ def evaluate(
     out: Annotated[
         Path | None, typer.Option(help="Folder for the answers, which report takes like runs.")
     ] = None,
+    in_blood: Annotated[
+        bool,
+        typer.Option("--in-blood", help="Also the precision where the classes come as they do in blood."),
+    ] = False,
+    ranges: Annotated[
+        Path | None,
+        typer.Option(help="For --in-blood: your laboratory's table, as in hemoscope differential."),
+    ] = None,
     device: DeviceName = "auto",
     as_json: JsonFlag = False,
 ) -> None:
     """Score a run, an ensemble of runs or a bundle on labelled cells; without --data, a run on its own test side."""
+    if ranges and not in_blood:
+        raise typer.BadParameter("needs --in-blood", param_hint="--ranges")
     if data is None:
         for given, name in ((split, "--split"), (classes, "--classes"), (out, "--out"), (tta, "--tta")):
             if given:
                 raise typer.BadParameter(f"{name} needs --data", param_hint=name)
-        _own(what, members or vote, as_json=as_json)
+        from hemoscope.predict.evaluation import balanced
+
+        own = _own(what, members or vote)
+        document = {"run": what, **balanced(own), **(_in_blood(own, ranges) if in_blood else {})}
+        if as_json:
+            print_json(document)
+        else:
+            print_scores(document)
+            _print_in_blood(document)
         return
     on_this_machine(device)
+    from hemoscope.evaluation.summary import score
     from hemoscope.files import refuse_occupied
     from hemoscope.predict.evaluate import predict_labelled, scanned
     from hemoscope.predict.evaluation import figures, write_evaluation
@@ -80,6 +101,8 @@ def evaluate(
         found = predict_labelled(asked, manifest, split_file=split, given=given, progress=tell)
     kind = "model" if asked.judges else "run" if len(asked.members) == 1 else "runs"
     document = {kind: what, **figures(asked, found)}
+    if in_blood:
+        document |= _in_blood(score(found.predictions), ranges)
     if out:
         write_evaluation(out, asked, found, document, shlex.join(["hemoscope", *sys.argv[1:]]))
     _tell_classes(found.class_map)
@@ -92,11 +115,10 @@ def evaluate(
     _print(document)
 
 
-def _own(path: Path, choice: object, *, as_json: bool) -> None:
-    """Score a finished run on the test side that it was trained beside."""
+def _own(path: Path, choice: object) -> Scores:
+    """Return the scores of a finished run on the test side that it was trained beside."""
     from hemoscope.errors import RunError
     from hemoscope.evaluation.summary import score
-    from hemoscope.predict.evaluation import balanced
     from hemoscope.runs import CARD, Run
 
     if choice or (path.is_dir() and not (path / CARD).is_file()):
@@ -109,11 +131,27 @@ def _own(path: Path, choice: object, *, as_json: bool) -> None:
         raise RunError(
             f"{path} is not finished; the command that started it goes on with it: {run.card.get('command')}"
         )
-    document = balanced(score(run.predictions("test")))
-    if as_json:
-        print_json({"run": path, **document})
-    else:
-        print_scores(document)
+    return score(run.predictions("test"))
+
+
+def _in_blood(scores: Scores, ranges: Path | None) -> dict[str, Any]:
+    """Return the precision of every class at its share in blood, with the shares and whose they are."""
+    from hemoscope.differential.reference import read_reference
+    from hemoscope.evaluation.prevalence import precision_at
+
+    table = read_reference(ranges)
+    shares = table.shares(scores.classes)
+    found = precision_at(scores.confusion, shares)
+    return {
+        "in_blood": {
+            "table": table.name,
+            "classes": {
+                name: {"share": share, "precision": one.value, "precision_ci": [one.low, one.high]}
+                for name, share, one in zip(scores.classes, shares, found, strict=True)
+                if share
+            },
+        }
+    }
 
 
 def _given(path: Path | None, manifest: Manifest, asked: Scorable) -> ClassMap | None:
@@ -185,10 +223,27 @@ def _print(document: Mapping[str, Any]) -> None:
             f"accepted {verdicts['accepted']:,} of {document['n']:,}{right}; for review {verdicts['review']:,}; "
             f"unknown {verdicts['unknown']:,}"
         )
+    _print_in_blood(document)
     if strangers := document["none_of_the_classes"]:
         told = ", ".join(f"{status} {n:,}" for status, n in strangers.items() if n)
         if told:
             _line(f"images of none of the classes: {told}")
+
+
+def _print_in_blood(document: Mapping[str, Any]) -> None:
+    if not (found := document.get("in_blood")):
+        return
+    _line(
+        f"precision where white cells and erythroblasts come as in blood ({found['table']}: the middle of every range)"
+    )
+    rows = [["class", "share", "precision", "95 % interval"]]
+    for name, one in found["classes"].items():
+        low, high = one["precision_ci"]
+        missing = math.isnan(low)
+        bounds = "no interval" if missing else f"{percent(low)} to {percent(high)}"
+        value = "n/a" if math.isnan(one["precision"]) else percent(one["precision"])
+        rows.append([name, percent(one["share"]), value, bounds])
+    print_table(rows, right=(1, 2, 3))
 
 
 def _line(text: str) -> None:

@@ -75,6 +75,24 @@ class ReferenceTable(_Record):
             )
         return found
 
+    def shares(self, classes: Sequence[str]) -> list[float]:
+        """Return how large a part of white cells and erythroblasts each class is, in their order, summing to 1.
+
+        The middle of each range; nothing for platelets, for others, and where no range is given.
+
+        Raises:
+            ConfigError: As `of`, and if no class has a range.
+        """
+        middles = [
+            sum(entry.percent) / 2 if entry.percent and entry.role in ("white", "erythroblast") else 0.0
+            for entry in self.of(classes)
+        ]
+        if not sum(middles):
+            raise ConfigError(
+                f"the reference table {self.name!r} has a range for none of {', '.join(classes)}"
+            )
+        return [middle / sum(middles) for middle in middles]
+
 
 def read_reference(path: Path | None = None) -> ReferenceTable:
     """Read a table; by default the one for adults that comes with hemoscope.

@@ -1,0 +1,48 @@
+"""Precision at other class shares, by drawing such blood."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from hemoscope.differential.reference import read_reference
+from hemoscope.errors import ShapeError
+from hemoscope.evaluation.metrics import confusion_matrix, precision
+from hemoscope.evaluation.prevalence import precision_at, predictive_values
+
+CONFUSION = np.array([[180, 15, 5], [2, 46, 2], [0, 3, 297]])
+SHARES = [0.6, 0.01, 0.39]
+
+
+def test_it_is_the_precision_of_images_drawn_with_these_shares():
+    rng = np.random.default_rng(0)
+    target = rng.choice(3, 400_000, p=SHARES)
+    answers = CONFUSION / CONFUSION.sum(axis=1, keepdims=True)
+    pred = (rng.random(len(target))[:, None] > answers[target].cumsum(axis=1)).sum(axis=1)
+    drawn = precision(confusion_matrix(target, np.minimum(pred, 2), 3))
+    np.testing.assert_allclose(predictive_values(CONFUSION, SHARES), drawn, atol=0.01)
+
+
+def test_at_the_shares_of_the_images_it_is_their_precision():
+    own = CONFUSION.sum(axis=1)
+    np.testing.assert_allclose(predictive_values(CONFUSION, own), precision(CONFUSION))
+    np.testing.assert_allclose(predictive_values(np.stack([CONFUSION] * 2), own)[1], precision(CONFUSION))
+
+
+def test_intervals_surround_the_value_and_what_is_never_called_has_none():
+    for one, value in zip(precision_at(CONFUSION, SHARES), predictive_values(CONFUSION, SHARES), strict=True):
+        assert one.value == pytest.approx(value)
+        assert one.low < value < one.high
+    nothing = precision_at(np.array([[9, 0], [0, 0]]), [0.5, 0.5])
+    assert np.isnan(nothing[1].value)
+
+
+def test_a_share_a_class_is_asked_for():
+    for shares in ([0.5, 0.5], [0, 0, 0], [1, -1, 1]):
+        with pytest.raises(ShapeError, match="a share of at least 0 for each of 3 classes"):
+            predictive_values(CONFUSION, shares)
+
+
+def test_the_shares_of_the_table_are_the_middles_of_white_cells_and_erythroblasts():
+    shares = read_reference().shares(("basophil", "erythroblast", "neutrophil", "platelet"))
+    assert shares == pytest.approx([1 / 61.5, 0.5 / 61.5, 60 / 61.5, 0])
