@@ -211,6 +211,16 @@ def _print(document: Mapping[str, Any]) -> None:
             f"calibration error (ECE) {percent(said['ece'])}, by chance alone {percent(low)} to {percent(high)}; "
             f"Brier score {said['brier']:.4f}, log-loss {said['log_loss']:.4f}"
         )
+    told = {"thresholded_confidence": "by thresholded confidence", "agreement": "by its members' agreement"}
+    guesses = [
+        f"{percent(value)} {told[how]}"
+        for how, value in (document["estimated"] or {}).items()
+        if value is not None
+    ]
+    if guesses:
+        _line(
+            f"without the labels its accuracy would have been taken for {' or '.join(guesses)}; such figures can be far off"
+        )
     if verdicts := document["verdicts"]:
         low, high = verdicts["accepted_accuracy_ci"]
         right = (

@@ -8,6 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from hemoscope.ensemble.vote import vote
 from hemoscope.evaluation.calibration import (
     adaptive_calibration_error,
     brier_score,
@@ -18,6 +21,7 @@ from hemoscope.evaluation.calibration import (
 )
 from hemoscope.evaluation.intervals import clopper_pearson
 from hemoscope.evaluation.summary import Scores, score
+from hemoscope.evaluation.unlabelled import agreement, thresholded_confidence
 from hemoscope.files import new_folder, sha256_of, write_json
 from hemoscope.predict.evaluate import STATUSES, Evaluated
 from hemoscope.predict.scorable import Scorable
@@ -39,6 +43,7 @@ def figures(what: Scorable, found: Evaluated) -> dict[str, Any]:
         **balanced(scores),
         "limited": balanced(score(found.limited)) if found.limited else None,
         "calibration": _calibration(found.predictions),
+        "estimated": _estimated(what, found),
         "verdicts": _verdicts(found),
         "none_of_the_classes": dict(found.strangers),
         "class_map": dict(found.class_map),
@@ -113,6 +118,22 @@ def _calibration(predictions: Predictions) -> dict[str, Any] | None:
         "classwise_ece": classwise_calibration_error(probs, target),
         "brier": brier_score(probs, target),
         "log_loss": negative_log_likelihood(probs, target),
+    }
+
+
+def _estimated(what: Scorable, found: Evaluated) -> dict[str, float | None] | None:
+    """Return what the accuracy would have been taken for without the labels; None for a bundle or without images."""
+    runs = [member.run for member in what.members if member.run]
+    if not runs or not len(found.predictions):
+        return None
+    val = vote([run.predictions("val") for run in runs], how=what.vote)
+    sure, here = (said.probs[np.arange(len(said)), said.pred] for said in (val, found.predictions))
+    preds = np.stack([member.pred for member in found.members])
+    return {
+        "thresholded_confidence": thresholded_confidence(sure, val.pred == val.target, here)
+        if len(val)
+        else None,
+        "agreement": agreement(preds) if len(preds) > 1 else None,
     }
 
 
