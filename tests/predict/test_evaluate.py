@@ -41,7 +41,9 @@ def test_other_names_change_no_answer(runs: list[Run], misfiled: Path, elsewhere
     ours = predict_labelled(asked, scanned(misfiled))
     found = predict_labelled(asked, scanned(elsewhere), given=DECIDED)
     rows = np.flatnonzero(ours.predictions.target < 2)
-    np.testing.assert_array_equal(found.predictions.probs, ours.predictions.probs[rows])
+    np.testing.assert_allclose(
+        found.predictions.probs, ours.predictions.probs[rows], atol=2e-2
+    )  # other batches
     np.testing.assert_array_equal(found.predictions.target, ours.predictions.target[rows])
     assert found.strangers == {"not judged": len(list((elsewhere / "dirt").iterdir()))}
     assert ours.limited is None
@@ -80,20 +82,24 @@ def test_an_ensemble_is_the_vote_of_its_members(runs: list[Run], misfiled: Path)
 
 
 def test_a_bundle_is_scored_by_the_verdicts_it_gives(model: Model, elsewhere: Path):
-    asked = a_bundle(model, "discs")
-    found = predict_labelled(asked, scanned(elsewhere), given=DECIDED)
-    verdicts = list(model.judge([elsewhere / path for path in found.predictions.paths]))
+    asked, data = a_bundle(model, "discs"), scanned(elsewhere)
+    found = predict_labelled(asked, data, given=DECIDED)
+    every = list(
+        model.judge([elsewhere / image.path for image in data.images])
+    )  # in batches of the same images
+    classes = [DECIDED[image.class_name] for image in data.images]
+    verdicts = [v for v, name in zip(every, classes, strict=True) if name]
     assert found.status == tuple(v.status for v in verdicts)
     assert [found.predictions.classes[c] for c in found.predictions.pred] == [v.pred for v in verdicts]
     np.testing.assert_allclose(found.predictions.probs, [v.probs for v in verdicts], atol=1e-6)
-    dirt = Counter(v.status for v in model.judge(sorted((elsewhere / "dirt").iterdir())))
-    assert found.strangers == dirt
+    assert found.strangers == Counter(
+        v.status for v, name in zip(every, classes, strict=True) if name is None
+    )
     said = figures(asked, found)["verdicts"]
     right = [
-        v.pred == DECIDED[p.split("/")[0]] for p, v in zip(found.predictions.paths, verdicts, strict=True)
+        v.pred == name for v, name in zip(every, classes, strict=True) if name and v.status == "accepted"
     ]
-    accepted = [hit for hit, v in zip(right, verdicts, strict=True) if v.status == "accepted"]
-    assert (said["accepted"], said["accepted_right"]) == (len(accepted), sum(accepted))
+    assert (said["accepted"], said["accepted_right"]) == (len(right), sum(right))
 
 
 def test_a_class_that_nobody_decided_is_asked_for_and_a_file_is_written_once(

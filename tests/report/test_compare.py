@@ -69,7 +69,12 @@ def test_equals_are_not_distinguishable_and_the_words_say_so(runs):
     found = compare(runs.root, draws=50)
     assert found.groups == ((0, 3),)
     told = list(sentences(found))
-    assert told[0].startswith("Not distinguishable on these 225 images: the first 4")
+    prefers = assemble(runs.root)
+    name = prefers.best.label if not prefers.ensemble_leads else "Ensemble of 3, majority"
+    assert told[0].startswith(
+        f"Validation prefers {name}. On these 225 images, not distinguishable from it: "
+    )
+    assert all(s.label in told[0] for s in found.subjects)
     assert "ResNet-18, seed" in told[1]
     (of_seeds,) = (sentence for sentence in told if "3 seeds" in sentence)
     rates = [1 - run.predictions("test").n_errors / 225 for run in find_runs(runs.root)]
@@ -77,6 +82,14 @@ def test_equals_are_not_distinguishable_and_the_words_say_so(runs):
         f"{100 * np.mean(rates):.2f} % on average, from seed to seed ± {100 * np.std(rates, ddof=1):.2f}"
         in of_seeds
     )
+
+
+def test_what_is_worse_than_the_preferred_one_is_named_so(runs):
+    runs.add("resnet18", test=SMALL, error_rate=0.02)
+    runs.add("alexnet", test=SMALL, error_rate=0.7)
+    found = compare(runs.root, members="resnet18", draws=50)
+    assert found.subjects[found.preferred].label == "ResNet-18"
+    assert "worse: AlexNet (McNemar's" in next(iter(sentences(found)))
 
 
 def test_one_run_alone_has_intervals_and_no_pair(runs):

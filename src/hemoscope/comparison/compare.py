@@ -22,7 +22,10 @@ from hemoscope.evaluation.seeds import Spread, spread_of
 from hemoscope.evaluation.summary import Scores, score
 from hemoscope.records import Predictions
 
-__all__ = ["LEVEL", "Comparison", "Pair", "Seeds", "Subject", "compare"]
+__all__ = ["ENSEMBLE", "LEVEL", "Comparison", "Pair", "Seeds", "Subject", "compare"]
+
+ENSEMBLE = "ensemble"
+"""Stands for the name of a run where the ensemble is meant."""
 
 LEVEL = 0.05
 """Of the tests, after Holm: how often one of all differences may be called real that is none."""
@@ -79,6 +82,7 @@ class Comparison:
         side: `test` or `val`.
         subjects: In order of accuracy.
         pairs: Every two of them.
+        preferred: Place of the one that validation prefers.
         groups: First and last place of each longest stretch in which no two can be told apart.
         seeds: Networks with several seeds.
         left_out: Runs that could not be compared, and why.
@@ -87,6 +91,7 @@ class Comparison:
     side: str
     subjects: tuple[Subject, ...]
     pairs: tuple[Pair, ...]
+    preferred: int
     groups: tuple[tuple[int, int], ...]
     seeds: tuple[Seeds, ...]
     left_out: tuple[LeftOut, ...]
@@ -109,6 +114,7 @@ class Comparison:
                 }
                 for pair in self.pairs
             ],
+            "preferred": self.subjects[self.preferred].name,
             "groups": [[subject.name for subject in self.subjects[a : b + 1]] for a, b in self.groups],
             "seeds": [
                 {
@@ -149,7 +155,7 @@ def compare(
     said = [(entry.label, entry.name, entry.val if side == "val" else entry.test) for entry in found.entries]
     if found.ensemble:
         voters = [entry.val if side == "val" else entry.test for entry in found.ensemble.members]
-        said.append((f"{found.ensemble.label}, {how}", "ensemble", vote(voters, how=how)))
+        said.append((f"{found.ensemble.label}, {how}", ENSEMBLE, vote(voters, how=how)))
     if not len(said[0][2]):
         raise RunError(
             f"the {side} side of the runs in {runs_root} holds no image; there is nothing to compare"
@@ -164,6 +170,9 @@ def compare(
         side=side,
         subjects=tuple(_judged(*one, draws=draws) for one in ranked),
         pairs=tuple(pairs),
+        preferred=[name for _, name, _ in ranked].index(
+            ENSEMBLE if found.ensemble_leads else found.best.name
+        ),
         groups=tuple(together(range(len(ranked)), differ)),
         seeds=tuple(_seeds(found, side)),
         left_out=found.left_out,

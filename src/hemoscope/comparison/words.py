@@ -13,36 +13,44 @@ __all__ = ["sentences"]
 
 def sentences(found: Comparison) -> Iterator[str]:
     """Yield one sentence a finding."""
-    n, subjects = found.subjects[0].scores.n, found.subjects
+    subjects, name = found.subjects, shown_as(found.subjects[found.preferred])
     if len(subjects) > 1:
-        best = [shown_as(subjects[i]) for i in range(found.groups[0][0], found.groups[0][1] + 1)]
-        if len(best) > 1:
-            yield (
-                f"Not distinguishable on these {n:,} images: the first {len(best)}, {best[0]} to {best[-1]} (McNemar's exact "
-                f"test, adjusted over all {len(found.pairs):,} pairs by Holm, level {100 * LEVEL:.0f} %). That one has fewer errors "
-                "may be luck."
-            )
-        else:
-            yield (
-                f"{best[0]} is better than every other by more than luck explains (McNemar's exact test, adjusted over "
-                f"all {len(found.pairs):,} pairs by Holm, level {100 * LEVEL:.0f} %)."
-            )
-        yield _first_two(found, found.pairs[0], n)
-    if found.side == "val" and any(subject.name == "ensemble" for subject in subjects):
-        yield "The ensemble was chosen by these same validation images, which flatters it; the test side does not."
+        mine = [pair for pair in found.pairs if found.preferred in (pair.first, pair.second)]
+        others = {pair.first + pair.second - found.preferred: pair for pair in mine}
+        same = [i for i, pair in others.items() if pair.p_holm >= LEVEL]
+        verdicts = (
+            ("not distinguishable from it", same),
+            ("worse", [i for i in others if i > found.preferred and i not in same]),
+            ("better", [i for i in others if i < found.preferred and i not in same]),
+        )
+        told = "; ".join(
+            f"{how}: {_listed([shown_as(subjects[i]) for i in which])}" for how, which in verdicts if which
+        )
+        yield (
+            f"Validation prefers {name}. On these {subjects[0].scores.n:,} images, {told} (McNemar's exact test, adjusted "
+            f"over all {len(found.pairs):,} pairs by Holm, level {100 * LEVEL:.0f} %)."
+        )
+        yield _nearest(found, others[min(others)])
+    if found.side == "val":
+        yield "These images chose among the runs, which flatters the chosen one; the test side did not."
     yield from map(_of_seeds, found.seeds)
 
 
-def _first_two(found: Comparison, pair: Pair, n: int) -> str:
-    first, second = found.subjects[pair.first], found.subjects[pair.second]
+def _listed(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def _nearest(found: Comparison, pair: Pair) -> str:
+    first, second = (shown_as(found.subjects[i]) for i in (pair.first, pair.second))
     if not pair.only_first + pair.only_second:
-        return f"{shown_as(first)} and {shown_as(second)} are right and wrong on the same images."
+        return f"{first} and {second} are right and wrong on the same images."
     text = (
-        f"{shown_as(first)} against {shown_as(second)}: {pair.only_first} images that only the one gets right, {pair.only_second} that "
+        f"{first} against {second}: {pair.only_first} images that only the one gets right, {pair.only_second} that "
         f"only the other does; p = {pair.p:.2g}. The first is the better one with a probability of {100 * pair.chance:.1f} %."
     )
     if pair.only_first == pair.only_second or pair.p_holm < LEVEL:
         return text
+    n = found.subjects[0].scores.n
     needed = images_needed(pair.only_first / n, pair.only_second / n)
     return f"{text} " + (
         f"If they go on to differ as they do here, about {_rounded(needed):,} images would tell these two apart four times in five."

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hemoscope.comparison.compare import LEVEL, Comparison, Subject
+from hemoscope.comparison.compare import ENSEMBLE, LEVEL, Comparison, Subject
 from hemoscope.evaluation.bootstrap import Estimate
 from hemoscope.files import new_folder, write_json, write_text
 from hemoscope.report import latex
@@ -109,7 +109,7 @@ def groups_figure(found: Comparison) -> Figure:
         axes = figure.add_subplot()
         for place, subject in enumerate(found.subjects):
             low, high = (100 * bound for bound in subject.scores.accuracy_ci)
-            color = INK if subject.name == "ensemble" else BLUE
+            color = INK if subject.name == ENSEMBLE else BLUE
             axes.plot([low, high], [place, place], color=color, linewidth=1.1, solid_capstyle="butt")
             axes.plot(100 * subject.scores.accuracy, place, "o", color=color, markersize=4.2)
         axes.set_yticks(range(n), [shown_as(subject) for subject in found.subjects])

@@ -20,7 +20,7 @@ from hemoscope.evaluation.summary import Scores, score
 from hemoscope.records import Predictions
 from hemoscope.training.changes import describe, is_papers
 
-__all__ = ["Assembly", "Ensemble", "assemble", "form_ensemble"]
+__all__ = ["Assembly", "Ensemble", "assemble", "form_ensemble", "leads"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -89,6 +89,11 @@ class Assembly:
         return tuple(entry for network in self.networks for entry in network.entries)
 
     @property
+    def ensemble_leads(self) -> bool:
+        """Whether the ensemble does better than the best run on validation; see `leads`."""
+        return leads(self.ensemble, self.best)
+
+    @property
     def voters(self) -> tuple[Entry, ...]:
         """The ensemble's members; without an ensemble the best run."""
         return self.ensemble.members if self.ensemble else (self.best,)
@@ -112,6 +117,17 @@ def assemble(runs_root: Path, *, members: str = "auto", how: How = "majority") -
     entries = [entry for network in networks for entry in network.entries]
     best = min(entries, key=lambda e: (e.val.n_errors / max(len(e.val), 1), e.val_loss, e.name))
     return Assembly(networks, best, *form_ensemble(entries, members=members, how=how), left_out)
+
+
+def leads(ensemble: Ensemble | None, best: Entry) -> bool:
+    """Return whether an ensemble does better than the best run on validation, and so makes the headline.
+
+    Fewer errors are better, then the lower log-loss; equals go to the single run, which is simpler.
+    Without validation images nothing is known, and the ensemble leads because it was asked for.
+    """
+    if ensemble is None or not len(best.val):
+        return ensemble is not None
+    return (ensemble.val_errors, ensemble.val_loss) < (best.val.n_errors, best.val_loss)
 
 
 def form_ensemble(entries: Sequence[Entry], *, members: str, how: How) -> tuple[Ensemble | None, str]:

@@ -16,7 +16,7 @@ import numpy as np
 
 from hemoscope import paper
 from hemoscope.ensemble.candidates import Entry, LeftOut
-from hemoscope.ensemble.members import Ensemble, assemble
+from hemoscope.ensemble.members import Ensemble, assemble, leads
 from hemoscope.ensemble.networks import Network
 from hemoscope.ensemble.vote import How
 from hemoscope.evaluation.summary import Scores
@@ -81,15 +81,8 @@ class Report:
 
     @property
     def ensemble_leads(self) -> bool:
-        """Whether the ensemble does better than the best run on validation, and so makes the headline.
-
-        Fewer errors are better, then the lower log-loss; equals go to the single run, which is simpler.
-        Without validation images nothing is known, and the ensemble leads because it was asked for.
-        """
-        if self.ensemble is None or not len(self.best.val):
-            return self.ensemble is not None
-        ours = (self.ensemble.val_errors, self.ensemble.val_loss)
-        return ours < (self.best.val.n_errors, self.best.val_loss)
+        """Whether the ensemble does better than the best run on validation, and so makes the headline."""
+        return leads(self.ensemble, self.best)
 
     @property
     def judged(self) -> Predictions:
