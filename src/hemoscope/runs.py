@@ -27,6 +27,7 @@ from hemoscope.predictions_file import read_predictions, write_predictions
 from hemoscope.records import Predictions
 
 __all__ = [
+    "EVALUATED",
     "EpochRow",
     "Run",
     "find_runs",
@@ -41,6 +42,8 @@ CARD, HISTORY, PREDICTIONS, MODEL, DONE = (
     "model.safetensors",
     "DONE",
 )
+EVALUATED = "evaluated"
+"""Policy of the split in a card whose test side is cells that were scored later, as `hemoscope evaluate --out` writes it."""
 
 
 @dataclass(frozen=True, slots=True)

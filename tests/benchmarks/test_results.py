@@ -56,7 +56,7 @@ def contender(folder: Path, name: str, **record: object) -> None:
     ],
 )
 def test_rows_of_another_machine_are_never_taken_up(measure, capsys, key, other):
-    about = {**measure.machine(), "precision": "fp32", "data": "cells"}
+    about = {**measure.machine(), "capability": "avx2", "precision": "fp32", "data": "cells"}
     measure.keep("train_x", {"machine": {**about, "date": "2020-01-01"}, "results": ROWS}, "")
     assert measure.earlier("train_x", about) == ROWS
     theirs = {**about, key: other}

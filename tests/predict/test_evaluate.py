@@ -133,6 +133,7 @@ def test_the_answers_are_a_folder_that_a_report_takes(runs: list[Run], elsewhere
     document = json.loads(told.stdout)
     assert json.loads((tmp_path / "out" / SUMMARY).read_text()) == document
     found = collect(tmp_path / "out")
+    assert found.caveats[0].title == "Other cells than those of the training."
     assert found.ensemble is not None
     assert sorted(m.name for m in found.ensemble.members) == sorted(document["members"])
     assert found.ensemble.scores.to_json()["classes"] == document["classes"]

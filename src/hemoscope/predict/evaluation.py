@@ -26,7 +26,7 @@ from hemoscope.files import new_folder, sha256_of, write_json
 from hemoscope.predict.evaluate import STATUSES, Evaluated
 from hemoscope.predict.scorable import Scorable
 from hemoscope.records import Predictions
-from hemoscope.runs import CARD, DONE, HISTORY, PREDICTIONS, write_predictions
+from hemoscope.runs import CARD, DONE, EVALUATED, HISTORY, PREDICTIONS, write_predictions
 
 __all__ = ["SUMMARY", "balanced", "figures", "write_evaluation"]
 
@@ -80,7 +80,7 @@ def write_evaluation(
             "short_sides_px": manifest.short_sides_px,
             "converted": manifest.converted,
         },
-        "split": {"digest": digest.hexdigest(), "policy": "evaluated", "seed": None},
+        "split": {"digest": digest.hexdigest(), "policy": EVALUATED, "seed": None},
     }
     with new_folder(folder) as part:
         for member, test in zip(what.members, found.members, strict=True):
@@ -98,6 +98,7 @@ def write_evaluation(
                 "name": member.name,
                 "status": "done",
                 "command": command,
+                "timings": None,  # those of training are not of these cells
                 "evaluated": {"class_map": dict(found.class_map), "trained_on": trained_on},
                 "metrics": {"val": score(val).to_json(), "test": score(test).to_json()},
                 "files": {PREDICTIONS: sha256_of(place / PREDICTIONS)},

@@ -9,6 +9,7 @@ from hemoscope import paper
 from hemoscope.ensemble.members import Ensemble
 from hemoscope.ensemble.networks import Network
 from hemoscope.report.facts import DataFacts
+from hemoscope.runs import EVALUATED
 from hemoscope.training.changes import changes
 
 __all__ = ["Caveat", "caveats"]
@@ -43,13 +44,19 @@ def _of_data(data: DataFacts) -> list[Caveat]:
             "they say nothing about real blood."
         )
         found.append(Caveat("These are not real cells.", text))
-    if data.kind in ("pbc", "bloodmnist"):
+    if data.kind in ("pbc", "bloodmnist") and data.policy != EVALUATED:
         text = (
             "The data set names no patient, slide or smear, so cells of one person may be on both sides of the "
             "split. The scores are optimistic for a new patient, and say nothing about another laboratory."
         )
         found.append(Caveat("Splits by patient are impossible.", text))
-    if data.kind == "other":
+    if data.policy == EVALUATED:
+        text = (
+            "Nothing was trained or chosen on the cells scored here: the networks come from another data set and its "
+            "split. Cells that happen to be in both are not told apart; hemoscope evaluate counts them."
+        )
+        found.append(Caveat("Other cells than those of the training.", text))
+    elif data.kind == "other":
         text = (
             "The split keeps identical images together, but knows nothing of patients or slides. If cells of one "
             "person are on both sides, the scores are optimistic for a new one."
