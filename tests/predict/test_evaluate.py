@@ -187,3 +187,6 @@ def test_an_option_that_does_not_fit_is_refused(runs: list[Run], ensemble_file: 
         open_scorable(tmp_path / "one")
     told = in_process.hemoscope("evaluate", runs[0].path.parent)
     assert "hemoscope ensemble" in told.stderr
+    told = in_process.hemoscope("evaluate", runs[0].path, "--in-blood")
+    assert told.returncode == 2
+    assert "does not know the model's classes blue, green, red" in told.stderr

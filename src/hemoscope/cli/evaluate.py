@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,6 +17,7 @@ from hemoscope.cli.progress import progress
 
 if TYPE_CHECKING:
     from hemoscope.data.class_map import ClassMap
+    from hemoscope.differential.reference import ReferenceTable
     from hemoscope.evaluation.summary import Scores
     from hemoscope.predict.scorable import Scorable
     from hemoscope.records import Manifest
@@ -75,10 +76,14 @@ def evaluate(
         for given, name in ((split, "--split"), (classes, "--classes"), (out, "--out"), (tta, "--tta")):
             if given:
                 raise typer.BadParameter(f"{name} needs --data", param_hint=name)
-        from hemoscope.predict.evaluation import balanced
+        from hemoscope.evaluation.summary import balanced
 
         own = _own(what, members or vote)
-        document = {"run": what, **balanced(own), **(_in_blood(own, ranges) if in_blood else {})}
+        document = {
+            "run": what,
+            **balanced(own),
+            **(_in_blood(own, _table(ranges, own.classes)) if in_blood else {}),
+        }
         if as_json:
             print_json(document)
         else:
@@ -95,14 +100,15 @@ def evaluate(
     if out:
         refuse_occupied(out)
     asked = open_scorable(what, members=members, vote=vote.value if vote else None, tta=tta, device=device)
+    table = _table(ranges, asked.classes) if in_blood else None
     with progress() as tell:
         manifest = scanned(data, tell)
         given = _given(classes, manifest, asked)
         found = predict_labelled(asked, manifest, split_file=split, given=given, progress=tell)
     kind = "model" if asked.judges else "run" if len(asked.members) == 1 else "runs"
     document = {kind: what, **figures(asked, found)}
-    if in_blood:
-        document |= _in_blood(score(found.predictions), ranges)
+    if table:
+        document |= _in_blood(score(found.predictions), table)
     if out:
         write_evaluation(out, asked, found, document, shlex.join(["hemoscope", *sys.argv[1:]]))
     _tell_classes(found.class_map)
@@ -134,12 +140,19 @@ def _own(path: Path, choice: object) -> Scores:
     return score(run.predictions("test"))
 
 
-def _in_blood(scores: Scores, ranges: Path | None) -> dict[str, Any]:
-    """Return the precision of every class at its share in blood, with the shares and whose they are."""
+def _table(ranges: Path | None, classes: Sequence[str]) -> ReferenceTable:
+    """Return a table of ranges that knows these classes; else an error, before any work."""
     from hemoscope.differential.reference import read_reference
-    from hemoscope.evaluation.prevalence import precision_at
 
     table = read_reference(ranges)
+    table.shares(classes)
+    return table
+
+
+def _in_blood(scores: Scores, table: ReferenceTable) -> dict[str, Any]:
+    """Return the precision of every class at its share in blood, with the shares and whose they are."""
+    from hemoscope.evaluation.prevalence import precision_at
+
     shares = table.shares(scores.classes)
     found = precision_at(scores.confusion, shares)
     return {

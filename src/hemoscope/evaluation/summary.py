@@ -16,7 +16,7 @@ from hemoscope.evaluation import metrics
 from hemoscope.evaluation.intervals import wilson
 from hemoscope.records import FloatArray, IntArray, Predictions
 
-__all__ = ["Macro", "Rates", "Scores", "confusion_of", "score", "score_counts"]
+__all__ = ["Macro", "Rates", "Scores", "balanced", "confusion_of", "score", "score_counts"]
 
 MOST_ROWS = 100
 """Classes of a confusion matrix that a document holds with all its zeros."""
@@ -175,6 +175,12 @@ def score_counts(confusion: IntArray, *, classes: Sequence[str]) -> Scores:
             specificity=metrics.macro_mean(specificity.value, tp + fn),
         ),
     )
+
+
+def balanced(scores: Scores) -> dict[str, Any]:
+    """Return the document of scores with the balanced accuracy, the mean sensitivity of the classes that have images."""
+    document = scores.to_json()
+    return {"balanced_accuracy": document["macro"]["sensitivity"], **document}
 
 
 def confusion_of(document: Mapping[str, Any]) -> IntArray:

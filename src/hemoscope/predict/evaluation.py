@@ -20,7 +20,7 @@ from hemoscope.evaluation.calibration import (
     negative_log_likelihood,
 )
 from hemoscope.evaluation.intervals import clopper_pearson
-from hemoscope.evaluation.summary import Scores, score
+from hemoscope.evaluation.summary import balanced, score
 from hemoscope.evaluation.unlabelled import agreement, thresholded_confidence
 from hemoscope.files import new_folder, sha256_of, write_json
 from hemoscope.predict.evaluate import STATUSES, Evaluated
@@ -28,7 +28,7 @@ from hemoscope.predict.scorable import Scorable
 from hemoscope.records import Predictions
 from hemoscope.runs import CARD, DONE, EVALUATED, HISTORY, PREDICTIONS, write_predictions
 
-__all__ = ["SUMMARY", "balanced", "figures", "write_evaluation"]
+__all__ = ["SUMMARY", "figures", "write_evaluation"]
 
 SUMMARY = "evaluation.json"
 
@@ -49,12 +49,6 @@ def figures(what: Scorable, found: Evaluated) -> dict[str, Any]:
         "class_map": dict(found.class_map),
         "seen_before": found.seen,
     }
-
-
-def balanced(scores: Scores) -> dict[str, Any]:
-    """Return the document of scores with the balanced accuracy, the mean sensitivity of the classes that have images."""
-    document = scores.to_json()
-    return {"balanced_accuracy": document["macro"]["sensitivity"], **document}
 
 
 def write_evaluation(
