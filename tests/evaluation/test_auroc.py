@@ -36,7 +36,7 @@ def test_the_draws_are_those_of_images_drawn_within_their_classes(
     probs, target = drawn(1, digits=digits)
     rng = np.random.default_rng(0)
     each = []
-    for _ in range(1500):
+    for _ in range(500):
         taken = np.concatenate(
             [rng.choice(np.flatnonzero(target == c), (target == c).sum()) for c in range(3)]
         )
@@ -45,9 +45,9 @@ def test_the_draws_are_those_of_images_drawn_within_their_classes(
     monkeypatch.setattr("hemoscope.evaluation.auroc.bca", lambda _, draws, *__, **___: seen.append(draws))
     macro_auroc(probs, target, draws=6000)
     ours = seen[0]
-    error = np.std(each) / np.sqrt(1500)
+    error = np.std(each) / np.sqrt(500)
     assert ours.mean() == pytest.approx(np.mean(each), abs=4 * error)
-    assert ours.std() == pytest.approx(np.std(each), rel=0.1)
+    assert ours.std() == pytest.approx(np.std(each), rel=0.15)
     assert np.quantile(ours, [0.05, 0.95]) == pytest.approx(np.quantile(each, [0.05, 0.95]), abs=8 * error)
 
 
