@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 from collections import defaultdict
 from collections.abc import Mapping
+from operator import attrgetter
 from pathlib import Path
 
 from hemoscope.data.scan.csv_rows import Names, csv_text, plain, read_rows
@@ -25,10 +26,9 @@ _SHOWN = 20
 
 def write_split(split: Split, path: Path) -> None:
     """Write a split atomically: UTF-8, LF line ends, file names of any characters."""
-    rows = sorted(split.rows, key=lambda row: row.path)
-    cells = (COLUMNS, *((r.path, r.class_name, r.subtype, r.hash, r.side) for r in rows))
+    rows = sorted(split.rows, key=attrgetter("path"))
     with atomic_path(path) as part:
-        part.write_bytes(csv_text(cells))
+        part.write_bytes(csv_text([COLUMNS, *rows]))  # a row has the columns' order
 
 
 def read_split(path: Path, manifest: Manifest) -> Split:
