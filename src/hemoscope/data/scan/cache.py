@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import compress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Self
 
@@ -69,7 +70,7 @@ class ScanCache:
         if path is None:
             return cache
         with suppress(OSError, ValueError, TypeError, RecursionError):
-            with path.open("rb") as file:
+            with path.open("rb", buffering=0) as file:  # a buffer would copy all of it
                 line, files = file.readline(_LONGEST_LINE), file.read()
             if json.loads(line) == _heading(cache.root, files):
                 cache.known = _table(files)
@@ -80,21 +81,21 @@ class ScanCache:
         """Tell which files are known and have their stamp, and keep what is known of them."""
         size, mtime_ns, ctime_ns = (self.known[name].to_pylist() for name in FileStamp._fields)
         where = str(root)
-        rows: list[int] = []
-        for path, row in zip(paths, self._rows(paths), strict=True):
+        rows = self._rows(paths)
+        found: list[bool] = []
+        for path, row in zip(paths, rows, strict=True):
             try:
                 info = os.stat(f"{where}/{path}") if row >= 0 else None  # noqa: PTH116  a Path takes as long again
             except OSError:
                 info = None
-            same = (
+            found.append(
                 info is not None
                 and info.st_mtime_ns == mtime_ns[row]
                 and info.st_ctime_ns == ctime_ns[row]
                 and info.st_size == size[row]
             )
-            rows.append(row if same else -1)
-        self.kept = [row for row in rows if row >= 0]
-        return [row >= 0 for row in rows]
+        self.kept = list(compress(rows, found))
+        return found
 
     def remembered(self) -> list[Sequence[object]]:
         """Return what is known of the files that are kept, as columns: a `Fingerprint`'s but for conversions."""

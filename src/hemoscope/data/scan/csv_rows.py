@@ -11,7 +11,6 @@ import io
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
-from itertools import islice
 from pathlib import Path
 
 from hemoscope.plain_files import read_plain
@@ -19,8 +18,6 @@ from hemoscope.plain_files import read_plain
 __all__ = ["CsvRows", "Names", "csv_text", "decoded", "plain", "read_rows"]
 
 MOST_BYTES = 2**30  # a row of PBC's split has 100
-_AT_ONCE = 4096  # rows
-
 _QUOTED = re.compile(r'[,"\r\n]')
 
 CsvRows = list[tuple[int, list[str]]]
@@ -41,10 +38,7 @@ def read_rows(path: Path) -> CsvRows:
 
 def csv_text(rows: Iterable[Sequence[str]]) -> bytes:
     """Return rows as a CSV file: UTF-8, commas, LF line ends, file names of any characters."""
-    rest = iter(rows)
-    lines: list[str] = []
-    while block := list(islice(rest, _AT_ONCE)):
-        lines += _lines(block)
+    lines = _lines(list(rows))
     return ("\n".join(lines) + "\n").encode("utf-8", "surrogateescape")
 
 

@@ -43,7 +43,7 @@ def masks_among(root: Path, images: Sequence[CellImage]) -> list[str]:
 
 def _stem(image: CellImage) -> str:
     name = image.path.rpartition("/")[2]
-    return name[: name.rfind(".")] if name.rfind(".") > 0 else name
+    return name.rpartition(".")[0] or name
 
 
 def _is_named_after(stem: str, others: Container[str]) -> bool:
