@@ -1,6 +1,6 @@
 """Many images of many classes: seconds and memory of the first command, and of those that come after it.
 
-Usage: python benchmarks/large.py [--images 100000] [--classes 1000] [--keep DIR] [--arch squeezenet1_1]
+Usage: python benchmarks/large.py [--images 100000] [--classes 1000] [--keep DIR] [--arch squeezenet1_1] [--no-training]
 
 Thumbnails of 32 px are drawn once: one picture a class, noise for every image. Every command is a process of its
 own; its memory is the most that was resident, pages of files that it mapped included.
@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 
 import cv2
@@ -90,15 +91,20 @@ def cells(folder: Path | None, images: int, classes: int) -> Iterator[Path]:
             shutil.rmtree(work)
 
 
-def commands(work: Path, arch: str) -> Iterator[tuple[str, dict[str, float]]]:
-    """Do every command and yield what it is called with what it took."""
-    data, runs = str(work / "cells"), work / "runs"
-    train = ["train", arch, "--data", data, "--out", str(runs), *TRAIN, *SIZES]
+def looks(work: Path) -> Iterator[tuple[str, dict[str, float]]]:
+    """Do every command that only looks at the data, and yield what it is called with what it took."""
+    data = str(work / "cells")
     yield "data check, first: every image is read", run(["data", "check", data, "--json"])
     yield "data check again", run(["data", "check", data, "--json"])
     split = ["data", "split", data, "--overwrite", "--out"]
     yield "data split, paper", run([*split, str(work / "paper.csv")])
     yield "data split, clean", run([*split, str(work / "clean.csv"), "--policy", "clean"])
+
+
+def trainings(work: Path, arch: str) -> Iterator[tuple[str, dict[str, float]]]:
+    """Train, and do what follows."""
+    runs = work / "runs"
+    train = ["train", arch, "--data", str(work / "cells"), "--out", str(runs), *TRAIN, *SIZES]
     yield "train, one epoch, the canvas built", run(train)
     yield "the same train again: it is done", run(train)
 
@@ -116,16 +122,18 @@ def main() -> None:
     parser.add_argument("--classes", type=int, default=1000)
     parser.add_argument("--arch", default="squeezenet1_1")
     parser.add_argument("--keep", type=Path, help="Where the images are, or are drawn and stay.")
+    parser.add_argument("--no-training", action="store_true", help="Only scans and splits.")
     options = parser.parse_args()
     about = machine()
     with cells(options.keep, options.images, options.classes) as work:
         with tempfile.TemporaryDirectory(dir=work) as cache:
             os.environ["HEMOSCOPE_CACHE"] = cache
             found = {}
-            for name, took in commands(work, options.arch):
+            rest = () if options.no_training else trainings(work, options.arch)
+            for name, took in chain(looks(work), rest):
                 print(f"{name}: {took}", file=sys.stderr, flush=True)
                 found[name] = took
-        shutil.rmtree(work / "runs")
+        shutil.rmtree(work / "runs", ignore_errors=True)
     rows = [
         [name, f"{t['seconds']:.1f}", f"{t['cpu_s']:.1f}", f"{t['peak_mib']:,.0f}"]
         for name, t in found.items()

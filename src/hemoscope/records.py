@@ -137,7 +137,7 @@ class Manifest:
     @cached_property
     def counts(self) -> dict[str, int]:
         """Images a class, in class order."""
-        tally = Counter(image.class_name for image in self.images)
+        tally = Counter([image.class_name for image in self.images])
         return {name: tally[name] for name in self.classes}
 
     @property
@@ -193,7 +193,7 @@ class Split:
     @cached_property
     def counts(self) -> dict[str, dict[str, int]]:
         """Images a side and class."""
-        tally = Counter((r.side, r.class_name) for r in self.rows)
+        tally = Counter([(r.side, r.class_name) for r in self.rows])
         return {s: {c: tally[s, c] for c in self.classes} for s in SIDES}
 
 
@@ -265,6 +265,9 @@ def collected_later() -> Iterator[None]:
     try:
         yield
     finally:
+        if not gc.get_freeze_count():  # or another's would thaw
+            gc.freeze()
+            gc.unfreeze()  # all of them are old now, and not the first to be looked through
         if was:
             gc.enable()
 

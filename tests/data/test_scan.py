@@ -22,7 +22,7 @@ from scipy.fft import dctn
 from hemoscope.data.catalog import data_source
 from hemoscope.data.groups import orientations
 from hemoscope.data.images.decode import decode
-from hemoscope.data.images.fingerprint import perceptual_hash
+from hemoscope.data.images.fingerprint import Fingerprint, perceptual_hash
 from hemoscope.data.scan.cache import FileStamp, ScanCache
 from hemoscope.data.scan.npz import npz_images
 from hemoscope.data.scan.scan import scan, subtype_of, usable
@@ -388,6 +388,8 @@ class TestCache:
         assert after.keys() == before.keys() - {"a/a_0001.png"} | {"b/new.png"}
         assert after["a/a_0000.png"].pixel_hash != before["a/a_0000.png"].pixel_hash
         assert tuple(after.values()) == scan(root).images
+        scan(root, cache=tmp_path / "fresh")
+        assert cache.read_bytes() == (tmp_path / "fresh").read_bytes()
 
     @pytest.mark.parametrize(
         "damage",
@@ -440,14 +442,18 @@ class TestCache:
         Image.fromarray(np.dstack([gray] * 4)).save(root / "b" / "clear.png")
         first = scan(root, cache=cache)
         loaded = ScanCache.load(cache, root)
-        assert set(loaded.known.rows) == {image.path for image in first.images}
-        for image in first.images:
-            stamp, result = loaded.known.entry(loaded.known.rows[image.path])
-            assert stamp == FileStamp.of(root / image.path)
-            assert result.image(image.path, image.class_name, "") == image
-            assert [type(value) for value in result] == [int, int, str, str, int, tuple, tuple]
-        _, deep = loaded.known.entry(loaded.known.rows["a/deep.png"])
-        assert deep.conversions == ("grayscale", "16-bit")
+        by_path = {image.path: image for image in first.images}
+        paths = [image.path for image in first.images]
+        assert loaded.unchanged(root, paths) == [True] * 45
+        for image, result in zip(first.images, zip(*loaded.remembered(), strict=True), strict=True):
+            assert Fingerprint(*result).image(image.path, image.class_name, "") == image
+            assert [type(value) for value in result] == [int, int, str, str, int, tuple]
+        assert loaded.conversions() == {"grayscale": 1, "16-bit": 1, "alpha": 1}
+        assert loaded.unchanged(root, ["b/clear.png", "b/none.png", "a/deep.png"]) == [True, False, True]
+        asked = zip(*loaded.remembered(), strict=True)
+        assert list(asked) == [tuple(by_path[path][3:9]) for path in ("b/clear.png", "a/deep.png")]
+        assert loaded.unchanged(root, ["a/deep.png"]) == [True]
+        assert loaded.conversions() == {"grayscale": 1, "16-bit": 1}
 
     def test_a_file_of_the_far_future_is_read_each_time(self, image_folder, tmp_path):
         root, cache = image_folder(TWO), tmp_path / "scan"
@@ -458,7 +464,7 @@ class TestCache:
         if FileStamp.of(root / "a" / "a_0000.png").mtime_ns < 2**63:
             pytest.skip("this file system has no such time")
         assert scan(root, cache=cache) == scan(root, cache=cache)
-        assert len(ScanCache.load(cache, root).known.rows) == 3
+        assert ScanCache.load(cache, root).known.num_rows == 3
 
     def test_a_cache_that_cannot_be_written_is_a_note_and_no_end(self, image_folder, tmp_path):
         root = image_folder(TWO)

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 from PIL import Image
 
 from hemoscope.data.canvas import open_canvas
+from hemoscope.data.scan.csv_rows import csv_text
 from hemoscope.data.scan.list_folder import Levels, write_list
 from hemoscope.data.scan.scan import scan
 from hemoscope.data.split import make_split, read_split, write_split
@@ -196,3 +201,31 @@ def test_what_cannot_be_listed_is_refused(tmp_path):
     (root / "l.csv").touch()
     with pytest.raises(DataError, match="there already"):
         write_list(root, root / "l.csv", Levels(class_name=2))
+
+
+def line_by_definition(row):
+    """Quoted is a value with a comma, a quote or a line end in it, or a blank at its end."""
+    odd = [any(c in value for c in ',"\r\n') or value != value.strip() for value in row]
+    return ",".join(
+        '"' + value.replace('"', '""') + '"' if quote else value
+        for value, quote in zip(row, odd, strict=True)
+    )
+
+
+VALUES = st.text(st.sampled_from(list('ab ,"\r\n\t\x1c\u2028\ufeffö')), max_size=3)
+
+
+@given(st.lists(st.tuples(VALUES, VALUES), min_size=1, max_size=4))
+@example([("a,b", "c"), ("a", "b")])
+@example([("", ""), ("a", "b c")])
+def test_a_line_is_quoted_where_it_must_be_whatever_lines_are_beside_it(rows):
+    text = csv_text(rows).decode("utf-8")
+    assert text == "".join(line_by_definition(row) + "\n" for row in rows)
+    assert [tuple(row) for row in csv.reader(io.StringIO(text, newline=""), strict=True)] == rows
+
+
+@pytest.mark.parametrize("row", [("",), ("a b",), (" ",)])
+def test_a_line_of_one_value_stays_a_line(row):
+    assert csv_text([("a",), row, ("b",)]).decode() == "".join(
+        line_by_definition(r) + "\n" for r in (("a",), row, ("b",))
+    )

@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import hemoscope.data.split as split_module
+from hemoscope.data.groups import _repeats
 from hemoscope.data.scan.scan import scan
 from hemoscope.data.split import content_groups, make_split, read_split, side_sizes, write_split
 from hemoscope.errors import ConfigError, SplitError
@@ -108,6 +109,14 @@ def test_groups_are_the_connected_components_of_same_content(manifest):
     got = content_groups(manifest.images)
     assert {frozenset(i.path for i in group) for group in got} == groups_by_definition(manifest.images)
     assert [g[0].path for g in got] == sorted(g[0].path for g in got)
+
+
+@given(st.lists(st.sampled_from(["a", "b", "", -1, -2, 0, 2**61 - 1]), max_size=12))
+def test_what_repeats_is_found_also_where_other_keys_have_the_same_hash(keys):
+    assert hash(-1) == hash(-2)
+    assert hash(0) == hash(2**61 - 1)
+    want = [(i, keys.index(key)) for i, key in enumerate(keys) if key in keys[:i]]
+    assert list(_repeats(keys)) == want
 
 
 @given(st.integers(3, 100_000))

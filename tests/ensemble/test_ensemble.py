@@ -105,6 +105,22 @@ def test_a_vote_holds_no_more_than_a_block_of_all_members_at_once():
     assert peak < one + 0.5 * k * one, "the answer, and less than half of what all members hold"
 
 
+@pytest.mark.parametrize("how", HOWS)
+def test_exhaustive_choice_holds_no_more_than_a_block_of_all_candidates_at_once(how):
+    n, classes, k = 4_000, 64, 5
+    rng = np.random.default_rng(0)
+    names = [f"class {c}" for c in range(classes)]
+    paths = [f"{i:06}" for i in range(n)]
+    pool = [member(rng.random((n, classes)), [0] * n, classes=names, paths=paths) for _ in range(k)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(vote_module, "_IN_HAND", 2**14)
+        tracemalloc.start()
+        choose_members(named(pool), strategy="exhaustive", size=2, how=how)
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    assert peak < 0.5 * k * 8 * n * classes, "less than half of what all candidates hold"
+
+
 @given(st.data(), st.sampled_from(HOWS))
 def test_the_order_of_members_and_of_images_does_not_matter(data, how):
     pool = data.draw(members(max_members=6))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import sys
 import warnings
 from io import TextIOWrapper
@@ -26,6 +28,7 @@ def main() -> None:
     from hemoscope.places import share_cores
 
     share_cores()
+    atexit.register(gc.freeze)  # a process that ends looks for no garbage among millions of records
 
     warnings.filterwarnings("ignore", module=r"PIL\.")  # our own errors say what is wrong with an image
     try:

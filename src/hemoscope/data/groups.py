@@ -6,7 +6,7 @@ From a manifest's records alone; no image is opened.
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Iterator, Sequence
-from itertools import chain, combinations
+from itertools import combinations
 from operator import attrgetter
 
 import numpy as np
@@ -47,10 +47,9 @@ def content_groups(images: Iterable[CellImage]) -> list[Group]:
         Every image in exactly one group; groups and their members ordered by path.
     """
     ordered = sorted(images, key=attrgetter("path"))
-    same_bytes = _repeats(image.hash for image in ordered)
-    same_pixels = _repeats(image.pixel_hash or i for i, image in enumerate(ordered))
-    parts = _components(len(ordered), chain(same_bytes, same_pixels))
-    return [tuple([ordered[i] for i in part]) for part in parts]
+    same_bytes = _repeats([image.hash for image in ordered])
+    same_pixels = _repeats([image.pixel_hash or i for i, image in enumerate(ordered)])
+    return _united(list(zip(ordered)), [*same_bytes, *same_pixels])
 
 
 def near_duplicates(images: Iterable[CellImage]) -> list[tuple[str, ...]]:
@@ -104,13 +103,11 @@ def merged(groups: Sequence[Group], alike: Iterable[Iterable[str]] = ()) -> list
         place = place or {image.path: i for i, group in enumerate(groups) for image in group}
         members = [place[path] for path in paths if path in place]
         pairs += [(members[0], other) for other in members[1:]]
-    if not pairs:
-        return list(groups)
-    return [tuple(image for i in part for image in groups[i]) for part in _components(len(groups), pairs)]
+    return _united(groups, pairs)
 
 
-def _components(n: int, pairs: Iterable[tuple[int, int]]) -> list[list[int]]:
-    """Return the connected components of `n` things, each in order, ordered by their first."""
+def _united(groups: Sequence[Group], pairs: Iterable[tuple[int, int]]) -> list[Group]:
+    """Join the groups of every pair, also by way of others; each in order, at the place of its first."""
     leader: dict[int, int] = {}  # of all that are not the first of theirs
 
     def find(i: int) -> int:
@@ -123,17 +120,23 @@ def _components(n: int, pairs: Iterable[tuple[int, int]]) -> list[list[int]]:
         low, high = sorted((find(a), find(b)))
         if low != high:
             leader[high] = low
-    parts = {i: [i] for i in range(n) if i not in leader}
+    if not leader:
+        return list(groups)
+    parts: dict[int, list[int]] = {}
     for i in sorted(leader):
-        parts[find(i)].append(i)
-    return list(parts.values())
+        parts.setdefault(first := find(i), [first]).append(i)
+    together = {i: tuple(image for k in part for image in groups[k]) for i, part in parts.items()}
+    return [together.get(i, group) for i, group in enumerate(groups) if i not in leader]
 
 
-def _repeats(keys: Iterable[Hashable]) -> Iterator[tuple[int, int]]:
+def _repeats(keys: Sequence[Hashable]) -> Iterator[tuple[int, int]]:
     """Yield the place of what was there before, and that of its first."""
+    numbers = np.fromiter(map(hash, keys), dtype=np.int64, count=len(keys))
+    ordered = np.sort(numbers)
+    often = ordered[1:][ordered[1:] == ordered[:-1]]
     first: dict[Hashable, int] = {}
-    for i, key in enumerate(keys):
-        if (earlier := first.setdefault(key, i)) != i:
+    for i in np.flatnonzero(np.isin(numbers, often)).tolist():  # the same, or by chance of the same number
+        if (earlier := first.setdefault(keys[i], i)) != i:
             yield i, earlier
 
 

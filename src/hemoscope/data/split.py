@@ -147,7 +147,7 @@ def _drawn(
     Groups that are hard to place come first, while there is room: those that cross classes, then
     the larger ones. Single images then fill what is left, each with equal chance for every place.
     """
-    sizes = Counter(image.class_name for group in groups for image in group)
+    sizes = Counter([image.class_name for group in groups for image in group])
     n_groups = _groups_a_class(groups)
     rooms: dict[str, _Room] = {}
     for name, n in sizes.items():
@@ -220,7 +220,7 @@ def _n_classes(group: Group) -> int:
 
 def _groups_a_class(groups: Sequence[Group]) -> Counter[str]:
     """Count the groups that hold an image of a class."""
-    counts = Counter(group[0].class_name for group in groups if len(group) == 1)
+    counts = Counter([group[0].class_name for group in groups if len(group) == 1])
     counts.update(
         name for group in groups if len(group) > 1 for name in {image.class_name for image in group}
     )
@@ -251,7 +251,7 @@ def _choose(rooms: Mapping[str, _Room], need: Mapping[str, int], rng: np.random.
 
 
 def _row(image: CellImage, side: Side) -> SplitRow:
-    return SplitRow(image.path, image.class_name, image.subtype, image.hash, side)
+    return SplitRow._make((*image[:3], image.hash, side))
 
 
 def _ordered(rows: Iterable[SplitRow]) -> tuple[SplitRow, ...]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 from collections import defaultdict
 from collections.abc import Mapping
+from operator import attrgetter
 from pathlib import Path
 
 from hemoscope.data.scan.csv_rows import Names, csv_text, plain, read_rows
@@ -21,14 +22,16 @@ __all__ = ["COLUMNS", "read_split", "recorded_split", "write_split"]
 COLUMNS = ("path", "class", "subtype", "hash", "split")
 _REQUIRED = ("path", "class", "split")
 _SHOWN = 20
+_AT_ONCE = 2**14  # rows; a million as one text take half a gigabyte
 
 
 def write_split(split: Split, path: Path) -> None:
     """Write a split atomically: UTF-8, LF line ends, file names of any characters."""
-    rows = sorted(split.rows, key=lambda row: row.path)
-    cells = (COLUMNS, *((r.path, r.class_name, r.subtype, r.hash, r.side) for r in rows))
-    with atomic_path(path) as part:
-        part.write_bytes(csv_text(cells))
+    rows = sorted(split.rows, key=attrgetter("path"))
+    with atomic_path(path) as part, part.open("wb") as file:
+        file.write(csv_text([COLUMNS]))
+        for start in range(0, len(rows), _AT_ONCE):
+            file.write(csv_text(rows[start : start + _AT_ONCE]))  # a row has the columns' order
 
 
 def read_split(path: Path, manifest: Manifest) -> Split:

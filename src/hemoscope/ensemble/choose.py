@@ -132,9 +132,7 @@ class _Pool:
         true = np.rint(np.stack([m.probs[images, target] for m in aligned]) * STEPS)
         return cls(aligned, how, target, said, true)
 
-    def ballots(
-        self, chosen: Sequence[int], rows: slice | NDArray[np.bool_]
-    ) -> tuple[NDArray[np.int16], FloatArray]:
+    def ballots(self, chosen: Sequence[int], rows: slice | IntArray) -> tuple[NDArray[np.int16], FloatArray]:
         """Return the votes and the probabilities in whole steps of some candidates on some images, (K, N, C)."""
         steps = np.rint(np.stack([self.candidates[i].probs[rows] for i in chosen]) * STEPS)
         if self.how == "soft":
@@ -191,24 +189,41 @@ def _exhaustive(pool: _Pool, size: int) -> tuple[tuple[int, ...], int]:
             f"exhaustive search takes at most {MAX_SUBSETS:,} subsets; {count} runs up to size {size} "
             f"make {considered:,}. Choose {smaller}fewer runs, or strategy greedy"
         )
-    # Images on which all candidates agree come out the same in every subset: count them once.
-    open_ = (pool.said != pool.said[0]).any(axis=0)  # (N,)
-    fixed = int((pool.said[0] != pool.target)[~open_].sum())
-    (votes, steps), target = pool.ballots(range(count), open_), pool.target[open_]
-    true_steps = pool.true_steps
-    best: tuple[int, float, int, tuple[int, ...]] = (len(pool.target) + 1, np.inf, 0, ())
+    errors = _errors(pool, size, considered)
+    fewest = errors.min()
+    best: tuple[float, int, tuple[int, ...]] = (np.inf, 0, ())
+    start = 0
     for prefix, last in _prefixes(count, size):
-        chosen = list(prefix)
-        pred = winner(votes[chosen].sum(axis=0) + votes[last], steps[chosen].sum(axis=0) + steps[last])
-        errors = fixed + (pred != target).sum(axis=-1)  # (T,), one ensemble for each last member
-        near = np.flatnonzero(errors <= min(best[0], errors.min()))
-        losses = _log_loss(true_steps[chosen].sum(axis=0) + true_steps[last][near], len(chosen) + 1)
-        trials = [
-            (int(errors[t]), float(loss), len(chosen) + 1, (*prefix, last.start + int(t)))
-            for t, loss in zip(near, losses, strict=True)
-        ]
-        best = min([best, *trials])
-    return best[3], considered
+        near = np.flatnonzero(errors[start : start + count - last.start] == fewest)
+        start += count - last.start
+        if near.size:
+            sums = pool.true_steps[list(prefix)].sum(axis=0) + pool.true_steps[last][near]
+            losses = _log_loss(sums, len(prefix) + 1).tolist()
+            trials = [(*prefix, last.start + t) for t in near.tolist()]
+            best = min(best, *((loss, len(t), t) for loss, t in zip(losses, trials, strict=True)))
+    return best[2], considered
+
+
+def _errors(pool: _Pool, size: int, considered: int) -> IntArray:
+    """Return the errors of every subset in the order of `_prefixes`, shape (considered,).
+
+    Images on which all candidates agree come out the same in every subset and are counted once; the others
+    are taken by blocks, each for all subsets.
+    """
+    count = len(pool.said)
+    open_ = np.flatnonzero((pool.said != pool.said[0]).any(axis=0))
+    agreed = np.delete(pool.said[0] != pool.target, open_)
+    errors = np.full(considered, agreed.sum(), dtype=np.int64)
+    for rows in blocks(len(open_), count * len(pool.candidates[0].classes)):
+        (votes, steps), target = pool.ballots(range(count), open_[rows]), pool.target[open_[rows]]
+        start = 0
+        for prefix, last in _prefixes(count, size):
+            chosen = list(prefix)
+            pred = winner(votes[chosen].sum(axis=0) + votes[last], steps[chosen].sum(axis=0) + steps[last])
+            wrong = (pred != target).sum(axis=-1)  # (T,), one ensemble for each last member
+            errors[start : start + len(wrong)] += wrong
+            start += len(wrong)
+    return errors
 
 
 def _prefixes(count: int, size: int) -> Iterator[tuple[tuple[int, ...], slice]]:

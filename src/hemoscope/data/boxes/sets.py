@@ -50,7 +50,7 @@ def read_boxes(root: Path) -> tuple[BoxSet, dict[str, Side]]:
         raise DataError(f"expected a folder of pictures and boxes at {show(root)}; there is none")
     found = walk(root)
     labels = [path for path in found.others if PurePosixPath(path).suffix.lower() in _FORMATS]
-    known = Pictures([*(path for path, _ in found.files), *found.loose], labels)
+    known = Pictures([*found.files, *found.loose], labels)
     files, form = _label_files(root, found.others, known)
     if form == ".json":
         boxes = read_coco(root, files, known)

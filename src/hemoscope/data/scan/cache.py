@@ -1,6 +1,7 @@
 """What a scan remembers between two calls: one file, replaced in one step: a line about it, and columns.
 
-The columns are an Arrow stream, a row an image, which a million images need two seconds to read from.
+The columns are an Arrow stream, a row an image, ordered by path. Read back they stay columns: what a million
+images are held against is no million records.
 A damaged cache, one of another folder, or one written by another version counts as none. A file
 is taken as unchanged only if its size, its modification time and its change time are the same.
 """
@@ -10,8 +11,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import compress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Self
 
@@ -23,7 +27,7 @@ from hemoscope.records import collected_later
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["FileStamp", "Known", "ScanCache"]
+__all__ = ["FileStamp", "ScanCache"]
 
 _VERSION = 5  # change it whenever decoding changes a pixel, the name of a conversion or a fingerprint
 _LONGEST_LINE = 2**16
@@ -51,60 +55,73 @@ class FileStamp(NamedTuple):
 
 
 @dataclass
-class Known:
-    """What an earlier scan saw, a row an image, as lists: a million tuples are made in a second, and no more."""
-
-    rows: dict[str, int] = field(default_factory=dict)
-    stamps: list[tuple[int, int, int]] = field(default_factory=list)
-    images: list[tuple[int, int, str, str, int, tuple[int, int, int]]] = field(default_factory=list)
-    conversions: list[tuple[str, ...]] = field(default_factory=list)
-
-    def entry(self, row: int) -> tuple[FileStamp, Fingerprint]:
-        """Return the stamp of a file and what was read from it."""
-        return FileStamp(*self.stamps[row]), Fingerprint(*self.images[row], self.conversions[row])
-
-
-@dataclass
 class ScanCache:
     """What the last scan saw (`known`), the rows of it that hold (`kept`), and what this one read (`seen`)."""
 
     root: str
-    known: Known = field(default_factory=Known)
-    kept: list[int] = field(default_factory=list)
+    known: pa.Table
+    kept: Sequence[int] = ()
     seen: dict[str, tuple[FileStamp, Fingerprint]] = field(default_factory=dict)
 
     @classmethod
     def load(cls, path: Path | None, root: Path) -> Self:
         """Return what an earlier scan of `root` wrote to `path`; an empty cache where it does not hold."""
-        cache = cls(root=str(root.resolve()))
+        cache = cls(str(root.resolve()), _nothing())
         if path is None:
             return cache
-        try:
-            with path.open("rb") as file:
+        with suppress(OSError, ValueError, TypeError, RecursionError):
+            with path.open("rb", buffering=0) as file:  # a buffer would copy all of it
                 line, files = file.readline(_LONGEST_LINE), file.read()
             if json.loads(line) == _heading(cache.root, files):
-                cache.known = _known(files)
-        except (OSError, ValueError, TypeError, AttributeError, KeyError, RecursionError):
-            cache.known = Known()
+                cache.known = _table(files)
         return cache
 
     @collected_later()
-    def unchanged(self, root: Path, paths: Iterable[str]) -> list[int]:
-        """Return the row of every file that is known and has its stamp, -1 for any other, and keep them."""
-        rows, stamps, where = self.known.rows, self.known.stamps, str(root)
-        found: list[int] = []
-        for path in paths:
-            row = rows.get(path, -1)
-            if row >= 0:
-                try:
-                    info = os.stat(f"{where}/{path}")  # noqa: PTH116  a Path takes as long again
-                    if (info.st_size, info.st_mtime_ns, info.st_ctime_ns) != stamps[row]:
-                        row = -1
-                except OSError:
-                    row = -1
-            found.append(row)
-        self.kept = [row for row in found if row >= 0]
+    def unchanged(self, root: Path, paths: Sequence[str]) -> list[bool]:
+        """Tell which files are known and have their stamp, and keep what is known of them."""
+        size, mtime_ns, ctime_ns = (self.known[name].to_pylist() for name in FileStamp._fields)
+        where = str(root)
+        rows = self._rows(paths)
+        found: list[bool] = []
+        for path, row in zip(paths, rows, strict=True):
+            try:
+                info = os.stat(f"{where}/{path}") if row >= 0 else None  # noqa: PTH116  a Path takes as long again
+            except OSError:
+                info = None
+            found.append(
+                info is not None
+                and info.st_mtime_ns == mtime_ns[row]
+                and info.st_ctime_ns == ctime_ns[row]
+                and info.st_size == size[row]
+            )
+        self.kept = list(compress(rows, found))
         return found
+
+    def remembered(self) -> list[Sequence[object]]:
+        """Return what is known of the files that are kept, as columns: a `Fingerprint`'s but for conversions."""
+        names = ("width_px", "height_px", "hash", "pixel_hash", "phash", "red", "green", "blue")
+        kept = self._kept()
+        *columns, red, green, blue = (kept[name].to_pylist() for name in names)
+        return [*columns, list(zip(red, green, blue, strict=True))]
+
+    def conversions(self) -> Counter[str]:
+        """Count what had to be converted in the files that are kept."""
+        counts: Counter[str] = Counter()
+        for text, n in Counter(self._kept()["conversions"].to_pylist()).items():
+            counts.update(dict.fromkeys(text.splitlines(), n))
+        return counts
+
+    def _rows(self, paths: Sequence[str]) -> Sequence[int]:
+        """Return the row of every file, -1 for one that is not known."""
+        known = [name.decode("utf-8", "surrogatepass") for name in self.known["path"].to_pylist()]
+        if known == paths:  # as a rule
+            return range(len(known))
+        rows = {name: row for row, name in enumerate(known)}
+        return [rows.get(path, -1) for path in paths]
+
+    def _kept(self) -> pa.Table:
+        everything = range(self.known.num_rows)
+        return self.known if list(everything) == self.kept else self.known.take(self.kept)
 
     def put(self, path: str, stamp: FileStamp, result: Fingerprint) -> None:
         """Remember a file; safe from several threads. Not one of after the year 2262."""
@@ -113,10 +130,9 @@ class ScanCache:
 
     def save(self, path: Path) -> None:
         """Write what this scan kept and read, atomically; nothing if it is what was loaded."""
-        if not self.seen and len(self.kept) == len(self.known.rows):
+        if not self.seen and len(self.kept) == self.known.num_rows:
             return
-        names = list(self.known.rows)
-        files = _columns({names[row]: self.known.entry(row) for row in self.kept} | self.seen)
+        files = _stream(_joined(self._kept(), self.seen))
         with atomic_path(path) as part, part.open("wb") as file:
             file.write(json.dumps(_heading(self.root, files)).encode("ascii") + b"\n")
             file.write(files)
@@ -146,40 +162,41 @@ def _schema() -> pa.Schema:
     )
 
 
-def _columns(entries: Mapping[str, tuple[FileStamp, Fingerprint]]) -> memoryview:
+def _nothing() -> pa.Table:
     import pyarrow as pa
 
-    names = sorted(entries)
-    rows = [
-        (name.encode("utf-8", "surrogatepass"), *stamp, *image[:5], *image.background, "\n".join(image[6]))
-        for name in names
-        for stamp, image in [entries[name]]
-    ]
-    schema = _schema()
-    columns = zip(*rows, strict=True) if rows else [()] * len(schema)
-    table = pa.Table.from_arrays(
-        [pa.array(column, kind) for column, kind in zip(columns, schema.types, strict=True)], schema=schema
-    )
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, schema) as stream:
-        stream.write_table(table)
-    return memoryview(sink.getvalue())
+    return pa.Table.from_batches([], _schema())
 
 
-@collected_later()
-def _known(files: bytes) -> Known:
+def _table(files: bytes) -> pa.Table:
     import pyarrow as pa
 
     with pa.ipc.open_stream(files) as stream:
         table = stream.read_all()
-    (path, size, mtime, ctime, width, height, digest, pixels, phash, red, green, blue, conversions) = (
-        table[name].to_numpy().tolist() for name in _schema().names
-    )
-    words = {text: tuple(text.splitlines()) for text in set(conversions)}
-    background = zip(red, green, blue, strict=True)
-    return Known(
-        rows={name.decode("utf-8", "surrogatepass"): row for row, name in enumerate(path)},
-        stamps=list(zip(size, mtime, ctime, strict=True)),
-        images=list(zip(width, height, digest, pixels, phash, background, strict=True)),
-        conversions=[words[text] for text in conversions],
-    )
+    if table.schema != _schema():
+        raise ValueError("other columns")
+    return table
+
+
+def _joined(kept: pa.Table, seen: Mapping[str, tuple[FileStamp, Fingerprint]]) -> pa.Table:
+    """Return what is known and what was read as one table, ordered by path."""
+    import pyarrow as pa
+
+    rows = [
+        (name.encode("utf-8", "surrogatepass"), *stamp, *image[:5], *image.background, "\n".join(image[6]))
+        for name, (stamp, image) in seen.items()
+    ]
+    schema = _schema()
+    columns = zip(*rows, strict=True) if rows else [()] * len(schema)
+    arrays = [pa.array(column, kind) for column, kind in zip(columns, schema.types, strict=True)]
+    read = pa.Table.from_arrays(arrays, schema=schema)
+    return pa.concat_tables([kept, read]).sort_by("path").combine_chunks()
+
+
+def _stream(table: pa.Table) -> memoryview:
+    import pyarrow as pa
+
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as stream:
+        stream.write_table(table)
+    return memoryview(sink.getvalue())

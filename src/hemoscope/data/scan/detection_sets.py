@@ -44,9 +44,9 @@ def is_detection_set(root: Path, found: Found) -> bool:
     Boxes are text or XML files of the same names as at least half of the images, by content and
     not by name alone, or COCO files for all.
     """
-    images = [*(path for path, _ in found.files), *found.loose]
-    parents = {path.rpartition("/")[0] for path in images}
-    folders = {part.casefold() for parent in parents for part in parent.split("/") if part}
+    parents = [folder for folder, n in found.folders.items() if n]
+    folders = {part.casefold() for parent in parents for part in parent.split("/")}
+    images = [*found.files, *found.loose]
     if not images or any(name not in BOX_FOLDERS and not side_named(name) for name in folders):
         return False
     lists = [path for path in found.others if path.lower().endswith(".json")]

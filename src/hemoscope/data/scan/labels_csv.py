@@ -11,11 +11,12 @@ import posixpath
 import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from hemoscope.data.scan.csv_rows import CsvRows, read_rows
-from hemoscope.data.scan.layout import Arranged, Placed, show
+from hemoscope.data.scan.layout import Arranged, Files, show
 from hemoscope.errors import DataError
-from hemoscope.records import SIDE_NAMES
+from hemoscope.records import SIDE_NAMES, Side
 
 __all__ = ["listed"]
 
@@ -26,6 +27,15 @@ _COLUMNS: Mapping[str, tuple[str, ...]] = {
     "group": ("group", "patient", "patient_id", "slide", "slide_id"),
 }
 _SHOWN = 20
+
+
+class Placed(NamedTuple):
+    """An image file and what a line says about it."""
+
+    path: str
+    class_name: str
+    side: Side | None
+    group: str
 
 
 def listed(path: Path) -> Arranged:
@@ -61,7 +71,8 @@ def listed(path: Path) -> Arranged:
         files = {placed.path: placed for placed in found}
     if problems:
         raise _refused(path, problems)
-    return Arranged(list(files.values()), sorted({placed.class_name for placed in files.values()}))
+    columns = zip(*files.values(), strict=True) if files else ((), (), (), ())
+    return Arranged(Files(*columns), sorted({placed.class_name for placed in files.values()}))
 
 
 def _columns(path: Path, rows: CsvRows) -> dict[str, int]:

@@ -10,31 +10,38 @@ import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain, repeat
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from hemoscope.data.scan.detection_sets import is_detection_set
 from hemoscope.data.scan.walk import Found
 from hemoscope.errors import DataError
 from hemoscope.records import SIDE_NAMES, Problem, Side, collected_later
 
-__all__ = ["Arranged", "Placed", "arrange", "look_alikes", "show"]
+__all__ = ["Arranged", "Files", "arrange", "look_alikes", "show"]
 
 
-class Placed(NamedTuple):
-    """An image file and what its place, or a list, says about it."""
+class Files(NamedTuple):
+    """Image files and what their places, or a list, say about them, as columns: there may be a million."""
 
-    path: str
-    class_name: str
-    side: Side | None = None
-    group: str = ""
+    paths: Sequence[str]
+    class_names: Sequence[str]
+    sides: Sequence[Side | None]
+    groups: Sequence[str]
+
+    @classmethod
+    def of(cls, paths: Sequence[str], names: Iterable[str], sides: Iterable[Side | None] = ()) -> Self:
+        """Return files of the given classes and sides, or no sides, and of no group."""
+        n = len(paths)
+        return cls(paths, list(names), list(sides) or [None] * n, [""] * n)
 
 
 @dataclass(frozen=True, slots=True)
 class Arranged:
     """The files to read, the classes they should fill, and what was noticed on the way."""
 
-    files: Sequence[Placed]
+    files: Files
     classes: Sequence[str]
     problems: Sequence[Problem] = ()
 
@@ -64,7 +71,7 @@ def arrange(root: Path, found: Found) -> Arranged:
             patients or slides, or if labels lie beside images in a CSV.
     """
     arranged = _arranged(root, found)
-    used = {file.path for file in arranged.files}
+    used = set(arranged.files.paths if found.loose else ())
     what = "an image outside every class folder is not used; move it into one"
     unused = [Problem("warning", path, what) for path in found.loose if path not in used]
     return replace(arranged, problems=(*arranged.problems, *unused))
@@ -88,7 +95,8 @@ def _arranged(root: Path, found: Found) -> Arranged:
     copies = [name for name in tops if _is_copy(tops, name)]
     rest = {name: top for name, top in tops.items() if name not in copies}
     _refuse_patients(root, rest)
-    files = [Placed(path, name) for path, name in found.files if name in rest]
+    paths = [path for path in found.files if _top(path) in rest] if copies else found.files
+    names = chain.from_iterable(repeat(name, top.images) for name, top in rest.items())  # in the paths' order
     problems = [
         _not_used(name, tops[name], "repeats the class folders; it looks like a copy of them")
         for name in copies
@@ -97,7 +105,7 @@ def _arranged(root: Path, found: Found) -> Arranged:
         what = "lies beside the class folders and is not used; to use its split and groups, give it in their place"
         problems.append(Problem("warning", "labels.csv", what))
     classes = [name for name in found.classes if name in rest]
-    return Arranged(files, classes, problems)
+    return Arranged(Files.of(paths, names), classes, problems)
 
 
 def look_alikes(classes: Iterable[str]) -> list[Problem]:
@@ -126,13 +134,17 @@ def show(path: Path | str) -> str:
 
 def _tops(found: Found) -> dict[str, _Top]:
     tops = {name: _Top() for name in found.classes}
-    for folder, n in Counter(path.rpartition("/")[0] for path, _ in found.files).items():
+    for folder, n in found.folders.items():
         name, _, inside = folder.partition("/")
-        if inside:
+        if inside and n:
             tops[name].below[inside.partition("/")[0]] += n
-        else:
+        elif n:
             tops[name].direct += n
     return tops
+
+
+def _top(path: str) -> str:
+    return path.partition("/")[0]
 
 
 def _sides_named(names: Iterable[str]) -> dict[str, Side]:
@@ -151,7 +163,8 @@ def _sides_above(root: Path, found: Found, tops: Mapping[str, _Top], named: Mapp
             f"{_listed(named)} in {show(root)} are names of sides of a split and no classes; expected the same "
             f"class folders inside each: {show(next(iter(named)))}/CLASS/IMAGE"
         )
-    files = [Placed(path, path.split("/")[1], named[name]) for path, name in found.files if name in named]
+    paths = [path for path in found.files if _top(path) in named]
+    files = Files.of(paths, (path.split("/")[1] for path in paths), (named[_top(path)] for path in paths))
     others = [name for name in tops if name not in named]
     problems = [Problem("note", ".", f"{_listed(named)} are used as the sides of a given split")]
     problems += [_not_used(name, tops[name], "lies beside the sides of a split") for name in others]
@@ -170,7 +183,7 @@ def _sides_inside(tops: Mapping[str, _Top]) -> dict[str, Side]:
 
 def _sides_below(found: Found, sides: Mapping[str, Side]) -> Arranged:
     """Take ROOT/CLASS/SIDE/IMAGE as it is given."""
-    files = [Placed(path, name, sides[path.split("/")[1]]) for path, name in found.files]
+    files = Files.of(found.files, map(_top, found.files), (sides[path.split("/")[1]] for path in found.files))
     what = f"{_listed(sorted(sides))} inside the class folders are used as the sides of a given split"
     return Arranged(files, found.classes, [Problem("note", ".", what)])
 

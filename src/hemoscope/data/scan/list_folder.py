@@ -60,7 +60,7 @@ def write_list(
     found = walk(root)
     rows: list[tuple[str, ...]] = []
     problems = [f"{show(path)}: lies in no folder" for path in found.loose]
-    for path, _ in found.files:
+    for path in found.files:
         try:
             rows.append(levels.read(path))
         except ValueError as error:

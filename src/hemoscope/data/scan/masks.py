@@ -25,7 +25,7 @@ def masks_among(root: Path, images: Sequence[CellImage]) -> list[str]:
     `x.jpg`). Opened are only images whose name says so and whose brightest quarter is grey, which
     stained slides seldom are.
     """
-    grey = [image for image in images if min(image.background) == max(image.background)]
+    grey = [image for image in images if image.background[0] == image.background[1] == image.background[2]]
     if not grey:
         return []
     stems = Counter(map(_stem, images))
@@ -43,7 +43,7 @@ def masks_among(root: Path, images: Sequence[CellImage]) -> list[str]:
 
 def _stem(image: CellImage) -> str:
     name = image.path.rpartition("/")[2]
-    return name[: name.rfind(".")] if name.rfind(".") > 0 else name
+    return name.rpartition(".")[0] or name
 
 
 def _is_named_after(stem: str, others: Container[str]) -> bool:

@@ -12,13 +12,15 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from itertools import chain
+from itertools import compress
+from operator import attrgetter
 from pathlib import Path
+from typing import Any
 
 from hemoscope.data.images.decode import decode, read_image_file
 from hemoscope.data.images.fingerprint import Fingerprint, fingerprint
-from hemoscope.data.scan.cache import FileStamp, Known, ScanCache
-from hemoscope.data.scan.layout import Placed, arrange, look_alikes, show
+from hemoscope.data.scan.cache import FileStamp, ScanCache
+from hemoscope.data.scan.layout import Files, arrange, look_alikes, show
 from hemoscope.data.scan.masks import masks_among
 from hemoscope.data.scan.packed import is_packed, parquet_in, unpacked
 from hemoscope.data.scan.walk import Found, is_hidden, walk
@@ -86,14 +88,15 @@ def scan(root: Path, *, progress: Progress | None = None, cache: Path | None = N
             problems.append(Problem("note", ".", f"{what}; the next scan reads all of it again"))
     masks = masks_among(root, images)
     nameless = {name for name in arranged.classes if _why_no_name(name)}
-    unused = {image.path for image in images if image.class_name in nameless} | set(masks)
-    images = [image for image in images if image.path not in unused]
+    if nameless or masks:
+        unused = set(masks)
+        images = [i for i in images if i.class_name not in nameless and i.path not in unused]
     problems += [*found.problems, *arranged.problems, *_mask_problem(masks), *look_alikes(arranged.classes)]
     problems += _class_problems(root, arranged.classes, {image.class_name for image in images})
     return Manifest(
         root=root,
         classes=tuple(sorted(arranged.classes)),
-        images=tuple(sorted(images, key=lambda image: image.path)),
+        images=tuple(sorted(images, key=attrgetter("path"))),
         problems=sorted_by_level(problems),
         not_images=found.not_images,
         converted=dict(sorted(converted.items())),
@@ -175,46 +178,47 @@ def _state(root: Path) -> str:
 
 
 def _read_all(
-    root: Path, files: Sequence[Placed], cache: ScanCache, progress: Progress | None
+    root: Path, files: Files, cache: ScanCache, progress: Progress | None
 ) -> tuple[list[CellImage], Counter[str], list[Problem]]:
     """Return the images, what was converted in them, and what could not be read."""
-    rows = cache.unchanged(root, (placed.path for placed in files))
-    images = _known_images(files, rows, cache.known)
-    converted = Counter(chain.from_iterable(map(cache.known.conversions.__getitem__, cache.kept)))
+    same = cache.unchanged(root, files.paths)
+    images, converted = _known_images(files, same, cache), cache.conversions()
     problems: list[Problem] = []
-    unread = [placed for placed, row in zip(files, rows, strict=True) if row < 0]
+    n, unread = len(files.paths), [i for i, is_known in enumerate(same) if not is_known]
     if progress is not None and images:
-        progress("reading images", len(images), len(files))
-    for done, (placed, result) in enumerate(_read_parallel(root, unread, cache), start=len(images) + 1):
-        path = placed.path
+        progress("reading images", len(images), n)
+    results = _read_parallel(root, [files.paths[i] for i in unread], cache)
+    for done, (i, result) in enumerate(zip(unread, results, strict=True), start=len(images) + 1):
+        path = files.paths[i]
         if isinstance(result, ImageError):
             problems.append(Problem("error", path, str(result)))
         else:
-            subtype = subtype_of(path.rpartition("/")[2])
-            images.append(result.image(path, placed.class_name, subtype, placed.side, placed.group))
+            said = files.class_names[i], _subtype(path), files.sides[i], files.groups[i]
+            images.append(result.image(path, *said))
             converted.update(result.conversions)
         if progress is not None:
-            progress("reading images", done, len(files))
+            progress("reading images", done, n)
     return images, converted, problems
 
 
 @collected_later()
-def _known_images(files: Sequence[Placed], rows: Sequence[int], known: Known) -> list[CellImage]:
-    return [
-        CellImage._make((path, name, subtype_of(path.rpartition("/")[2]), *known.images[row], side, group))
-        for (path, name, side, group), row in zip(files, rows, strict=True)
-        if row >= 0
-    ]
+def _known_images(files: Files, same: Sequence[bool], cache: ScanCache) -> list[CellImage]:
+    columns: list[list[Any]] = [list(compress(column, same)) for column in files]
+    paths, class_names, sides, groups = columns
+    known = cache.remembered()
+    rows = zip(paths, class_names, map(_subtype, paths), *known, sides, groups, strict=True)
+    return list(map(CellImage._make, rows))
 
 
-def _read_parallel(
-    root: Path, files: Sequence[Placed], cache: ScanCache
-) -> Iterator[tuple[Placed, Fingerprint | ImageError]]:
+def _subtype(path: str) -> str:
+    return subtype_of(path.rpartition("/")[2])
+
+
+def _read_parallel(root: Path, paths: Sequence[str], cache: ScanCache) -> Iterator[Fingerprint | ImageError]:
     """Read files in parallel threads; Pillow, OpenCV and hashing let go of the interpreter."""
     pool = ThreadPoolExecutor(max_workers=available_cores(), thread_name_prefix="scan")
     try:
-        results = pool.map(lambda placed: _read_one(root, placed.path, cache), files)
-        yield from zip(files, results, strict=True)
+        yield from pool.map(lambda path: _read_one(root, path, cache), paths)
     finally:
         pool.shutdown(cancel_futures=True)  # Ctrl-C waits for the files in hand, not for all
 

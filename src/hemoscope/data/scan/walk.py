@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
+from operator import attrgetter
 from pathlib import Path
 
 from hemoscope.data.images.decode import IMAGE_SUFFIXES
@@ -33,18 +34,18 @@ class Found:
     """What walking the folders has met so far.
 
     Attributes:
-        files: (path below the root, class name) of every file named like an image.
+        files: Path below the root of every file named like an image, class by class; its first part is the class.
         classes: Names of the class folders.
-        folders: Paths of all folders.
+        folders: How many of the files lie in each folder itself, by its path.
         loose: Images outside every class folder.
         others: Paths of files that are no images and not hidden.
         problems: What is not as expected.
         not_images: Files that are no images by their name.
     """
 
-    files: list[tuple[str, str]] = field(default_factory=list)
+    files: list[str] = field(default_factory=list)
     classes: list[str] = field(default_factory=list)
-    folders: list[str] = field(default_factory=list)
+    folders: dict[str, int] = field(default_factory=dict)
     loose: list[str] = field(default_factory=list)
     others: list[str] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
@@ -94,16 +95,18 @@ def _walk_class(folder: Path, below: str, found: Found, ancestors: frozenset[tup
     if identity in ancestors:
         found.problems.append(Problem("warning", below, "a link back to a folder above; not followed"))
         return
-    found.folders.append(below)
-    class_name = below.partition("/")[0]
+    found.folders[below] = 0
     for entry in _entries(folder, below, found):
-        path = f"{below}/{entry.name}"
-        if is_hidden(entry.name):
+        name = entry.name
+        path = f"{below}/{name}"
+        is_image = _is_image_name(name)
+        if name.startswith(".") or (not is_image and is_hidden(name)):  # no leftovers are named like an image
             _pass_over_hidden(entry, path, found)
         elif is_folder(entry):
             _walk_class(Path(entry.path), path, found, ancestors | {identity})
-        elif _is_image_name(entry.name):
-            found.files.append((path, class_name))
+        elif is_image:
+            found.files.append(path)
+            found.folders[below] += 1
         else:
             found.not_an_image(path)
 
@@ -111,7 +114,7 @@ def _walk_class(folder: Path, below: str, found: Found, ancestors: frozenset[tup
 def _entries(folder: Path, below: str, found: Found) -> list[os.DirEntry[str]]:
     try:
         with os.scandir(folder) as entries:
-            return sorted(entries, key=lambda entry: entry.name)
+            return sorted(entries, key=attrgetter("name"))
     except OSError as error:
         found.cannot_read(below or ".", error)
         return []
