@@ -36,7 +36,7 @@ def files(folder: Path) -> set[str]:
     return {path.relative_to(folder).as_posix() for path in found}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_full_disk_is_a_sentence_and_the_same_command_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
