@@ -7,15 +7,16 @@ at once. A wrong split is never repaired.
 from __future__ import annotations
 
 import csv
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from operator import attrgetter
 from pathlib import Path
+from typing import NamedTuple
 
 from hemoscope.data.scan.csv_rows import Names, csv_text, plain, read_rows
 from hemoscope.errors import SplitError
 from hemoscope.files import atomic_path
-from hemoscope.records import SIDE_NAMES, SIDES, CellImage, Manifest, Side, Split, SplitRow
+from hemoscope.records import SIDE_NAMES, SIDES, CellImage, Manifest, Side, Split, SplitRow, collected_later
 
 __all__ = ["COLUMNS", "read_split", "recorded_split", "write_split"]
 
@@ -34,6 +35,18 @@ def write_split(split: Split, path: Path) -> None:
             file.write(csv_text(rows[start : start + _AT_ONCE]))  # a row has the columns' order
 
 
+class _Record(NamedTuple):
+    """A line of the file; what it has no column for is empty."""
+
+    line: int
+    path: str
+    class_name: str
+    subtype: str
+    hash: str
+    split: str
+
+
+@collected_later()
 def read_split(path: Path, manifest: Manifest) -> Split:
     """Read a split made here or elsewhere and verify it against the images.
 
@@ -51,34 +64,39 @@ def read_split(path: Path, manifest: Manifest) -> Split:
     records = _records(path)
     images = {image.path: image for image in manifest.images}
     names = Names(images)
+    sides: dict[str, Side | None] = {
+        said: SIDE_NAMES.get(said.strip().casefold()) for said in {record.split for record in records}
+    }
     problems: list[str] = []
     rows: dict[str, SplitRow] = {}
-    for line, record in records:
-        image = images.get(names.find(record["path"]) or "")
-        side = SIDE_NAMES.get(record["split"].strip().casefold())
+    for record in records:
+        image = images.get(record.path) or images.get(names.find(record.path) or "")
+        side = sides[record.split]
         wrong = _row_problems(record, image, side)
         if image and image.path in rows:
             wrong.append("is listed more than once")
-        problems += [f"line {line}: {record['path']!r} {what}" for what in wrong]
+        problems += [f"line {record.line}: {record.path!r} {what}" for what in wrong]
         if image and side and not wrong:
             rows[image.path] = SplitRow(image.path, image.class_name, image.subtype, image.hash, side)
     problems += _leaks(rows, images)
-    problems += _empty_sides(records)
+    problems += [
+        f"no image on side {side!r}; expected at least 1" for side in SIDES if side not in sides.values()
+    ]
     if problems:
         raise _refused(path, problems)
-    return Split(rows=tuple(rows[key] for key in sorted(rows)), policy="given", seed=None)
+    return Split(rows=tuple(sorted(rows.values(), key=attrgetter("path"))), policy="given", seed=None)
 
 
 def recorded_split(path: Path, digest: str) -> Split | None:
     """Return a split as a run recorded it, without its images; None unless it is whole and has this digest."""
     try:
-        records = [record for _, record in _records(path)]
+        records = _records(path)
     except SplitError:
         return None
     rows = tuple(
-        SplitRow(r["path"], r["class"], r.get("subtype", ""), r.get("hash", ""), SIDE_NAMES[r["split"]])
+        SplitRow(r.path, r.class_name, r.subtype, r.hash, SIDE_NAMES[r.split])
         for r in records
-        if r["split"] in SIDES
+        if r.split in SIDES
     )
     split = Split(rows=rows, policy="given", seed=None)
     return split if split.digest == digest else None
@@ -95,8 +113,8 @@ def _refused(path: Path, problems: list[str]) -> SplitError:
     )
 
 
-def _records(path: Path) -> list[tuple[int, dict[str, str]]]:
-    """Return (line number, columns by name) of every row."""
+def _records(path: Path) -> list[_Record]:
+    """Return every row of a split file but its header."""
     try:
         rows = read_rows(path)
     except OSError as error:
@@ -117,18 +135,23 @@ def _records(path: Path) -> list[tuple[int, dict[str, str]]]:
     ]
     if uneven:
         raise _refused(path, uneven)
-    return [(line, dict(zip(header, row, strict=True))) for line, row in rows[1:]]
+    place = {name: i for i, name in enumerate(header)}
+    lines = [line for line, _ in rows[1:]]
+    columns = [
+        [row[place[name]] for _, row in rows[1:]] if name in place else [""] * len(lines) for name in COLUMNS
+    ]
+    return list(map(_Record._make, zip(lines, *columns, strict=True)))
 
 
-def _row_problems(record: Mapping[str, str], image: CellImage | None, side: Side | None) -> list[str]:
+def _row_problems(record: _Record, image: CellImage | None, side: Side | None) -> list[str]:
     problems: list[str] = []
     if side is None:
-        problems.append(f"is on side {record['split']!r}; expected train, val or test")
+        problems.append(f"is on side {record.split!r}; expected train, val or test")
     if image is None:
         return [*problems, "is not among the readable images"]
-    if plain(record["class"]) != plain(image.class_name):
-        problems.append(f"is of class {record['class']!r}, but lies in {image.class_name!r}")
-    digest = record.get("hash", "").lower()
+    if record.class_name != image.class_name and plain(record.class_name) != plain(image.class_name):
+        problems.append(f"is of class {record.class_name!r}, but lies in {image.class_name!r}")
+    digest = record.hash.lower()
     if digest and digest != image.hash:
         problems.append(f"has another content: {image.hash[:12]}..., expected {digest[:12]}...")
     return problems
@@ -138,10 +161,11 @@ def _leaks(rows: Mapping[str, SplitRow], images: Mapping[str, CellImage]) -> lis
     """Name every content that is on two sides, each pair of images once."""
     problems: list[str] = []
     for kind in ("hash", "pixel_hash"):
+        contents: list[str] = [getattr(images[path], kind) for path in rows]
+        often = {content for content, n in Counter(contents).items() if n > 1 and content}
         members: dict[str, list[SplitRow]] = defaultdict(list)
-        for row in rows.values():
-            content = getattr(images[row.path], kind)
-            if content and images[row.path].given_side != row.side:
+        for row, content in zip(rows.values(), contents, strict=True):
+            if content in often and images[row.path].given_side != row.side:
                 members[content].append(row)
         for group in members.values():
             first = group[0]
@@ -153,8 +177,3 @@ def _leaks(rows: Mapping[str, SplitRow], images: Mapping[str, CellImage]) -> lis
                 if other.side != first.side and what not in problems:
                     problems.append(what)
     return problems
-
-
-def _empty_sides(records: list[tuple[int, dict[str, str]]]) -> list[str]:
-    used = {SIDE_NAMES.get(record["split"].strip().casefold()) for _, record in records}
-    return [f"no image on side {side!r}; expected at least 1" for side in SIDES if side not in used]

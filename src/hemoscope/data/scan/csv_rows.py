@@ -11,6 +11,7 @@ import io
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from pathlib import Path
 
 from hemoscope.plain_files import read_plain
@@ -65,9 +66,13 @@ class Names:
 
     def __init__(self, known: Iterable[str]) -> None:
         self._known = set(known)
-        self._by_plain: dict[str, str] = {}
+
+    @cached_property
+    def _by_plain(self) -> dict[str, str]:
+        found: dict[str, str] = {}
         for name in sorted(self._known):
-            self._by_plain.setdefault(plain(name), name)
+            found.setdefault(plain(name), name)
+        return found
 
     def find(self, name: str) -> str | None:
         """Return the known name that is meant, the very same one if there is it."""
