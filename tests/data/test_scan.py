@@ -391,6 +391,19 @@ class TestCache:
         scan(root, cache=tmp_path / "fresh")
         assert cache.read_bytes() == (tmp_path / "fresh").read_bytes()
 
+    def test_a_cache_of_which_no_file_is_left_as_it_was_is_no_cache(self, image_folder, tmp_path):
+        root, cache = image_folder(TWO), tmp_path / "scan"
+        first = scan(root, cache=cache)
+        for path in root.rglob("*.png"):
+            os.utime(path, ns=(0, 0))
+        assert scan(root, cache=cache) == first
+        shutil.rmtree(root / "a")
+        shutil.rmtree(root / "b")
+        for name in TWO:
+            (root / name).mkdir()
+        assert scan(root, cache=cache) == scan(root)
+        assert scan(root, cache=cache).images == ()
+
     @pytest.mark.parametrize(
         "damage",
         [

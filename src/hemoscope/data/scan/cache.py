@@ -69,7 +69,7 @@ class ScanCache:
         cache = cls(str(root.resolve()), _nothing())
         if path is None:
             return cache
-        with suppress(OSError, ValueError, TypeError, RecursionError):
+        with suppress(OSError, ValueError, TypeError, KeyError, RecursionError):
             with path.open("rb", buffering=0) as file:  # a buffer would copy all of it
                 line, files = file.readline(_LONGEST_LINE), file.read()
             if json.loads(line) == _heading(cache.root, files):
@@ -114,14 +114,16 @@ class ScanCache:
     def _rows(self, paths: Sequence[str]) -> Sequence[int]:
         """Return the row of every file, -1 for one that is not known."""
         known = [name.decode("utf-8", "surrogatepass") for name in self.known["path"].to_pylist()]
-        if known == paths:  # as a rule
+        if known == list(paths):  # as a rule
             return range(len(known))
         rows = {name: row for row, name in enumerate(known)}
         return [rows.get(path, -1) for path in paths]
 
     def _kept(self) -> pa.Table:
-        everything = range(self.known.num_rows)
-        return self.known if list(everything) == self.kept else self.known.take(self.kept)
+        import pyarrow as pa
+
+        everything = list(range(self.known.num_rows))
+        return self.known if self.kept == everything else self.known.take(pa.array(self.kept, pa.int64()))
 
     def put(self, path: str, stamp: FileStamp, result: Fingerprint) -> None:
         """Remember a file; safe from several threads. Not one of after the year 2262."""
