@@ -107,6 +107,11 @@ def test_the_order_in_which_python_hashes_texts_changes_no_bundle(runs: list[Run
     assert cards[0]["calibration"]["measured"]["strange_called_unknown"]["noise"]["of"] > 0
 
 
+def test_a_process_ends_without_a_word_of_its_libraries(single_file: Path):
+    told = in_a_process("bundle", "verify", single_file)
+    assert (told.returncode, told.stderr) == (0, "")
+
+
 def test_a_bundle_is_shown_to_people_and_to_scripts(ensemble_file: Path):
     shown = hemoscope("bundle", "show", ensemble_file)
     assert shown.returncode == 0, shown.stderr

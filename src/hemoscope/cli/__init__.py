@@ -28,7 +28,7 @@ def main() -> None:
     from hemoscope.places import share_cores
 
     share_cores()
-    atexit.register(gc.freeze)  # a process that ends looks for no garbage among millions of records
+    atexit.register(_leave)
 
     warnings.filterwarnings("ignore", module=r"PIL\.")  # our own errors say what is wrong with an image
     try:
@@ -52,6 +52,15 @@ def main() -> None:
             else "interrupted"
         )
         raise SystemExit(INTERRUPTED) from None
+
+
+def _leave() -> None:
+    """Look for no garbage among millions of records when the process ends.
+
+    Not with torch: its extensions count what is left at the end, and would call it leaked.
+    """
+    if "torch" not in sys.modules:
+        gc.freeze()
 
 
 def _tell(text: str) -> None:
