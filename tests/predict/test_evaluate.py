@@ -15,7 +15,7 @@ from hemoscope.ensemble.members import assemble
 from hemoscope.ensemble.vote import vote
 from hemoscope.errors import ConfigError, RunError
 from hemoscope.predict.evaluate import limited_vote, predict_labelled, scanned
-from hemoscope.predict.evaluation import SUMMARY, figures
+from hemoscope.predict.evaluation import SUMMARY, figures, write_evaluation
 from hemoscope.predict.model import Model
 from hemoscope.predict.scorable import a_bundle, a_run, open_scorable, some_runs
 from hemoscope.report.collect import collect
@@ -163,6 +163,19 @@ def test_the_answers_of_a_bundle_are_such_a_folder_too(ensemble_file: Path, misf
     assert "accepted" in told.stdout
     assert "is not known" in told.stderr  # a bundle does not name the images it was trained on
     assert len(collect(tmp_path / "out").entries) == 2
+
+
+@pytest.mark.parametrize("name", ["../outside", "/outside", "..", ".hidden", "a/b", "twice"])
+def test_a_name_in_a_strangers_bundle_becomes_no_path_and_no_folder_twice(
+    model: Model, misfiled: Path, tmp_path: Path, name: str
+):
+    members = tuple(member.model_copy(update={"run": name}) for member in model.card.members)
+    theirs = Model(model.card.model_copy(update={"members": members}), model.networks, model.digest)
+    asked = a_bundle(theirs, "discs")
+    found = predict_labelled(asked, scanned(misfiled))
+    write_evaluation(tmp_path / "in" / "out", asked, found, {}, "")
+    assert {path.name for path in (tmp_path / "in" / "out").iterdir()} == {"member-0", "member-1", SUMMARY}
+    assert {path.name for path in tmp_path.iterdir()} == {"in"}
 
 
 def test_from_python_a_bundle_is_scored_as_on_the_command_line(

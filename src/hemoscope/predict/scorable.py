@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,8 @@ from hemoscope.records import Side
 from hemoscope.runs import CARD, Run
 
 __all__ = ["Member", "Scorable", "a_bundle", "a_run", "open_scorable", "some_runs"]
+
+_SAFE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*")  # of a bundle's runs, whose names become folders
 
 
 @dataclass(frozen=True)
@@ -139,9 +142,10 @@ def a_bundle(model: Model, name: str, *, tta: bool = False) -> Scorable:
         ConfigError: If it was not calibrated for `tta`.
     """
     model.trust(tta=tta)
+    runs = [member.run for member in model.card.members]
     members = [
         Member(
-            member.run,
+            member.run if _SAFE.fullmatch(member.run) and runs.count(member.run) == 1 else f"member-{i}",
             {
                 "arch": member.arch,
                 "seed": member.seed,
@@ -151,7 +155,7 @@ def a_bundle(model: Model, name: str, *, tta: bool = False) -> Scorable:
                 "weights": dict(member.pretrained),
             },
         )
-        for member in model.card.members
+        for i, member in enumerate(model.card.members)
     ]
     return Scorable(
         name=name,
