@@ -38,24 +38,16 @@ def subtypes_table(report: Report) -> TextTable:
     judged = report.judged
     kinds = _kinds(judged)
     rows = []
-    for name, subtype in _typed(judged, kinds):
-        here = (kinds == subtype) & (judged.target == judged.classes.index(name))
-        right = judged.pred == judged.target
-        n, hits = int(here.sum()), int((here & right).sum())
-        wrong = Counter(judged.classes[c] for c in judged.pred[here & ~right])
-        taken_for = ", ".join(f"{to} {times}" for to, times in wrong.most_common(3))
-        bounds = wilson(hits, n)
-        rows.append(
-            (
-                name,
-                f"{_KINDS[subtype]} ({subtype})",
-                count(n),
-                count(n - hits),
-                percent(hits / n),
-                interval((float(bounds[0]), float(bounds[1]))),
-                taken_for,
-            )
+    for _, _, name, subtype, n, errors, rate, low, high in _counted("", "", judged, kinds):
+        wrong = (
+            (kinds == subtype)
+            & (judged.target == judged.classes.index(name))
+            & (judged.pred != judged.target)
         )
+        taken_for = Counter(judged.classes[c] for c in judged.pred[wrong]).most_common(3)
+        kind, bounds = f"{_KINDS[subtype]} ({subtype})", interval((low, high))
+        told = ", ".join(f"{to} {times}" for to, times in taken_for)
+        rows.append((name, kind, count(n), count(errors), percent(rate), bounds, told))
     return TextTable(
         name="subtypes",
         caption=f"{report.judged_label}: kinds of cell within a class, by the file names of PBC; sensitivity in percent "
@@ -63,7 +55,7 @@ def subtypes_table(report: Report) -> TextTable:
         head=("Class", "Kind", "Images", "Errors", "Sensitivity", "95 % interval", "Taken for"),
         groups=plain(rows),
         n_text=2,
-        raw=Raw(_RAW, tuple(row for subject in _subjects(report) for row in _raw(*subject, kinds))),
+        raw=Raw(_RAW, tuple(row for subject in _subjects(report) for row in _counted(*subject, kinds))),
     )
 
 
@@ -115,7 +107,10 @@ def _typed(predictions: Predictions, kinds: NDArray[np.str_]) -> Sequence[tuple[
     return [(predictions.classes[c], kind) for c, kind in pairs if several[c] > 1]
 
 
-def _raw(label: str, run: str, said: Predictions, kinds: NDArray[np.str_]) -> list[tuple[object, ...]]:
+def _counted(
+    label: str, run: str, said: Predictions, kinds: NDArray[np.str_]
+) -> list[tuple[str, str, str, str, int, int, float, float, float]]:
+    """Return a row of `_RAW` for every kind of cell."""
     found = []
     for name, subtype in _typed(said, kinds):
         here = (kinds == subtype) & (said.target == said.classes.index(name))
