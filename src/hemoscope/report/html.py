@@ -14,6 +14,7 @@ from hemoscope.ensemble.vote import How
 from hemoscope.files import write_text
 from hemoscope.report import figures as drawn
 from hemoscope.report import provenance
+from hemoscope.report.certainty import Certainty, certainty_of
 from hemoscope.report.collect import Mistake, Report, collect
 from hemoscope.report.montage import Thumbnail, thumbnails
 from hemoscope.report.page import data_uri, render
@@ -62,15 +63,18 @@ def write_report(
         UnknownNameError: If a member or the vote has no such name.
     """
     report = collect(runs_root, members=members, vote=vote, title=title)
-    tables = all_tables(report)
+    sure = certainty_of(report)
+    tables = all_tables(report, sure)
     write_tables(tables, out / "tables")
     page = out / "report.html"
     figures = drawn.Figures(out / "figures")
-    write_text(page, _render(report, tables, figures, data))
+    write_text(page, _render(report, sure, tables, figures, data))
     return page
 
 
-def _render(report: Report, tables: Tables, figures: drawn.Figures, root: Path | None) -> str:
+def _render(
+    report: Report, sure: Certainty | None, tables: Tables, figures: drawn.Figures, root: Path | None
+) -> str:
     shown = report.mistakes[:MOST_MISTAKES]
     # Never from the folder a run names: it may come from a stranger, and name anybody's images.
     pictures = thumbnails(root, [mistake.path for mistake in shown]) if root else {}
@@ -80,6 +84,8 @@ def _render(report: Report, tables: Tables, figures: drawn.Figures, root: Path |
         report=report,
         paper=paper,
         tables=tables,
+        sure=sure,
+        certainty=list(drawn.certainty(report, sure, figures)) if sure else [],
         commands=provenance.commands(report),
         many_runs=len(report.entries) > _OPEN_RUNS,
         samples=drawn.samples(report, figures, root) if root else None,
