@@ -21,6 +21,7 @@ from hemoscope.ensemble.vote import How, align
 from hemoscope.errors import DataError, RunError
 from hemoscope.evaluation.summary import score
 from hemoscope.files import atomic_path, refuse_existing
+from hemoscope.model_card import INTENDED_USE, LIMITS
 from hemoscope.models.normalise import IMAGENET_MEAN, IMAGENET_STD
 from hemoscope.models.registry import get_arch
 from hemoscope.packing.answers import Answers, ask_anew, remember, stored
@@ -34,19 +35,10 @@ from hemoscope.runs import MODEL, Run
 from hemoscope.training.recipe import Recipe
 from hemoscope.training.run import scan_cached
 
-__all__ = ["Voting", "pack"]
+__all__ = ["LIMITS_OF_BUNDLES", "Voting", "pack"]
 
-INTENDED_USE = (
-    "Research on the classification of images of single peripheral blood cells, of the classes and the kind of "
-    "image it was trained on. Not a medical device: not for diagnosis or for decisions on a person's care."
-)
-LIMITS = (
-    (
-        "Trained on images of one data set; another laboratory's stain, microscope or camera lowers its scores by an "
-        "amount that only labelled images from there can tell."
-    ),
-    "Where the data set names no patients, cells of one person may be in training and test: the scores are optimistic.",
-    "It expects one cell in the middle of an image; it does not find cells in a field of view.",
+LIMITS_OF_BUNDLES = (
+    *LIMITS,
     "What is none of its classes should come out as unknown, and not all of it does.",
     "An image without any cell can pass for a known class, platelet above all; see what it was tried on.",
 )
@@ -164,7 +156,7 @@ def _card(runs: Sequence[Run], said: Mapping[bool, Answers], voting: Voting, goa
         calibration=trust(said[False]),
         tta=trust(said[True]) if True in said else None,
         intended_use=INTENDED_USE,
-        limits=LIMITS if voting.by_half else (*LIMITS, PICKED),
+        limits=LIMITS_OF_BUNDLES if voting.by_half else (*LIMITS_OF_BUNDLES, PICKED),
         versions={name: version(name) for name in ("hemoscope", "torch", "torchvision", "numpy", "pillow")},
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         by_half=voting.by_half,
