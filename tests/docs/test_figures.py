@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from hemoscope.report.certainty import certainty_of
 from hemoscope.report.collect import collect
 from hemoscope.report.tables import all_tables, write_tables
 from tests.docs.figures import (  # each registers its sentences
@@ -58,7 +59,8 @@ def test_a_figure_that_no_record_gives_stands_with_its_date_and_machine(page: st
 
 
 def test_the_tables_of_the_complete_set_are_those_of_its_runs(tmp_path: Path):
-    write_tables(all_tables(collect(of_runs.PBC)), tmp_path)
+    report = collect(of_runs.PBC)
+    write_tables(all_tables(report, certainty_of(report)), tmp_path)
     kept = RESULTS / "2026-11-pbc-cpu" / "tables"
     assert {path.name for path in kept.iterdir()} == {path.name for path in tmp_path.iterdir()}
     for table in tmp_path.iterdir():

@@ -33,8 +33,8 @@ __all__ = ["Certainty", "calibration_table", "certainty_of", "refusal_table", "s
 
 RATES = (0.05, 0.02, 0.01, 0.005)
 COVERAGE = 0.99
-_FEWEST = 1000
-"""Draws of the intervals: two figures are shown."""
+_DRAWS = 1000  # of the intervals: two figures are shown
+_DIGITS = 6  # in files: what is drawn or fitted is not known to more, and processors round otherwise below
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -117,11 +117,10 @@ def calibration_table(found: Certainty | None) -> TextTable:
         ("Brier score", *(x for s in columns for x in _numbers(s.estimates["brier"]))),
         ("Log-loss", *(x for s in columns for x in _numbers(s.estimates["log_loss"]))),
     ]
-    names = ("ece", "brier", "log_loss")
     raw = [
-        (way, name, s.estimates[name].value, s.estimates[name].low, s.estimates[name].high)
+        (way, name, *(round(x, _DIGITS) for x in (it.value, it.low, it.high)))
         for way, s in zip(("as stated", "after the temperature"), columns, strict=False)
-        for name in names
+        for name, it in s.estimates.items()
     ]
     after = f"After temperature {found.temperature:.2f}" if found and found.after else ""
     head = ["", "As stated", "95 % interval"]
@@ -156,7 +155,8 @@ def refusal_table(found: Certainty | None) -> TextTable:
                 interval((low, high)),
             )
         )
-        raw.append((one.error_rate, one.below, n, one.accepted, one.wrong, share, low, high))
+        below = None if one.below is None else round(one.below, _DIGITS)
+        raw.append((one.error_rate, below, n, one.accepted, one.wrong, share, low, high))
     return TextTable(
         name="refusal",
         caption="Refusing doubtful answers: the lowest probability at which validation images allow the promise (with 95 % "
@@ -205,7 +205,7 @@ def _on_val(report: Report) -> Predictions:
 def _stated(test: Predictions, probs: FloatArray) -> Stated:
     return Stated(
         probs=probs,
-        estimates=calibration_estimates(probs, test.pred, test.target, draws=_FEWEST),
+        estimates=calibration_estimates(probs, test.pred, test.target, draws=_DRAWS),
         by_chance=ece_if_calibrated(probs, test.pred),
         adaptive=adaptive_calibration_error(probs, test.pred, test.target),
         classwise=classwise_calibration_error(probs, test.target),
