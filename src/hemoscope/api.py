@@ -69,7 +69,8 @@ def split(cells: Manifest, *, policy: Policy = "paper", seed: int = 0, file: Fil
 
     Args:
         cells: What `scan` returned. Where the data bring a split, that is taken.
-        policy: `paper` keeps every image; `clean` drops duplicates and keeps look-alikes on one side.
+        policy: `paper` keeps every image; `clean` drops duplicates and keeps look-alikes on one side; `acquisition`
+            tests on the images of a second acquisition and trains on none of them.
         seed: Of the draw; not the seed of the runs, so that all runs share one split.
         file: A split to read instead, as `hemoscope data split` writes it.
 

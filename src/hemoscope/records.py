@@ -168,7 +168,7 @@ class Split:
 
     Attributes:
         rows: Ordered by path.
-        policy: `paper`, `clean`, or `given` for a split made elsewhere.
+        policy: `paper`, `clean`, `acquisition`, or `given` for a split made elsewhere.
         seed: Seed of the draw; None for a given split.
     """
 

@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import hemoscope.data.groups as groups_module
-from hemoscope.data.audit import audit, near_duplicates, second_acquisition
-from hemoscope.data.groups import NEAR_BITS, TURNED_BITS, orientations
+from hemoscope.data.acquisitions import second_acquisition
+from hemoscope.data.audit import audit
+from hemoscope.data.groups import NEAR_BITS, TURNED_BITS, near_duplicates, orientations
 from hemoscope.data.scan.scan import scan
 from hemoscope.records import CellImage, Manifest
 

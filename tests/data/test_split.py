@@ -296,7 +296,7 @@ def test_a_set_without_images_is_refused():
 
 
 def test_an_unknown_policy_and_a_negative_seed_are_refused():
-    with pytest.raises(ConfigError, match="expected policy paper or clean, got 'tidy'"):
+    with pytest.raises(ConfigError, match="expected policy paper, clean or acquisition, got 'tidy'"):
         make_split(plain({"a": 9, "b": 9}), policy="tidy", seed=0)  # pyright: ignore[reportArgumentType]
     with pytest.raises(ConfigError, match="seed of at least 0, got -1"):
         make_split(plain({"a": 9, "b": 9}), policy="paper", seed=-1)
@@ -549,3 +549,43 @@ def test_the_real_mini_set_keeps_its_pairs_together(real_cells, tmp_path):
     }
     write_split(paper, tmp_path / "split.csv")
     assert read_split(tmp_path / "split.csv", manifest).digest == paper.digest
+
+
+def two_acquisitions(sizes: dict[str, tuple[int, int]]) -> Manifest:
+    """Return so many cells of each class on a cream background, and so many on a grey-blue one."""
+    images = [
+        cell(f"{name}/{kind}{i}.png", background=tone)
+        for name, counts in sizes.items()
+        for kind, n, tone in zip("ab", counts, ((230, 210, 185), (200, 198, 200)), strict=True)
+        for i in range(n)
+    ]
+    return manifest_of(images)
+
+
+def test_a_second_acquisition_is_the_test_side_and_nothing_else_is():
+    cells = two_acquisitions({"ig": (50, 12), "platelet": (40, 0), "monocyte": (10, 3)})
+    split = make_split(cells, policy="acquisition", seed=0)
+    second = {image.path for image in cells.images if image.path.split("/")[1][0] == "b"}
+    assert {row.path for row in split.side("test")} == second
+    assert split.policy == "acquisition"
+    assert split.counts["val"] == {"ig": 13, "monocyte": 2, "platelet": 10}
+    assert len(split.rows) == len(cells.images)
+    assert make_split(cells, policy="acquisition", seed=0).digest == split.digest
+    assert make_split(cells, policy="acquisition", seed=1).digest != split.digest
+
+
+def test_what_is_in_both_acquisitions_is_on_the_test_side():
+    cells = two_acquisitions({"ig": (50, 12), "monocyte": (40, 9)})
+    images = list(cells.images)
+    twin = next(i for i, image in enumerate(images) if image.path == "ig/a7.png")
+    other = next(image for image in images if image.path == "ig/b3.png")
+    images[twin] = images[twin]._replace(hash=other.hash, pixel_hash=other.pixel_hash)
+    split = make_split(manifest_of(images), policy="acquisition", seed=0)
+    assert "ig/a7.png" in {row.path for row in split.side("test")}
+
+
+def test_one_acquisition_or_too_little_of_the_first_is_refused():
+    with pytest.raises(SplitError, match="these images are of one"):
+        make_split(two_acquisitions({"ig": (50, 0), "monocyte": (40, 0)}), policy="acquisition", seed=0)
+    with pytest.raises(SplitError, match="at least 2 different images of every class outside .* 'ig' has 1"):
+        make_split(two_acquisitions({"ig": (1, 12), "monocyte": (40, 9)}), policy="acquisition", seed=0)

@@ -41,6 +41,7 @@ class Policy(StrEnum):
 
     paper = "paper"
     clean = "clean"
+    acquisition = "acquisition"
 
 
 @app.command()
@@ -157,7 +158,10 @@ def split(
     *,
     out: Annotated[Path, typer.Option(help="CSV to write.")],
     policy: Annotated[
-        Policy, typer.Option(help="paper: every image; clean: without duplicates.")
+        Policy,
+        typer.Option(
+            help="paper: every image; clean: without duplicates; acquisition: tests on the second one."
+        ),
     ] = Policy.paper,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the draw.")] = 0,
     skip_bad: SkipBad = False,

@@ -2,7 +2,7 @@
 
 A split is stratified by class, drawn by a seed, and never puts one content on two sides: images
 with the same bytes or the same pixels move together, and so do those of a group (patient, slide) and, by
-policy `clean`, those that look alike. It depends on the images' names and contents
+policy `clean`, those that look alike. By policy `acquisition` the images of a second acquisition are the test side. It depends on the images' names and contents
 only, not on the order in which a disk lists them. The file format is in `split_file`.
 """
 
@@ -16,6 +16,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
+from hemoscope.data.acquisitions import second_acquisition
 from hemoscope.data.groups import Group, content_groups, merged, near_duplicates
 from hemoscope.data.split_file import read_split, write_split
 from hemoscope.errors import ConfigError, SplitError
@@ -32,7 +33,7 @@ from hemoscope.records import (
 
 __all__ = ["SIDES", "Policy", "content_groups", "make_split", "read_split", "side_sizes", "write_split"]
 
-Policy = Literal["paper", "clean"]
+Policy = Literal["paper", "clean", "acquisition"]
 _MIN_IMAGES = 3
 
 
@@ -47,7 +48,8 @@ def make_split(manifest: Manifest, *, policy: Policy, seed: int) -> Split:
         manifest: Images without errors (`hemoscope.data.scan.scan.usable`).
         policy: `paper` keeps every image. `clean` keeps the first of each group of duplicates, and
             none of a group whose members contradict each other in their class; of what is left,
-            images that look alike stay on one side.
+            images that look alike stay on one side. `acquisition` reports on the images of a second
+            acquisition alone; nothing is trained or chosen on them.
         seed: Seed of the draw, at least 0. Not used for a whole given split.
 
     Returns:
@@ -56,13 +58,15 @@ def make_split(manifest: Manifest, *, policy: Policy, seed: int) -> Split:
 
     Raises:
         ConfigError: If the policy is unknown or the seed negative.
-        SplitError: If a class is too small, listing all of them.
+        SplitError: If a class is too small, listing all of them, or there is no second acquisition.
     """
     if policy not in get_args(Policy):
-        raise ConfigError(f"expected policy {' or '.join(get_args(Policy))}, got {policy!r}")
+        raise ConfigError(f"expected policy paper, clean or acquisition, got {policy!r}")
     if seed < 0:
         raise ConfigError(f"expected a seed of at least 0, got {seed}")
     given: set[Side | None] = {image.given_side for image in manifest.images}
+    if policy == "acquisition":
+        return _second_to_test(manifest, seed)
     if given - {None, "train"} and None not in given:
         return _given(manifest, given, seed)
     groups = content_groups(manifest.images)
@@ -100,6 +104,42 @@ def _given(manifest: Manifest, given: Set[Side | None], seed: int) -> Split:
     rows = [row for row in rows if row.side != "train"]
     rows += _drawn(groups, np.random.default_rng(seed), sizes)
     return Split(rows=_ordered(rows), policy="given", seed=seed)
+
+
+def _second_to_test(manifest: Manifest, seed: int) -> Split:
+    """Test on the second acquisition, and on what has to stay with it; draw validation from the first."""
+    second = {image.path for image in second_acquisition(manifest.images)}
+    if not second:
+        raise SplitError(
+            "policy acquisition tests on the images of a second acquisition, told by their background; these images "
+            "are of one. Use policy paper or clean"
+        )
+    groups = merged(content_groups(manifest.images))
+    of_second = [any(image.path in second for image in group) for group in groups]
+    first = [group for group, is_second in zip(groups, of_second, strict=True) if not is_second]
+    different = _groups_a_class(first)
+    small = [
+        f"{name!r} has {different[name]}" for name in manifest.classes if different[name] < _MIN_IMAGES - 1
+    ]
+    if small:
+        raise SplitError(
+            f"expected at least {_MIN_IMAGES - 1} different images of every class outside the second acquisition, to "
+            f"train and to choose by; {', '.join(small)}"
+        )
+
+    def sizes(n: int) -> dict[Side, int]:
+        of_all = side_sizes(100)
+        val = max(1, n * of_all["val"] // (of_all["train"] + of_all["val"]))
+        return {"train": n - val, "val": val, "test": 0}
+
+    rows = _drawn(first, np.random.default_rng(seed), sizes)
+    rows += [
+        _row(image, "test")
+        for group, is_second in zip(groups, of_second, strict=True)
+        for image in group
+        if is_second
+    ]
+    return Split(rows=_ordered(rows), policy="acquisition", seed=seed)
 
 
 def side_sizes(n: int) -> dict[Side, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from hemoscope.bundle.card import BundleCard
 from hemoscope.data.images.decode import decode
 from hemoscope.data.scan.scan import usable
-from hemoscope.data.split import make_split, read_split
+from hemoscope.data.split import Policy, make_split, read_split
 from hemoscope.errors import DataError
 from hemoscope.predict.evaluate import pixels_of
 from hemoscope.records import Manifest
@@ -56,7 +57,8 @@ def sides_of(card: BundleCard, root: Path, split_file: Path | None = None) -> Ma
     if split_file:
         split = read_split(split_file, manifest)
     else:
-        split = make_split(manifest, policy="clean" if policy == "clean" else "paper", seed=seed or 0)
+        drawn: Policy = next((known for known in get_args(Policy) if known == policy), "paper")
+        split = make_split(manifest, policy=drawn, seed=seed or 0)
     if split.digest != card.split.get("digest"):
         raise DataError(
             f"{split_file or root} gives another split than this bundle's runs had ({policy}, "

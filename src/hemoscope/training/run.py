@@ -9,11 +9,11 @@ import hashlib
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from hemoscope.data.canvas import open_canvas
 from hemoscope.data.scan.scan import scan, usable
-from hemoscope.data.split import make_split
+from hemoscope.data.split import Policy, make_split
 from hemoscope.data.split_file import read_split, write_split
 from hemoscope.errors import HemoscopeError, SplitError
 from hemoscope.files import lock_folder
@@ -60,7 +60,7 @@ def prepare(
     root: Path,
     *,
     split_file: Path | None = None,
-    policy: Literal["paper", "clean"] = "paper",
+    policy: Policy = "paper",
     split_seed: int = 0,
     skip_bad: bool = False,
     progress: Progress | None = None,
@@ -101,7 +101,7 @@ def ready(manifest: Manifest, split: Split, *, split_name: str = "the split") ->
     """
     from collections import Counter
 
-    from hemoscope.data.audit import second_acquisition
+    from hemoscope.data.acquisitions import second_acquisition
 
     empty = [name for name, n in split.counts["train"].items() if n == 0]
     if empty:
