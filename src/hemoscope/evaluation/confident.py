@@ -90,8 +90,10 @@ def confident_learning(probs: ArrayLike, target: ArrayLike) -> ConfidentLearning
 
 
 def _calibrated(joint: IntArray, labelled: IntArray) -> FloatArray:
-    """Return the joint with every row scaled to the images labelled so, shape (C, C); without any sure one, to itself."""
+    """Return the joint with every row scaled to the images labelled so, shape (C, C).
+
+    Of every class at least one image counts as right, so that a row without any sure one is divided by nothing.
+    """
     counts = joint.astype(np.float64)
-    silent = counts.sum(axis=1) == 0
-    counts[silent, silent] = 1.0
+    np.fill_diagonal(counts, np.maximum(counts.diagonal(), 1.0))
     return counts / counts.sum(axis=1, keepdims=True) * labelled[:, None]

@@ -1,0 +1,184 @@
+"""Plant wrong labels among cells, train over folds, audit, and count how many of them are found and what else is doubted.
+
+    uv run python benchmarks/planted_labels.py --data data/pbc --out docs/results/2026-11-labels/pbc
+    uv run python benchmarks/planted_labels.py --out docs/results/2026-11-labels/drawn
+
+A wrong label is a cell in the folder of another class, drawn with equal chance. Rate 0 says what is doubted where
+nothing was planted. Exact duplicates whose labels contradict each other are among the cells wherever there are some.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from measure import headline, machine, table
+
+from hemoscope.data.groups import content_groups
+from hemoscope.data.synthetic import write_dataset
+from hemoscope.evaluation.intervals import wilson
+from hemoscope.records import Manifest
+from hemoscope.suspects.audit import LabelAudit, audit_labels
+from hemoscope.sweep.local import run_sweep
+from hemoscope.sweep.plan import plan
+from hemoscope.training.recipe import load_recipe
+from hemoscope.training.run import prepare, scan_cached
+
+RATES = (0.0, 0.01, 0.02, 0.05)
+DRAWN_PX = 96
+
+
+def chosen(manifest: Manifest, per_class: int, rng: np.random.Generator) -> tuple[list[str], list[str]]:
+    """Return the paths of cells of every class, and those of contradictory duplicates, which come on top."""
+    groups = content_groups(manifest.images)
+    single = [group[0] for group in groups if len(group) == 1]
+    pairs = [image.path for group in groups if len({i.class_name for i in group}) > 1 for image in group]
+    cells: list[str] = []
+    for name in manifest.classes:
+        own = [image.path for image in single if image.class_name == name]
+        cells += rng.permutation(own)[:per_class].tolist()
+    return cells, pairs
+
+
+def planted(cells: Sequence[str], classes: Sequence[str], rate: float, seed: int) -> dict[str, str]:
+    """Return wrong classes of a share of the cells, by path; a higher rate plants all of a lower one, too."""
+    rng = np.random.default_rng([seed, 1])
+    order = rng.permutation(len(cells))
+    turns = rng.integers(1, len(classes), len(cells))
+    found = {}
+    for i in order[: round(rate * len(cells))].tolist():
+        own = classes.index(cells[i].split("/")[0])
+        found[cells[i]] = classes[(own + int(turns[i])) % len(classes)]
+    return found
+
+
+def copied(root: Path, paths: Sequence[str], wrong: Mapping[str, str], folder: Path) -> dict[str, str]:
+    """Copy cells into a new folder of class folders, and return the paths there of those in a wrong one, by their class."""
+    true: dict[str, str] = {}
+    for path in paths:
+        own, name = PurePosixPath(path).parts[0], path.replace("/", "_")  # no two alike in a folder
+        to = f"{wrong.get(path, own)}/{name}"
+        (folder / to).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(root / path, folder / to)
+        if path in wrong:
+            true[to] = own
+    return true
+
+
+def counted(found: LabelAudit, true: Mapping[str, str]) -> dict[str, object]:
+    """Return what an audit found of the planted labels and what it doubts beside them."""
+    answers = found.answers
+    hits = [suspect for suspect in found.suspects if suspect.path in true]
+    first = [answers.paths[i] for i in np.argsort(found.learnt.margin, kind="stable")[: len(true)].tolist()]
+    is_of = np.array(
+        [
+            answers.classes.index(true[p]) if p in true else t
+            for p, t in zip(answers.paths, answers.target.tolist(), strict=True)
+        ]
+    )
+    return {
+        "n": len(answers.paths),
+        "planted": len(true),
+        "suspects": len(found.suspects),
+        "found": len(hits),
+        "rightly_suggested": sum(suspect.suggested == true[suspect.path] for suspect in hits),
+        "found_in_the_first": sum(path in true for path in first),
+        "estimated_wrong": found.learnt.share,
+        "right_by_label": float((answers.probs.argmax(axis=1) == answers.target).mean()),
+        "right_by_truth": float((answers.probs.argmax(axis=1) == is_of).mean()),
+        "contradictions": len(found.contradictions),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--data", type=Path, help="a folder of class folders; by default drawn cells")
+    parser.add_argument("--per-class", type=int, default=250)
+    parser.add_argument("--folds", type=int, default=4)
+    parser.add_argument("--arch", default="squeezenet1_1")
+    parser.add_argument("--recipe", default="fast")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, required=True, help="file name without its ending")
+    args = parser.parse_args()
+    recipe = load_recipe(args.recipe, args.set or ["image_px=96", "canvas_px=110"])
+    rows, about = [], machine()
+    with tempfile.TemporaryDirectory() as work:
+        root = args.data
+        if root is None:
+            root = Path(work) / "drawn"
+            write_dataset(root, per_class=args.per_class, size_px=DRAWN_PX, seed=args.seed)
+        manifest = scan_cached(root)
+        cells, pairs = chosen(manifest, args.per_class, np.random.default_rng([args.seed, 0]))
+        for rate in RATES:
+            start = time.perf_counter()
+            place = Path(work) / f"{rate}"
+            wrong = planted(cells, manifest.classes, rate, args.seed)
+            true = copied(root, [*cells, *pairs], wrong, place / "cells")
+            prepared = prepare(place / "cells", folds=args.folds)
+            outcomes = run_sweep(
+                plan([args.arch], [args.seed], args.folds), recipe, prepared, out=place / "runs"
+            )
+            if failed := [outcome.reason for outcome in outcomes if outcome.run is None]:
+                sys.exit("; ".join(failed))
+            row = counted(audit_labels(place / "runs"), true)
+            rows.append({"rate": rate, **row, "seconds": round(time.perf_counter() - start)})
+            print(rows[-1], flush=True)
+    document = {
+        "machine": about,
+        "data": args.data.name if args.data else f"drawn, {DRAWN_PX} px",
+        "arch": args.arch,
+        "recipe": recipe.model_dump(),
+        "folds": args.folds,
+        "seed": args.seed,
+        "rows": rows,
+    }
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    args.out.with_suffix(".json").write_text(json.dumps(document, indent=2) + "\n", "utf-8")
+    text = f"{headline(about)}.\n\n{markdown(rows)}\n"
+    args.out.with_suffix(".md").write_text(text, "utf-8")
+    print(text)
+
+
+def markdown(rows: Sequence[Mapping[str, float]]) -> str:
+    """Return a line a rate."""
+    head = ["planted", "cells", "suspects", "planted among them", "precision", "recall"]
+    head += [
+        "planted in the first as many",
+        "estimated wrong",
+        "right by label",
+        "right by truth",
+        "contradictions",
+    ]
+    lines = [
+        [
+            f"{100 * row['rate']:g} %: {row['planted']}",
+            *(row[key] for key in ("n", "suspects", "found")),
+            _share(int(row["found"]), int(row["suspects"])) if row["planted"] else "–",
+            _share(int(row["found"]), int(row["planted"])),
+            _share(int(row["found_in_the_first"]), int(row["planted"])),
+            *(f"{100 * row[key]:.1f} %" for key in ("estimated_wrong", "right_by_label", "right_by_truth")),
+            row["contradictions"],
+        ]
+        for row in rows
+    ]
+    return table(head, lines)
+
+
+def _share(hits: int, n: int) -> str:
+    """Return a share in percent with its Wilson interval; a dash of nothing."""
+    if not n:
+        return "–"
+    low, high = (100 * float(bound) for bound in wilson(hits, n))
+    return f"{100 * hits / n:.0f} ({low:.0f} to {high:.0f})"
+
+
+if __name__ == "__main__":
+    main()
