@@ -43,7 +43,7 @@ def chosen(manifest: Manifest, per_class: int, rng: np.random.Generator) -> tupl
     cells: list[str] = []
     for name in manifest.classes:
         own = [image.path for image in single if image.class_name == name]
-        cells += rng.permutation(own)[:per_class].tolist()
+        cells += [own[i] for i in rng.permutation(len(own))[:per_class].tolist()]
     return cells, pairs
 
 
@@ -53,8 +53,8 @@ def planted(cells: Sequence[str], classes: Sequence[str], rate: float, seed: int
     order = rng.permutation(len(cells))
     turns = rng.integers(1, len(classes), len(cells))
     found = {}
-    for i in order[: round(rate * len(cells))].tolist():
-        own = classes.index(cells[i].split("/")[0])
+    for i in map(int, order[: round(rate * len(cells))]):
+        own = classes.index(PurePosixPath(cells[i]).parts[0])
         found[cells[i]] = classes[(own + int(turns[i])) % len(classes)]
     return found
 

@@ -51,6 +51,13 @@ def test_patients_are_in_one_fold():
         assert split.counts["test"] == {"a": 9, "b": 9}
 
 
+def test_the_patients_with_most_images_come_first_so_that_the_others_make_up_for_them():
+    sizes = {"p": 2, "q": 2, "r": 2, "s": 6}
+    images = [cell(f"a/{p}-{i}.png", group=p) for p, n in sizes.items() for i in range(n)]
+    for seed in range(5):
+        assert [split.counts["test"]["a"] for split in all_splits(manifest_of(images), 2, seed)] == [6, 6]
+
+
 @given(st.dictionaries(st.sampled_from("abcd"), st.integers(7, 90), min_size=2), st.integers(2, 7))
 @settings(max_examples=40)
 def test_single_images_are_shared_out_evenly_by_class_and_in_all(counts: dict[str, int], folds: int):

@@ -13,7 +13,7 @@ from hemoscope.files import sha256_of, write_json
 from hemoscope.records import Manifest, Predictions, Split
 from hemoscope.runs import CARD, DONE, PREDICTIONS, write_predictions
 
-SURE = 12.0
+SURE = 8.0
 
 
 def answers(
@@ -21,10 +21,9 @@ def answers(
 ) -> Predictions:
     """Return what a good network says of one side: the true class, given no label."""
     rows = split.side(side)  # type: ignore[arg-type]
-    rng = np.random.default_rng([seed, len(rows)])
-    logits = rng.normal(size=(len(rows), len(classes)))
+    logits = np.zeros((len(rows), len(classes)))
     is_of = [classes.index(true.get(row.path, row.class_name)) for row in rows]
-    logits[np.arange(len(rows)), is_of] += SURE
+    logits[np.arange(len(rows)), is_of] = SURE + seed
     probs = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     target = np.array([classes.index(row.class_name) for row in rows], dtype=np.int64)
     return Predictions(classes, tuple(row.path for row in rows), target, probs, probs.argmax(axis=1))

@@ -6,6 +6,7 @@ import csv
 import json
 import shutil
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -71,14 +72,11 @@ def test_images_of_folds_that_are_not_done_are_counted_and_the_rest_is_judged(
     runs = write_folds(tmp_path, manifest, PLANTED)
     (runs[1] / "DONE").unlink()
     found = audit_labels(tmp_path)
-    missing = {row.path for row in read_split(next(iter_split(runs[1])), manifest).side("test")}
+    digest = json.loads((runs[1] / "run.json").read_text("utf-8"))["split"]["digest"]
+    split = read_split(tmp_path / "splits" / f"{digest[:16]}.csv", manifest)
+    missing = {row.path for row in split.side("test")}
     assert found.answers.unanswered == len(missing)
     assert {s.path for s in found.suspects} == set(PLANTED) - missing
-
-
-def iter_split(run: Path):
-    digest = json.loads((run / "run.json").read_text("utf-8"))["split"]["digest"]
-    yield run.parent / "splits" / f"{digest[:16]}.csv"
 
 
 def test_other_runs_are_judged_by_their_validation_side_unless_asked(manifest: Manifest, tmp_path: Path):
@@ -246,14 +244,8 @@ def test_any_other_split_of_the_images_can_be_corrected(image_folder: Callable[.
 def test_a_sheet_shows_each_picture_in_its_place_and_fits_long_names():
     pixels = {f"{i}": np.full((40, 40, 3), 20 * i, np.uint8) for i in range(10)}
     tiles = [Tile(f"{i}", ("a" * 200, "b\x1b[2J")) for i in range(10)]
-    sheet = np.asarray(Image.open(io_of(contact_sheet(tiles, pixels))))
+    sheet = np.asarray(Image.open(BytesIO(contact_sheet(tiles, pixels))))
     rows, columns = sheet.shape[0] // 2, sheet.shape[1] // 8
     for i in range(10):
         tile = sheet[i // 8 * rows : (i // 8 + 1) * rows, i % 8 * columns : (i % 8 + 1) * columns]
         assert (tile == 20 * i).all(axis=2).sum() >= 40 * 40
-
-
-def io_of(content: bytes):
-    import io
-
-    return io.BytesIO(content)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
+
+import pytest
 
 from hemoscope.runs import find_runs
 from tests.in_process import hemoscope
-from tests.two_networks import MISFILED
 
 QUICK = ("--device", "cpu", "--weights", "none", "--batch-size", "16", "--set", "precision=fp32")
 SMALL = ("--set", "image_px=32", "--set", "canvas_px=36")
-SWEEP = ("benchmark", "--arch", "resnet18", "--folds", "3", "--epochs", "8", *QUICK, *SMALL)
+SWEEP = ("benchmark", "--arch", "resnet18", "--folds", "3", *QUICK, *SMALL)
+NAMES = ("blue", "green", "red")
 
 
 def document(*words: object) -> dict:
@@ -20,57 +23,50 @@ def document(*words: object) -> dict:
     return json.loads(done.stdout)
 
 
-def test_the_way_from_folds_to_a_corrected_split(misfiled: Path, tmp_path: Path):
-    sweep = (*SWEEP, "--data", misfiled, "--out", tmp_path / "folds")
+def test_folds_that_are_done_are_found_again_and_answer_for_every_image(discs: Path, tmp_path: Path):
+    sweep = (*SWEEP, "--epochs", "1", "--data", discs, "--out", tmp_path / "folds")
     first = document(*sweep)
     assert [(run["arch"], run["seed"], run["fold"], run["fresh"]) for run in first["runs"]] == [
         ("resnet18", 0, fold, True) for fold in (1, 2, 3)
     ]
-    assert sum(run["n"] for run in first["runs"]) == 72
+    assert [run["n"] for run in first["runs"]] == [24, 24, 24]
     again = document(*sweep, "--jobs", "2")
-    assert [run | {"fresh": True} for run in again["runs"]] == first["runs"]
-    assert not any(run["fresh"] for run in again["runs"])
+    assert again["runs"] == [run | {"fresh": False} for run in first["runs"]]
     policies = {run.card["split"]["policy"] for run in find_runs(tmp_path / "folds")}
     assert policies == {f"fold {k} of 3" for k in (1, 2, 3)}
     assert len(list((tmp_path / "folds" / "splits").iterdir())) == 3
+    found = document("data", "audit", tmp_path / "folds")
+    assert (found["n"], found["unanswered"], found["duplicates_by"]) == (72, 0, "pixels")
 
+
+@pytest.mark.slow
+def test_wrong_labels_are_named_and_the_split_without_them_trains(discs: Path, tmp_path: Path):
+    cells = tmp_path / "cells"
+    shutil.copytree(discs, cells)
+    wrong = {}
+    for own, to in zip(NAMES, (*NAMES[1:], NAMES[0]), strict=True):
+        (cells / own / "23.png").rename(cells / to / "wrong.png")
+        wrong[f"{to}/wrong.png"] = own
+    document(*SWEEP, "--epochs", "12", "--data", cells, "--out", tmp_path / "folds")
     told = hemoscope("data", "audit", tmp_path / "folds", "--out", tmp_path / "out", "--also-test")
     assert told.returncode == 0, told.stderr
     assert "labels look wrong" in told.stdout
     assert "72 images, answers of 3 runs on their test side" in told.stderr
     assert (tmp_path / "out" / "suspects.png").is_file()
     found = document("data", "audit", tmp_path / "folds")
-    assert (found["n"], found["unanswered"], found["duplicates_by"]) == (72, 0, "pixels")
-    names = ("blue", "green", "red")
-    filed = {
-        f"{to}/{file}": own for own, to in zip(names, names[1:] + names[:1], strict=True) for file in MISFILED
-    }
     suspects = {item["path"]: item["suggested"] for item in found["suspects"]}
-    assert {path: suspects.get(path) for path in filed} == filed
-
-    trained = document(
-        *(
-            "train",
-            "resnet18",
-            "--data",
-            misfiled,
-            "--out",
-            tmp_path / "runs",
-            "--epochs",
-            "1",
-            *QUICK,
-            *SMALL,
-        ),
-        *("--split", tmp_path / "out" / "corrected.csv"),
-    )
-    assert trained["n"] + len(suspects) >= 24
+    assert {path: suspects.get(path) for path in wrong} == wrong
     refused = hemoscope("data", "audit", tmp_path / "folds", "--out", tmp_path / "out")
     assert (refused.returncode, "is there already" in refused.stderr) == (1, True)
 
+    split = ("--split", tmp_path / "out" / "corrected.csv")
+    document("train", "resnet18", "--data", cells, "--out", tmp_path, "--epochs", "1", *QUICK, *SMALL, *split)
+    (card,) = (run.card for run in find_runs(tmp_path))
+    kept = sum(sum(side.values()) for side in card["data"]["counts"].values())
+    assert kept == 72 - len(suspects)
+
 
 def test_folds_leave_a_brought_split_aside_and_say_so(discs: Path, tmp_path: Path):
-    import shutil
-
     for side in ("train", "test"):
         for name in ("red", "blue"):
             place = tmp_path / "cells" / side / name
@@ -78,8 +74,9 @@ def test_folds_leave_a_brought_split_aside_and_say_so(discs: Path, tmp_path: Pat
             for i in range(12):
                 number = i + 12 * (side == "test")
                 shutil.copy(discs / name / f"{number:02d}.png", place / f"{number:02d}.png")
-    words = (*SWEEP[: -len((*QUICK, *SMALL)) - 2], "--epochs", "1", *QUICK, *SMALL)
-    done = hemoscope(*words, "--data", tmp_path / "cells", "--out", tmp_path / "runs", "--json")
+    done = hemoscope(
+        *SWEEP, "--epochs", "1", "--data", tmp_path / "cells", "--out", tmp_path / "runs", "--json"
+    )
     assert done.returncode == 0, done.stderr
     assert "the data bring a split; folds leave it aside" in done.stderr
     assert [run["n"] for run in json.loads(done.stdout)["runs"]] == [16, 16, 16]
