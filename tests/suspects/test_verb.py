@@ -51,7 +51,7 @@ def test_wrong_labels_are_named_and_the_split_without_them_trains(discs: Path, t
     told = hemoscope("data", "audit", tmp_path / "folds", "--out", tmp_path / "out", "--also-test")
     assert told.returncode == 0, told.stderr
     assert "labels look wrong" in told.stdout
-    assert "72 images, answers of 3 runs on their test side" in told.stderr
+    assert "72 images, answers of 3 runs on their test side, 1 an image" in told.stderr
     assert (tmp_path / "out" / "suspects.png").is_file()
     found = document("data", "audit", tmp_path / "folds")
     suspects = {item["path"]: item["suggested"] for item in found["suspects"]}

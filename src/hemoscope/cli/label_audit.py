@@ -87,9 +87,10 @@ def _tell(found: LabelAudit) -> None:
     answers = found.answers
     for item in answers.left_out:
         note(f"left out: {item.name}: {item.reason}")
+    least, most = answers.asked.min(), answers.asked.max()
     note(
-        f"{len(answers.paths):,} images, answers of {len(answers.runs)} runs on their {SIDES[answers.side]}"
-        + (f", {answers.asked.min()} to {answers.asked.max()} an image" if answers.asked.max() > 1 else "")
+        f"{len(answers.paths):,} images, answers of {len(answers.runs)} runs on their {SIDES[answers.side]}, "
+        f"{least if least == most else f'{least} to {most}'} an image"
     )
     if answers.unanswered:
         why = (
@@ -128,7 +129,7 @@ def _print(found: LabelAudit) -> None:
         "": "not known: neither the images nor the split of the runs are there",
     }
     typer.echo(
-        f"{len(found.contradictions)} exact duplicates with contradictory labels ({known[found.duplicates_by]})"
+        f"{len(found.contradictions)} contents that are there under contradictory labels ({known[found.duplicates_by]})"
     )
     for group in found.contradictions[:SHOWN]:
         typer.echo(printable("  " + ", ".join(f"{path} ({name})" for path, name in group)))
