@@ -1,7 +1,7 @@
 """Plant wrong labels among cells, train over folds, audit, and count how many of them are found and what else is doubted.
 
     uv run python benchmarks/planted_labels.py --data data/pbc --out docs/results/2026-11-labels/pbc
-    uv run python benchmarks/planted_labels.py --out docs/results/2026-11-labels/drawn
+    uv run python benchmarks/planted_labels.py --runs docs/results/2026-11-pbc-cpu/runs --out docs/results/2026-11-labels/validation
 
 A wrong label is a cell in the folder of another class, drawn with equal chance. Rate 0 says what is doubted where
 nothing was planted. Exact duplicates whose labels contradict each other are among the cells wherever there are some.
@@ -17,18 +17,21 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 from measure import headline, machine, table
 
 from hemoscope.data.groups import content_groups
 from hemoscope.data.synthetic import write_dataset
+from hemoscope.evaluation.confident import confident_learning
 from hemoscope.evaluation.intervals import wilson
-from hemoscope.records import Manifest
-from hemoscope.suspects.audit import LabelAudit, audit_labels
+from hemoscope.records import FloatArray, IntArray, Manifest
+from hemoscope.suspects.audit import audit_labels
+from hemoscope.suspects.gather import gather
 from hemoscope.sweep.local import run_sweep
 from hemoscope.sweep.plan import plan
-from hemoscope.training.recipe import load_recipe
+from hemoscope.training.recipe import Recipe, load_recipe
 from hemoscope.training.run import prepare, scan_cached
 
 RATES = (0.0, 0.01, 0.02, 0.05)
@@ -72,44 +75,43 @@ def copied(root: Path, paths: Sequence[str], wrong: Mapping[str, str], folder: P
     return true
 
 
-def counted(found: LabelAudit, true: Mapping[str, str]) -> dict[str, object]:
-    """Return what an audit found of the planted labels and what it doubts beside them."""
-    answers = found.answers
-    hits = [suspect for suspect in found.suspects if suspect.path in true]
-    first = [answers.paths[i] for i in np.argsort(found.learnt.margin, kind="stable")[: len(true)].tolist()]
-    is_of = np.array(
-        [
-            answers.classes.index(true[p]) if p in true else t
-            for p, t in zip(answers.paths, answers.target.tolist(), strict=True)
-        ]
-    )
+def counted(probs: FloatArray, label: IntArray, truth: IntArray) -> dict[str, Any]:
+    """Return what confident learning finds of the labels that are not the truth, and what it doubts beside them."""
+    learnt, wrong = confident_learning(probs, label), label != truth
+    found = learnt.suspects[wrong[learnt.suspects]]
+    first = np.argsort(learnt.margin, kind="stable")[: wrong.sum()]
+    pred = probs.argmax(axis=1)
     return {
-        "n": len(answers.paths),
-        "planted": len(true),
-        "suspects": len(found.suspects),
-        "found": len(hits),
-        "rightly_suggested": sum(suspect.suggested == true[suspect.path] for suspect in hits),
-        "found_in_the_first": sum(path in true for path in first),
-        "estimated_wrong": found.learnt.share,
-        "right_by_label": float((answers.probs.argmax(axis=1) == answers.target).mean()),
-        "right_by_truth": float((answers.probs.argmax(axis=1) == is_of).mean()),
-        "contradictions": len(found.contradictions),
+        "n": len(label),
+        "planted": int(wrong.sum()),
+        "suspects": len(learnt.suspects),
+        "found": len(found),
+        "rightly_suggested": int((learnt.confident[found] == truth[found]).sum()),
+        "found_in_the_first": int(wrong[first].sum()),
+        "estimated_wrong": learnt.share,
+        "right_by_label": float((pred == label).mean()),
+        "right_by_truth": float((pred == truth).mean()),
     }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--data", type=Path, help="a folder of class folders; by default drawn cells")
-    parser.add_argument("--per-class", type=int, default=250)
-    parser.add_argument("--folds", type=int, default=4)
-    parser.add_argument("--arch", default="squeezenet1_1")
-    parser.add_argument("--recipe", default="fast")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, required=True, help="file name without its ending")
-    args = parser.parse_args()
-    recipe = load_recipe(args.recipe, args.set or ["image_px=96", "canvas_px=110"])
-    rows, about = [], machine()
+def into_validation(runs: Path, seed: int) -> list[dict[str, Any]]:
+    """Plant among the validation labels of runs that are there: networks that learnt from right labels, the best case."""
+    answers = gather(runs, side="val")
+    rows = []
+    for rate in RATES:
+        rng = np.random.default_rng([seed, 1])
+        order = rng.permutation(len(answers.paths))
+        turns = rng.integers(1, len(answers.classes), len(answers.paths))
+        wrong = order[: round(rate * len(order))]
+        label = answers.target.copy()
+        label[wrong] = (label[wrong] + turns[wrong]) % len(answers.classes)
+        rows.append({"rate": rate, **counted(answers.probs, label, answers.target)})
+    return rows
+
+
+def over_folds(args: argparse.Namespace, recipe: Recipe) -> list[dict[str, Any]]:
+    """Plant among cells, train over folds on what there is then, and audit, a rate after the other."""
+    rows = []
     with tempfile.TemporaryDirectory() as work:
         root = args.data
         if root is None:
@@ -128,15 +130,39 @@ def main() -> None:
             )
             if failed := [outcome.reason for outcome in outcomes if outcome.run is None]:
                 sys.exit("; ".join(failed))
-            row = counted(audit_labels(place / "runs"), true)
-            rows.append({"rate": rate, **row, "seconds": round(time.perf_counter() - start)})
+            found = audit_labels(place / "runs")
+            answers = found.answers
+            truth = answers.target.copy()
+            for i, path in enumerate(answers.paths):
+                if path in true:
+                    truth[i] = answers.classes.index(true[path])
+            row = {"rate": rate, **counted(answers.probs, answers.target, truth)}
+            row["contradictions"] = len(found.contradictions)
+            rows.append({**row, "seconds": round(time.perf_counter() - start)})
             print(rows[-1], flush=True)
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--data", type=Path, help="a folder of class folders; by default drawn cells")
+    parser.add_argument("--runs", type=Path, help="plant among the validation labels of these runs instead")
+    parser.add_argument("--per-class", type=int, default=250)
+    parser.add_argument("--folds", type=int, default=4)
+    parser.add_argument("--arch", default="squeezenet1_1")
+    parser.add_argument("--recipe", default="fast")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, required=True, help="file name without its ending")
+    args = parser.parse_args()
+    recipe = load_recipe(args.recipe, args.set or ["image_px=96", "canvas_px=110"])
+    about = machine()
+    rows = into_validation(args.runs, args.seed) if args.runs else over_folds(args, recipe)
+    how = {"arch": args.arch, "recipe": recipe.model_dump(), "folds": args.folds}
     document = {
         "machine": about,
-        "data": args.data.name if args.data else f"drawn, {DRAWN_PX} px",
-        "arch": args.arch,
-        "recipe": recipe.model_dump(),
-        "folds": args.folds,
+        "data": args.data.name if args.data else None if args.runs else f"drawn, {DRAWN_PX} px",
+        **({"runs": str(args.runs)} if args.runs else how),
         "seed": args.seed,
         "rows": rows,
     }
@@ -147,7 +173,7 @@ def main() -> None:
     print(text)
 
 
-def markdown(rows: Sequence[Mapping[str, float]]) -> str:
+def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
     """Return a line a rate."""
     head = ["planted", "cells", "suspects", "planted among them", "precision", "recall"]
     head += [
@@ -165,7 +191,7 @@ def markdown(rows: Sequence[Mapping[str, float]]) -> str:
             _share(int(row["found"]), int(row["planted"])),
             _share(int(row["found_in_the_first"]), int(row["planted"])),
             *(f"{100 * row[key]:.1f} %" for key in ("estimated_wrong", "right_by_label", "right_by_truth")),
-            row["contradictions"],
+            row.get("contradictions", "–"),
         ]
         for row in rows
     ]

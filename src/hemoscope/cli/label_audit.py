@@ -129,7 +129,7 @@ def _print(found: LabelAudit) -> None:
         "": "not known: neither the images nor the split of the runs are there",
     }
     typer.echo(
-        f"{len(found.contradictions)} contents that are there under contradictory labels ({known[found.duplicates_by]})"
+        f"groups of identical images with contradictory labels: {len(found.contradictions)} ({known[found.duplicates_by]})"
     )
     for group in found.contradictions[:SHOWN]:
         typer.echo(printable("  " + ", ".join(f"{path} ({name})" for path, name in group)))
