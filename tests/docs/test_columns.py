@@ -46,6 +46,7 @@ OPEN = {
     "none_of_the_classes": "STATUS",
     "passed_over": "KIND",
     "strange_called_unknown": "KIND",
+    "conformal_coverage_by_class": "CLASS",
     "versions": "PACKAGE",
     "files": "FILE",
 }
@@ -303,7 +304,12 @@ def test_verbs_on_runs(discs: Path, tmp_path: Path):
     agrees("Fields of the recipe", recipe)
 
     own = printed("evaluate", trained["run"])
-    agrees("Scores", keys_of({k: v for k, v in own.items() if k not in ("run", "balanced_accuracy")}))
+    agrees(
+        "Scores",
+        keys_of(
+            {k: v for k, v in own.items() if k not in ("run", "balanced_accuracy", "balanced_accuracy_ci")}
+        ),
+    )
     printed("train", "resnet18", *common, *QUICK, "--seed", 1)
     agrees("ensemble", keys_of(printed("ensemble", out)))
     agrees("compare", keys_of(printed("compare", out)), never_here={"left_out[].name", "left_out[].reason"})
