@@ -11,8 +11,10 @@ from typer.testing import CliRunner
 
 from hemoscope import api
 from hemoscope.cli.app import app
-from hemoscope.errors import ConfigError, RunError, UnknownNameError
+from hemoscope.errors import ConfigError, DataError, RunError, UnknownNameError
 from hemoscope.evaluation.summary import score
+from hemoscope.training.run import prepare
+from tests.suspects.conftest import write_folds
 
 SMALL = {"weights": "none", "epochs": 1, "image_px": 32, "canvas_px": 36, "precision": "fp32"}
 
@@ -56,6 +58,21 @@ def test_a_run_made_here_is_a_run_made_there(discs: Path, tmp_path: Path):
     cells = api.scan(discs)
     run = api.train("resnet18", cells, api.split(cells), out=tmp_path, device="cpu", **SMALL)
     assert (run.path, (run.path / "DONE").stat().st_mtime_ns) == (made, before)
+
+
+def test_folds_are_those_of_the_command_line_and_an_audit_of_them_is_written(discs: Path, tmp_path: Path):
+    cells, prepared = api.scan(discs), prepare(discs, folds=3)
+    assert api.folds(cells, 3) == tuple(prepared.in_fold(k).split for k in (1, 2, 3))
+    write_folds(tmp_path / "runs", cells, {"red/05.png": "blue"})
+    found = api.audit(tmp_path / "runs", out=tmp_path / "out")
+    assert [(s.path, s.given, s.suggested) for s in found.suspects] == [("red/05.png", "red", "blue")]
+    assert (tmp_path / "out" / "suspects.csv").is_file()
+    with pytest.raises(DataError, match="is there already"):
+        api.audit(tmp_path / "runs", out=tmp_path / "out")
+    with pytest.raises(ConfigError, match="a split or folds, not both"):
+        prepare(discs, folds=3, split_file=tmp_path / "out" / "corrected.csv")
+    with pytest.raises(ConfigError, match="at least 2 folds"):
+        api.folds(cells, 1)
 
 
 def test_what_is_not_there_is_said(discs: Path, tmp_path: Path):

@@ -21,6 +21,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from hemoscope.data.folds import fold_split
 from hemoscope.data.scan.scan import usable
 from hemoscope.data.split import Policy, make_split
 from hemoscope.data.split_file import read_split
@@ -40,8 +41,21 @@ if TYPE_CHECKING:
     from hemoscope.comparison.compare import Comparison
     from hemoscope.packing.calibrate import Goals
     from hemoscope.predict.model import Model
+    from hemoscope.suspects.audit import LabelAudit
 
-__all__ = ["bundle", "compare", "evaluate", "load", "report", "scan", "split", "train", "vote"]
+__all__ = [
+    "audit",
+    "bundle",
+    "compare",
+    "evaluate",
+    "folds",
+    "load",
+    "report",
+    "scan",
+    "split",
+    "train",
+    "vote",
+]
 
 File = str | PathLike[str]
 
@@ -80,6 +94,25 @@ def split(cells: Manifest, *, policy: Policy = "paper", seed: int = 0, file: Fil
     if file is not None:
         return read_split(a_path(file), cells)
     return make_split(cells, policy=policy, seed=seed)
+
+
+def folds(cells: Manifest, n: int, *, seed: int = 0) -> tuple[Split, ...]:
+    """Divide the images into parts, each the test side of one split, so that every image is tested on once.
+
+        for sides in api.folds(cells, 5):
+            api.train("squeezenet1_1", cells, sides, out="folds")
+        suspects = api.audit("folds").suspects
+
+    Args:
+        cells: What `scan` returned. A split that the data bring is left aside.
+        n: How many parts, at least 2.
+        seed: Of the draw.
+
+    Raises:
+        ConfigError: If there are fewer than 2.
+        SplitError: If a class has too few images for so many.
+    """
+    return tuple(fold_split(cells, folds=n, fold=k, seed=seed) for k in range(1, max(n, 1) + 1))
 
 
 def train(
@@ -208,6 +241,54 @@ def compare(
     from hemoscope.sweep.storage import runs_at
 
     return compared(runs_at(runs), side=side, members=members, how=how)
+
+
+def audit(
+    runs: File,
+    *,
+    side: Literal["test", "val", "both"] | None = None,
+    data: File | None = None,
+    split: File | None = None,
+    also_test: bool = False,
+    out: File | None = None,
+    progress: Progress | None = None,
+) -> LabelAudit:
+    """Look for labels that networks doubt which were not trained on them. Data are never changed.
+
+    Args:
+        runs: A folder of run folders, best those of all `folds`, or its URL such as s3://bucket/runs.
+        side: Which of their sides to read; by default the test sides of folds, the validation sides of other runs.
+        data: The images, if they are not where they were.
+        split: The split to correct; by default that of the first run.
+        also_test: Leave suspects out of the corrected split's test side, too.
+        out: A new folder for tables, contact sheets and the corrected split.
+        progress: Called with what is done, how much, and of how much.
+
+    Returns:
+        Suspects, contradictory duplicates, the estimated share of wrong labels, and the corrected split.
+
+    Raises:
+        RunError: If no finished run has images to judge by.
+        DataError: If `data` are not the images of the runs, or something is in `out` already.
+    """
+    from hemoscope.files import refuse_occupied
+    from hemoscope.suspects.audit import audit_labels
+    from hemoscope.suspects.write import write_audit
+    from hemoscope.sweep.storage import runs_at
+
+    if out is not None:
+        refuse_occupied(a_path(out))
+    found = audit_labels(
+        runs_at(runs),
+        side=side,
+        data=None if data is None else a_path(data),
+        split_file=None if split is None else a_path(split),
+        also_test=also_test,
+        progress=progress,
+    )
+    if out is not None:
+        write_audit(found, a_path(out))
+    return found
 
 
 def report(

@@ -201,7 +201,7 @@ def drawn_one_by_one(groups, rng, sizes_of) -> list[SplitRow]:
         for name, count in needs[i].items():
             rooms[name].left[sides[i]] -= count
             rooms[name].groups[0] -= 1
-    return [split_module._row(image, sides[i]) for i, group in enumerate(groups) for image in group]
+    return [split_module.row_of(image, sides[i]) for i, group in enumerate(groups) for image in group]
 
 
 @given(

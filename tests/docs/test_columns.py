@@ -20,12 +20,15 @@ from typer.testing import CliRunner
 from hemoscope import demo as demo_module
 from hemoscope.cli.app import app
 from hemoscope.data import catalog
+from hemoscope.data.scan.scan import scan
+from hemoscope.data.split import make_split
 from hemoscope.files import sha256_of
 from hemoscope.records import SIDES
 from hemoscope.runs import Run
 from hemoscope.tracking.record import record_of
 from tests.data import boxed
 from tests.docs.reading import DOCS, table_rows, tokens
+from tests.suspects.conftest import write_folds, write_run
 
 PAGE = DOCS / "columns.md"
 # Keys below these depend on the data: what the page writes in their place.
@@ -34,6 +37,7 @@ OPEN = {
     "chosen": "FIELD",
     "counts": "CLASS",
     "second_acquisition": "CLASS",
+    "thresholds": "CLASS",
     "second_acquisition_classes": "CLASS",
     "converted": "REASON",
     "given_sides": "SIDE",
@@ -159,6 +163,8 @@ def test_every_section_is_compared():
             "history.csv",
             "predictions.parquet",
             "split.csv",
+            "suspects.csv",
+            "contradictions.csv",
             "What a tracker is told",
             "differential.json",
         ),
@@ -169,6 +175,7 @@ def test_every_section_is_compared():
             "data list",
             "data crop",
             "data split",
+            "data audit",
             "data synth",
             "data cache",
         ),
@@ -236,6 +243,24 @@ def test_verbs_on_data(discs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     )
     monkeypatch.setattr(catalog, "SOURCES", (source,))
     agrees("data fetch", keys_of(printed("data", "fetch", "tiny", "--to", here.parent)))
+
+
+def test_an_audit_of_labels(discs: Path, tmp_path: Path):
+    cells = tmp_path / "cells"
+    shutil.copytree(discs, cells)
+    shutil.copy(cells / "red" / "00.png", cells / "blue" / "twice.png")
+    manifest = scan(cells)
+    write_folds(tmp_path / "runs", manifest, {"red/05.png": "blue"})
+    write_run(tmp_path / "runs", manifest, make_split(manifest, policy="paper", seed=0), {}, name="no-fold")
+    found = printed("data", "audit", tmp_path / "runs", "--out", tmp_path / "out")
+    agrees("data audit", keys_of(found))
+    document = json.loads((tmp_path / "out" / "audit.json").read_text("utf-8"))
+    assert {**document, "out": found["out"]} == found
+    for name in ("suspects.csv", "contradictions.csv"):
+        with (tmp_path / "out" / name).open(encoding="utf-8") as file:
+            own = ("prob_given", "prob_suggested")
+            head = next(csv.reader(file))
+        agrees(name, {"prob_CLASS" if n.startswith("prob_") and n not in own else n for n in head})
 
 
 @pytest.mark.usefixtures("own_places")

@@ -58,7 +58,7 @@ class Board:
         from hemoscope.training.loop import Watcher
 
         line, as_table = self._lines[item], self._as_table
-        plain = teller(item.arch, item.seed, lambda *_: None)
+        plain = teller(item.label, lambda *_: None)
 
         class Hearer(Watcher):
             def on_epoch(self, row: EpochRow, epochs: int) -> None:
@@ -73,7 +73,7 @@ class Board:
         line = self._lines[item]
         line.state, line.where, line.begun = "running", where, times
         if times > 1:
-            note(f"{item.arch} s{item.seed}: its worker is gone; it goes on at {where}")
+            note(f"{item.label}: its worker is gone; it goes on at {where}")
 
     def died(self, item: PlannedRun, reason: str) -> None:
         """Hear that a run's process died and that it is tried again."""
@@ -94,7 +94,7 @@ class Board:
             said += f", {outcome.elapsed_s:.0f} s" if outcome.fresh else ", was done"
         left_s = self._left_s()
         note(
-            f"[{len(self.outcomes)}/{len(self._lines)}] {item.arch} s{item.seed}: {said}"
+            f"[{len(self.outcomes)}/{len(self._lines)}] {item.label}: {said}"
             + ("" if left_s is None else f"; about {left_s / 60:.0f} min left")
         )
 
@@ -121,7 +121,7 @@ class Board:
             row = line.row
             table.add_row(
                 item.arch,
-                str(item.seed),
+                str(item.seed) + (f" fold {item.fold}" if item.fold else ""),
                 f"{row.epoch}/{line.epochs}" if row else "",
                 percent(row.val_accuracy) if row else "",
                 f"{row.images_per_s:.0f}" if row else "",

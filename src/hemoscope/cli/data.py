@@ -1,4 +1,4 @@
-"""`hemoscope data`: fetch, check, list, crop, split, synth, cache."""
+"""`hemoscope data`: fetch, check, list, crop, split, audit, synth, cache."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import typer
 
 from hemoscope.cli.console import JsonFlag, note, print_json, print_table
 from hemoscope.cli.data_problems import print_findings
+from hemoscope.cli.label_audit import audit
 from hemoscope.cli.options import LeaveOut, Overwrite, names_in
 from hemoscope.cli.progress import progress
 from hemoscope.cli.verbs import Verbs
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["app"]
 
 app = Verbs(
-    help="Data sets: fetch, check, list, crop, split, draw synthetic cells, clear what was kept of them.",
+    help="Data sets: fetch, check, list, crop, split, audit labels, draw synthetic cells, clear what was kept of them.",
     no_args_is_help=True,
 )
 
@@ -72,12 +73,12 @@ def check(root: DataDir, *, as_json: JsonFlag = False) -> None:
     Warnings (duplicates, contradictory labels, another acquisition) do not stop training but may bend
     the scores; notes are counted.
     """
-    from hemoscope.data.audit import audit
+    from hemoscope.data.audit import audit as look_at
     from hemoscope.training.run import scan_cached
 
     with progress() as report:
         manifest = scan_cached(root, report)
-    findings = audit(manifest).to_json()
+    findings = look_at(manifest).to_json()
     if as_json:
         print_json(findings)
     else:
@@ -201,6 +202,9 @@ def _holds(file: Path, prepared: Prepared) -> bool:
         return read_split(file, prepared.manifest).digest == prepared.split.digest
     except SplitError:
         return False
+
+
+app.command()(audit)
 
 
 @app.command()

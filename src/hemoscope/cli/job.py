@@ -87,17 +87,26 @@ def changes_of(
 
 
 def prepare_told(
-    data: Path, split: Path | None, *, skip_bad: bool, report: Progress, speaks: bool = True
+    data: Path,
+    split: Path | None,
+    *,
+    skip_bad: bool,
+    report: Progress,
+    folds: int = 0,
+    speaks: bool = True,
 ) -> Prepared:
     """Return the data ready to train on, and tell how many there are and what is odd."""
     from hemoscope.training.run import prepare
 
-    prepared = prepare(data, split_file=split, skip_bad=skip_bad, progress=report)
+    prepared = prepare(data, split_file=split, folds=folds, skip_bad=skip_bad, progress=report)
     if not speaks:  # one of several ranks tells
         return prepared
     sides = {side: sum(n.values()) for side, n in prepared.split.counts.items()}
+    if folds and any(image.given_side for image in prepared.manifest.images):
+        note("the data bring a split; folds leave it aside and divide all images anew")
     note(
-        f"{sides['train']:,} training, {sides['val']:,} validation and {sides['test']:,} test images; "
+        (f"{folds} folds; the first: " if folds else "")
+        + f"{sides['train']:,} training, {sides['val']:,} validation and {sides['test']:,} test images; "
         f"{'given ' if prepared.split.policy == 'given' else ''}split {prepared.split.digest[:8]}"
         + (f"; {len(prepared.manifest.left_out)} bad files left out" if prepared.manifest.left_out else "")
     )
@@ -109,18 +118,18 @@ def prepare_told(
     return prepared
 
 
-def teller(arch: str, seed: int, report: Progress):
-    """Return a watcher that writes a line an epoch and moves a bar a step."""
+def teller(label: str, report: Progress):
+    """Return a watcher of a run that writes a line an epoch and moves a bar a step."""
     from hemoscope.runs import EpochRow
     from hemoscope.training.loop import Watcher
 
     class Teller(Watcher):
         def on_step(self, epoch: int, step: int, steps: int) -> None:
-            report(f"{arch} s{seed} epoch {epoch}, batches", step, steps)
+            report(f"{label} epoch {epoch}, batches", step, steps)
 
         def on_epoch(self, row: EpochRow, epochs: int) -> None:
             note(
-                f"{arch} s{seed} epoch {row.epoch}/{epochs}: train loss {row.train_loss:.4f}, validation "
+                f"{label} epoch {row.epoch}/{epochs}: train loss {row.train_loss:.4f}, validation "
                 f"{percent(row.val_accuracy)}, {row.images_per_s:.0f} images/s"
             )
 
@@ -129,7 +138,7 @@ def teller(arch: str, seed: int, report: Progress):
 
 def tell_death(item: PlannedRun, reason: str) -> None:
     """Tell of a run whose process died."""
-    note(f"{item.arch} s{item.seed}: {reason}; it is tried once more after the others")
+    note(f"{item.label}: {reason}; it is tried once more after the others")
 
 
 def test_scores(run: Run) -> dict[str, Any]:

@@ -58,6 +58,13 @@ def benchmark(
     arch: Annotated[str, typer.Option(help="all, or names with commas between.")] = "all",
     seeds: Annotated[str, typer.Option(help="Seeds with commas between.")] = "0",
     split: SplitFile = None,
+    folds: Annotated[
+        int | None,
+        typer.Option(
+            min=2,
+            help="Instead of one split: each of so many parts is tested on once, for hemoscope data audit.",
+        ),
+    ] = None,
     recipe: RecipeName = "paper",
     epochs: Epochs = None,
     lr: Rate = None,
@@ -94,13 +101,18 @@ def benchmark(
     device: DeviceName = "auto",
     as_json: JsonFlag = False,
 ) -> None:
-    """Run architectures x seeds: skip what is done, go on past a failure, list failures at the end."""
+    """Run architectures x seeds (x folds): skip what is done, go on past a failure, list failures at the end."""
     from hemoscope.models.registry import parse_archs
     from hemoscope.sweep.plan import parse_seeds, plan
     from hemoscope.training.recipe import load_recipe
 
-    planned = plan([row.name for row in parse_archs(arch)], parse_seeds(seeds))
+    planned = plan([row.name for row in parse_archs(arch)], parse_seeds(seeds), folds or 0)
     chosen = load_recipe(recipe, changes_of(changes, epochs, lr, batch_size, weights))
+    if folds and split:
+        raise typer.BadParameter(
+            "not together with --split, which says what is tested on: over all folds every image is; give one of the two",
+            param_hint="--folds",
+        )
     if jobs != "auto" and not (jobs.isdecimal() and int(jobs)):
         raise typer.BadParameter(
             f"expected auto or a number of at least 1, got {jobs!r}", param_hint="--jobs"
@@ -121,7 +133,7 @@ def benchmark(
         case Executor.slurm:
             sweep = partial(_slurm, parameters=_parameters(slurm or []))
     with progress() as report:
-        prepared = prepare_told(data, split, skip_bad=skip_bad, report=report)
+        prepared = prepare_told(data, split, skip_bad=skip_bad, report=report, folds=folds or 0)
     outcomes = sweep(planned, chosen, prepared, out=place, device=device, trackers=trackers)
     _tell_all(outcomes, place, as_json=as_json)
 
@@ -187,7 +199,8 @@ def _local(
     @cache
     def folder(item: PlannedRun) -> Path:
         runs = out if isinstance(out, Path) else out.local
-        return runs / job_name(item.arch, recipe, prepared, seed=item.seed, device_name=device)
+        own = prepared.in_fold(item.fold)
+        return runs / job_name(item.arch, recipe, own, seed=item.seed, device_name=device)
 
     def followed(item: PlannedRun, watcher: Watcher) -> Watcher:
         return trackers.follow(partial(folder, item), watcher)
@@ -202,7 +215,7 @@ def _local(
     shown = Board(planned, as_table=False)
     with progress() as report:  # a bar a step, which one run at a time has room for
         return run(
-            watch=lambda item: followed(item, teller(item.arch, item.seed, report)),
+            watch=lambda item: followed(item, teller(item.label, report)),
             progress=report,
             on_outcome=_both(shown, trackers, folder),
         )
@@ -298,19 +311,21 @@ def _tell_all(outcomes: list[Outcome], out: Path | RunStore, *, as_json: bool) -
         print_json(
             {
                 "runs": [
-                    {"run": o.run.path, "arch": o.planned.arch, "seed": o.planned.seed, "fresh": o.fresh}
-                    | test_scores(o.run)
+                    {"run": o.run.path, **_planned(o.planned), "fresh": o.fresh} | test_scores(o.run)
                     for o in outcomes
                     if o.run
                 ],
-                "failed": [
-                    {"arch": o.planned.arch, "seed": o.planned.seed, "reason": o.reason} for o in failed
-                ],
+                "failed": [{**_planned(o.planned), "reason": o.reason} for o in failed],
             }
         )
     place = out if isinstance(out, Path) else f"{out.url}; a copy for the report: {out.local}"
     note(f"{len(outcomes) - len(failed)} of {len(outcomes)} runs are done in {place}")
     for o in failed:
-        note(f"FAILED {o.planned.arch} seed {o.planned.seed}: {o.reason}")
+        fold = f" fold {o.planned.fold}" if o.planned.fold else ""
+        note(f"FAILED {o.planned.arch} seed {o.planned.seed}{fold}: {o.reason}")
     if failed:
         raise typer.Exit(1)
+
+
+def _planned(item: PlannedRun) -> dict[str, Any]:
+    return {"arch": item.arch, "seed": item.seed, "fold": item.fold or None}

@@ -79,7 +79,7 @@ def train(
                 seed=seed,
                 out=out,
                 device_name=device,
-                watcher=trackers.follow(folder, teller(arch, seed, report)) if speaks else None,
+                watcher=trackers.follow(folder, teller(f"{arch} s{seed}", report)) if speaks else None,
                 progress=report,
                 command=command_line(),
             )
@@ -105,7 +105,7 @@ def demo(
         result = run_demo(
             out,
             progress=report,
-            watch=lambda item: teller(item.arch, item.seed, report),
+            watch=lambda item: teller(item.label, report),
             on_death=tell_death,
         )
     if as_json:

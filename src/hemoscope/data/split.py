@@ -31,7 +31,18 @@ from hemoscope.records import (
     collected_later,
 )
 
-__all__ = ["SIDES", "Policy", "content_groups", "make_split", "read_split", "side_sizes", "write_split"]
+__all__ = [
+    "SIDES",
+    "Policy",
+    "check_sizes",
+    "content_groups",
+    "make_split",
+    "read_split",
+    "row_of",
+    "side_sizes",
+    "with_drawn_side",
+    "write_split",
+]
 
 Policy = Literal["paper", "clean", "acquisition"]
 _MIN_IMAGES = 3
@@ -75,7 +86,7 @@ def make_split(manifest: Manifest, *, policy: Policy, seed: int) -> Split:
         groups = [group[:1] for group in groups if _n_classes(group) == 1]
         alike = near_duplicates(image for group in groups for image in group if image.phash)
     groups = merged(groups, alike)
-    _check_sizes(groups, manifest.classes)
+    check_sizes(groups, manifest.classes, _MIN_IMAGES, "one for each side")
     rows = _drawn(groups, np.random.default_rng(seed), side_sizes)
     split = Split(rows=_ordered(rows), policy=policy, seed=seed)
     empty = [f"{side} of {name}" for side in SIDES for name, n in split.counts[side].items() if n == 0]
@@ -89,21 +100,26 @@ def make_split(manifest: Manifest, *, policy: Policy, seed: int) -> Split:
 
 def _given(manifest: Manifest, given: Set[Side | None], seed: int) -> Split:
     """Take the given sides; draw validation or test images from the training images where there are none."""
-    rows = [_row(image, image.given_side) for image in manifest.images if image.given_side is not None]
+    rows = [row_of(image, image.given_side) for image in manifest.images if image.given_side is not None]
     missing: list[Side] = [side for side in SIDES if side not in given]
     if not missing or "train" in missing:
         return Split(rows=_ordered(rows), policy="given", seed=None)
+    groups = merged(content_groups(image for image in manifest.images if image.given_side == "train"))
+    rows = [row for row in rows if row.side != "train"]
+    rows += with_drawn_side(groups, missing[0], np.random.default_rng(seed))
+    return Split(rows=_ordered(rows), policy="given", seed=seed)
+
+
+def with_drawn_side(groups: Sequence[Group], side: Side, rng: np.random.Generator) -> list[SplitRow]:
+    """Draw one side from training images, in the proportion that it has to them in a whole split."""
     share = side_sizes(100)
 
     def sizes(n: int) -> dict[Side, int]:
-        drawn = n * share[missing[0]] // (share["train"] + share[missing[0]])
+        drawn = n * share[side] // (share["train"] + share[side])
         drawn = max(drawn, min(1, n - 1))
-        return {side: {missing[0]: drawn, "train": n - drawn}.get(side, 0) for side in SIDES}
+        return {one: {side: drawn, "train": n - drawn}.get(one, 0) for one in SIDES}
 
-    groups = merged(content_groups(image for image in manifest.images if image.given_side == "train"))
-    rows = [row for row in rows if row.side != "train"]
-    rows += _drawn(groups, np.random.default_rng(seed), sizes)
-    return Split(rows=_ordered(rows), policy="given", seed=seed)
+    return _drawn(groups, rng, sizes)
 
 
 def _second_to_test(manifest: Manifest, seed: int) -> Split:
@@ -156,13 +172,18 @@ def side_sizes(n: int) -> dict[Side, int]:
     return {"train": n - val - test, "val": val, "test": test}
 
 
-def _check_sizes(groups: Sequence[Group], classes: Sequence[str]) -> None:
+def check_sizes(groups: Sequence[Group], classes: Sequence[str], least: int, what_for: str) -> None:
+    """Refuse classes of fewer than `least` different images, or groups where images name some.
+
+    Raises:
+        SplitError: If a class is too small, listing all of them.
+    """
     different = _groups_a_class(groups)
-    small = [f"{name!r} has {different[name]}" for name in classes if different[name] < _MIN_IMAGES]
+    small = [f"{name!r} has {different[name]}" for name in classes if different[name] < least]
     if small or not classes:
         what = "groups" if any(image.group for group in groups for image in group) else "images"
         raise SplitError(
-            f"expected at least {_MIN_IMAGES} different {what} of every class, one for each side; "
+            f"expected at least {least} different {what} of every class, {what_for}; "
             f"{', '.join(small) or 'there is no class'}. Add images or leave the class out"
         )
 
@@ -215,7 +236,7 @@ def _drawn(
         classes = np.array([number[group[0].class_name] for group in groups], dtype=np.int64)
         for i, side in zip(rest.tolist(), _seats(classes[rest], list(rooms.values()), rng), strict=True):
             sides[i] = side
-    return [_row(image, side) for group, side in zip(groups, sides, strict=True) for image in group]
+    return [row_of(image, side) for group, side in zip(groups, sides, strict=True) for image in group]
 
 
 def _seats(classes: IntArray, rooms: Sequence[_Room], rng: np.random.Generator) -> list[Side]:
@@ -290,7 +311,8 @@ def _choose(rooms: Mapping[str, _Room], need: Mapping[str, int], rng: np.random.
     )
 
 
-def _row(image: CellImage, side: Side) -> SplitRow:
+def row_of(image: CellImage, side: Side) -> SplitRow:
+    """Return an image's row of a split."""
     return SplitRow._make((*image[:3], image.hash, side))
 
 

@@ -70,7 +70,7 @@ def do_together(
                 process = context.Process(
                     target=_work,
                     args=(says, one, item, device_name, threads),
-                    name=f"{item.arch} s{item.seed}",
+                    name=item.label,
                 )
                 process.start()
                 says.close()  # so that the child's death ends what is heard

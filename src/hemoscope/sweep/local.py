@@ -108,7 +108,8 @@ def _done(
     if isinstance(out, RunStore):
         return None
     try:
-        return done_run(item.arch, recipe, prepared, seed=item.seed, out=out, device_name=device_name)
+        own = prepared.in_fold(item.fold)
+        return done_run(item.arch, recipe, own, seed=item.seed, out=out, device_name=device_name)
     except (HemoscopeError, OSError):  # whoever tries to do it will hear the same
         return None
 

@@ -62,7 +62,7 @@ def train_one(
     Args:
         item: The run.
         recipe: How to train.
-        prepared: The data; its images lie where this process can read them.
+        prepared: The data, of all folds where the run is of one; its images lie where this process can read them.
         out: Folder of run folders, or where they are kept behind a URL.
         device_name: Where to compute.
         watcher: Hears of steps and epochs.
@@ -79,6 +79,7 @@ def train_one(
         "command": command,
     }
     try:
+        prepared = prepared.in_fold(item.fold)
         if isinstance(out, RunStore):
             fresh = not out.is_done(job_name(item.arch, recipe, prepared, **which))
             run = train_stored(item.arch, recipe, prepared, store=out, **options)

@@ -12,21 +12,38 @@ __all__ = ["PlannedRun", "parse_seeds", "plan"]
 
 @dataclass(frozen=True, slots=True)
 class PlannedRun:
-    """One run to do."""
+    """One run to do; `fold` counts from 1 where the data are divided into folds, and is 0 elsewhere."""
 
     arch: str
     seed: int
+    fold: int = 0
+
+    @property
+    def label(self) -> str:
+        """What the run is called while it goes on.
+
+        >>> PlannedRun("vgg11", 0).label, PlannedRun("vgg11", 0, 2).label
+        ('vgg11 s0', 'vgg11 s0 fold 2')
+        """
+        return f"{self.arch} s{self.seed}" + (f" fold {self.fold}" if self.fold else "")
 
 
-def plan(archs: Sequence[str], seeds: Sequence[int]) -> tuple[PlannedRun, ...]:
-    """Return every architecture with every seed, one seed after the other.
+def plan(archs: Sequence[str], seeds: Sequence[int], folds: int = 0) -> tuple[PlannedRun, ...]:
+    """Return every architecture with every seed, one seed after the other, and with every fold where there are some.
 
     Seed by seed, so that a sweep cut short has one complete table and not a few complete rows.
 
     >>> [(run.arch, run.seed) for run in plan(["alexnet", "vgg11"], [0, 1])]
     [('alexnet', 0), ('vgg11', 0), ('alexnet', 1), ('vgg11', 1)]
+    >>> [run.fold for run in plan(["alexnet"], [0], folds=3)]
+    [1, 2, 3]
     """
-    return tuple(PlannedRun(arch, seed) for seed in dict.fromkeys(seeds) for arch in dict.fromkeys(archs))
+    return tuple(
+        PlannedRun(arch, seed, fold)
+        for seed in dict.fromkeys(seeds)
+        for arch in dict.fromkeys(archs)
+        for fold in (range(1, folds + 1) if folds else (0,))
+    )
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:

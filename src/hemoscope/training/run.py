@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import hashlib
 from contextlib import nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hemoscope.data.canvas import open_canvas
+from hemoscope.data.folds import fold_split
 from hemoscope.data.scan.scan import scan, usable
 from hemoscope.data.split import Policy, make_split
 from hemoscope.data.split_file import read_split, write_split
-from hemoscope.errors import HemoscopeError, SplitError
+from hemoscope.errors import ConfigError, HemoscopeError, SplitError
 from hemoscope.files import lock_folder
 from hemoscope.places import cache_dir
 from hemoscope.progress import Progress
@@ -42,11 +43,26 @@ class Prepared:
         manifest: Usable images.
         split: Their sides.
         second_acquisition: Images of another acquisition, a class.
+        folds: Into how many folds the images are divided, the first of which is the test side of `split`; 0 where the
+            split is no fold's.
     """
 
     manifest: Manifest
     split: Split
     second_acquisition: dict[str, int]
+    folds: int = 0
+
+    def in_fold(self, fold: int) -> Prepared:
+        """Return the same images with another fold as the test side; 0 leaves them as they are.
+
+        Raises:
+            SplitError: If a class has no training image beside this fold.
+        """
+        if not fold or not self.folds:
+            return self
+        split = fold_split(self.manifest, folds=self.folds, fold=fold, seed=self.split.seed or 0)
+        _check_trained(split, split.policy)
+        return replace(self, split=split)
 
 
 def scan_cached(root: Path, progress: Progress | None = None) -> Manifest:
@@ -62,6 +78,7 @@ def prepare(
     split_file: Path | None = None,
     policy: Policy = "paper",
     split_seed: int = 0,
+    folds: int = 0,
     skip_bad: bool = False,
     progress: Progress | None = None,
 ) -> Prepared:
@@ -72,20 +89,29 @@ def prepare(
         split_file: A split to use instead of drawing one.
         policy: How to draw one.
         split_seed: Seed of the draw; not the seed of the runs, so that all runs share one split.
+        folds: Divide all images into so many folds instead, whatever split they bring; see `Prepared.in_fold`.
         skip_bad: Leave bad files out, and say so, instead of refusing.
         progress: Called with (what is done, done, in all).
 
     Raises:
         DataError: If the data hold errors and `skip_bad` is off.
         SplitError: If the split does not fit the data.
+        ConfigError: If there are both a split and folds.
     """
+    if folds and split_file:
+        raise ConfigError(
+            f"expected a split or folds, not both: {split_file} says which images are tested on, and over {folds} folds "
+            "all of them are"
+        )
     found = scan_cached(root, progress)
     manifest = usable(found, skip_bad=skip_bad)
-    if split_file:
+    if folds:
+        split = fold_split(manifest, folds=folds, fold=1, seed=split_seed)
+    elif split_file:
         split = read_split(split_file, manifest)
     else:
         split = make_split(manifest, policy=policy, seed=split_seed)
-    return ready(manifest, split, split_name=str(split_file or root))
+    return replace(ready(manifest, split, split_name=str(split_file or root)), folds=folds)
 
 
 def ready(manifest: Manifest, split: Split, *, split_name: str = "the split") -> Prepared:
@@ -103,14 +129,18 @@ def ready(manifest: Manifest, split: Split, *, split_name: str = "the split") ->
 
     from hemoscope.data.acquisitions import second_acquisition
 
-    empty = [name for name, n in split.counts["train"].items() if n == 0]
-    if empty:
-        raise SplitError(
-            f"{split_name} puts no training image on the side of {', '.join(empty)}; a network cannot learn "
-            "a class that it never sees. Expected at least 1 of every class, or leave the class out"
-        )
+    _check_trained(split, split_name)
     second = Counter(image.class_name for image in second_acquisition(manifest.images))
     return Prepared(manifest, split, dict(sorted(second.items())))
+
+
+def _check_trained(split: Split, name: str) -> None:
+    empty = [class_name for class_name, n in split.counts["train"].items() if n == 0]
+    if empty:
+        raise SplitError(
+            f"{name} puts no training image on the side of {', '.join(empty)}; a network cannot learn "
+            "a class that it never sees. Expected at least 1 of every class, or leave the class out"
+        )
 
 
 def run_job(
