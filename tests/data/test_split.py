@@ -587,5 +587,5 @@ def test_what_is_in_both_acquisitions_is_on_the_test_side():
 def test_one_acquisition_or_too_little_of_the_first_is_refused():
     with pytest.raises(SplitError, match="these images are of one"):
         make_split(two_acquisitions({"ig": (50, 0), "monocyte": (40, 0)}), policy="acquisition", seed=0)
-    with pytest.raises(SplitError, match="at least 2 different images of every class outside .* 'ig' has 1"):
+    with pytest.raises(SplitError, match="at least 2 different images of every class, outside .* 'ig' has 1"):
         make_split(two_acquisitions({"ig": (1, 12), "monocyte": (40, 9)}), policy="acquisition", seed=0)

@@ -131,30 +131,11 @@ def _second_to_test(manifest: Manifest, seed: int) -> Split:
             "are of one. Use policy paper or clean"
         )
     groups = merged(content_groups(manifest.images))
-    of_second = [any(image.path in second for image in group) for group in groups]
-    first = [group for group, is_second in zip(groups, of_second, strict=True) if not is_second]
-    different = _groups_a_class(first)
-    small = [
-        f"{name!r} has {different[name]}" for name in manifest.classes if different[name] < _MIN_IMAGES - 1
-    ]
-    if small:
-        raise SplitError(
-            f"expected at least {_MIN_IMAGES - 1} different images of every class outside the second acquisition, to "
-            f"train and to choose by; {', '.join(small)}"
-        )
-
-    def sizes(n: int) -> dict[Side, int]:
-        of_all = side_sizes(100)
-        val = max(1, n * of_all["val"] // (of_all["train"] + of_all["val"]))
-        return {"train": n - val, "val": val, "test": 0}
-
-    rows = _drawn(first, np.random.default_rng(seed), sizes)
-    rows += [
-        _row(image, "test")
-        for group, is_second in zip(groups, of_second, strict=True)
-        for image in group
-        if is_second
-    ]
+    of_second = [group for group in groups if any(image.path in second for image in group)]
+    first = [group for group in groups if not any(image.path in second for image in group)]
+    check_sizes(first, manifest.classes, 2, "outside the second acquisition, to train and to choose by")
+    rows = with_drawn_side(first, "val", np.random.default_rng(seed))
+    rows += [row_of(image, "test") for group in of_second for image in group]
     return Split(rows=_ordered(rows), policy="acquisition", seed=seed)
 
 
