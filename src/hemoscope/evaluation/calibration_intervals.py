@@ -18,7 +18,11 @@ from hemoscope.evaluation.checked import checked_classes, checked_probs
 from hemoscope.evaluation.metrics import SMALLEST_PROB
 from hemoscope.records import FloatArray, IntArray
 
-__all__ = ["calibration_estimates"]
+__all__ = ["FEWEST_WRONG", "calibration_estimates"]
+
+FEWEST_WRONG = 5
+"""Wrong answers below which there is no interval: they make most of a Brier score and a log-loss, and what was hardly
+seen cannot be drawn again. With half an error on average the intervals held in less than half of the cases."""
 
 _IN_HAND = 2**22  # numbers that are looked at together
 
@@ -36,7 +40,8 @@ def calibration_estimates(
 
     That of the calibration error is of the error over these bins. Being a sum of absolute values it is larger in a
     draw than in truth; the bias correction takes most of that back. Where the error is no larger than calibrated
-    answers have by chance (`ece_if_calibrated`), its lower end is 0. How often the intervals hold was simulated:
+    answers have by chance (`ece_if_calibrated`), its lower end is 0. With fewer than `FEWEST_WRONG` wrong answers
+    there is no interval, and its bounds are NaN. How often the intervals hold was simulated:
     docs/results/2026-11-intervals.
 
     Args:
@@ -58,6 +63,10 @@ def calibration_estimates(
     n = len(probs)
     parts = _parts(probs, pred, target, n_bins)  # (N, n_bins + 2)
     sums = parts.sum(axis=0)
+    if (pred != target).sum() < FEWEST_WRONG:
+        ece, none = float(np.abs(sums[:-2]).sum() / n), float("nan")
+        values = {"ece": ece, "brier": float(sums[-2] / n), "log_loss": float(sums[-1] / n)}
+        return {name: Estimate(value, none, none) for name, value in values.items()}
     drawn = np.concatenate(list(_drawn_sums(parts, target, draws, np.random.default_rng(seed))))
     of_class = np.zeros((probs.shape[1], parts.shape[1]))
     np.add.at(of_class, target, parts)
