@@ -101,7 +101,7 @@ def stress(
 def _print(found: Stressed, document: Mapping[str, Any]) -> None:
     networks = document["networks"]
     if found.limit:
-        note(f"at most {found.limit} images of each class were tried; --limit 0 takes all")
+        note(f"images of each class: at most {found.limit}; --limit 0 takes all")
     _line(
         f"{document['n']:,} images; accuracy with its Wilson 95 % interval, errors are means over five severities"
     )

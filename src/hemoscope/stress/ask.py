@@ -6,8 +6,9 @@ image, through the same resizing as in `hemoscope evaluate`. Blocks of images bo
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from itertools import groupby
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby, tee
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ from hemoscope.records import IntArray, Manifest, Side
 from hemoscope.stress.corruptions import corrupt
 from hemoscope.stress.grounds import TESTS, Grounds, look, tried
 from hemoscope.stress.result import CLEAN, NOT_ASKED, Condition, Example, Stressed, Subject
-from hemoscope.stress.sample import blocks_of, choose, load
+from hemoscope.stress.sample import Sample, blocks_of, choose, load
 from hemoscope.stress.severities import CORRUPTIONS, SEVERITIES
 from hemoscope.training.device import choose_device
 
@@ -33,7 +34,9 @@ ALEXNET = "alexnet"
 LIMIT = 25
 """Images of each class that are tried, unless another number is asked for."""
 
-_DAMAGED = [(corruption.name, severity) for corruption in CORRUPTIONS for severity in SEVERITIES]
+_DAMAGED: list[Condition] = [
+    (corruption.name, severity) for corruption in CORRUPTIONS for severity in SEVERITIES
+]
 
 
 def stress(
@@ -82,26 +85,13 @@ def stress(
             asked.append(reference)
             among = len(names)
             names.append((own, str(reference.members[0].card.get("arch", ""))))
-    n = len(sample.images)
     conditions: list[Condition] = [CLEAN, *_DAMAGED, *((name, 0) for name in TESTS)]
+    n = len(sample.images)
     preds = {condition: np.full((len(names), n), NOT_ASKED, dtype=np.int64) for condition in conditions}
-    example: Example | None = None
-    for places in blocks_of(sample.images):
-        pixels = load(sample.manifest, [sample.images[i] for i in places])
-        contents = [sample.images[i].hash for i in places]
-        preds[CLEAN][:, places] = _answers(asked, pixels)
-        for name, severity in _DAMAGED:
-            damaged = _damaged(pixels, name, severity, contents, seed=seed, device=choose_device(device))
-            preds[name, severity][:, places] = _answers(asked, damaged)
-        tests = tried(sample, grounds, places, pixels)
-        for name, (parts, changed) in tests.items():
-            if parts:
-                preds[name, 0][:, parts] = _answers(asked, changed)
-        example = example or _example(grounds, places, pixels, contents, tests)
-        if progress:
-            progress("asking about damaged cells", places[-1] + 1, n)
-    if example is None:
-        example = Example(load(sample.manifest, sample.images[:1])[0], sample.images[0].hash, {})
+    shown = _Shown(sample, grounds, seed, choose_device(device), progress)
+    for i, said in enumerate(_answers(asked, shown.images())):
+        condition, place = shown.order[i]
+        preds[condition][:, place] = said
     return Stressed(
         root=Path(manifest.root),
         classes=what.classes,
@@ -122,28 +112,70 @@ def stress(
         no_second=grounds.no_second,
         class_map=sample.class_map,
         seen=sample.seen,
-        example=example,
+        example=shown.example or Example(load(manifest, sample.images[:1])[0], sample.images[0].hash, {}),
     )
 
 
-def _answers(asked: Sequence[Scorable], pixels: Sequence[NDArray[np.uint8]]) -> IntArray:
-    """Return the predicted classes of every network and every vote, shape (S, n)."""
-    rows: list[IntArray] = []
-    for what in asked:
-        given = [answer.probs for answer, _ in what.ask(pixels)]
-        if any(one is None for one in given):
-            raise DataError("an image changed while it was read; run again")
-        probs = np.stack([one for one in given if one is not None], axis=1)  # (K, n, C)
-        if len(probs) > 1:
-            rows += list(probs.argmax(axis=2))
-        rows.append(combine(probs, what.vote)[0])
-    return np.stack(rows)
+@dataclass
+class _Shown:
+    """Every image that is shown, made when it is asked for.
+
+    Attributes:
+        order: Condition and place in the sample of every image that was given, in order.
+        example: A cell that took part in the background tests; None where there was none.
+    """
+
+    sample: Sample
+    grounds: Grounds
+    seed: int
+    device: torch.device
+    progress: Progress | None
+    order: list[tuple[Condition, int]] = field(default_factory=list)
+    example: Example | None = None
+
+    def images(self) -> Iterator[NDArray[np.uint8]]:
+        """Yield the images of one block after the other, under every condition in turn."""
+        every = self.sample.images
+        for places in blocks_of(every):
+            pixels = load(self.sample.manifest, [every[i] for i in places])
+            contents = [every[i].hash for i in places]
+            yield from self._noted(CLEAN, places, pixels)
+            for condition in _DAMAGED:
+                damaged = _damaged(pixels, condition, contents, seed=self.seed, device=self.device)
+                yield from self._noted(condition, places, damaged)
+            tests = tried(self.sample, self.grounds, places, pixels)
+            for name, (parts, changed) in tests.items():
+                yield from self._noted((name, 0), parts, changed)
+            self.example = self.example or _example(self.grounds, places, pixels, contents, tests)
+            if self.progress:
+                self.progress("asking about damaged cells", places[-1] + 1, len(every))
+
+    def _noted(
+        self, condition: Condition, places: Sequence[int], images: Sequence[NDArray[np.uint8]]
+    ) -> Iterator[NDArray[np.uint8]]:
+        for place, image in zip(places, images, strict=True):
+            self.order.append((condition, place))
+            yield image
+
+
+def _answers(asked: Sequence[Scorable], images: Iterator[NDArray[np.uint8]]) -> Iterator[IntArray]:
+    """Yield for every image the classes that every network and every vote predict, shape (S,)."""
+    copies = tee(images, len(asked))  # hold what one model has been given and another not yet: a batch
+    given = (what.ask(copy) for what, copy in zip(asked, copies, strict=True))
+    for said in zip(*given, strict=True):
+        rows: list[IntArray] = []
+        for what, (answer, _) in zip(asked, said, strict=True):
+            if answer.probs is None:
+                raise DataError(f"an image could not be asked about: {answer.error}; run again")
+            if len(answer.probs) > 1:
+                rows.append(answer.probs.argmax(axis=1))
+            rows.append(combine(answer.probs[:, None], what.vote)[0])
+        yield np.concatenate(rows)
 
 
 def _damaged(
     pixels: Sequence[NDArray[np.uint8]],
-    name: str,
-    severity: int,
+    condition: Condition,
     contents: Sequence[str],
     *,
     seed: int,
@@ -155,7 +187,7 @@ def _damaged(
     for _, alike in groupby(order, key=lambda i: pixels[i].shape):
         places = list(alike)
         batch = torch.from_numpy(np.stack([pixels[i] for i in places])).permute(0, 3, 1, 2).to(device)
-        damaged = corrupt(batch, name, severity, [contents[i] for i in places], seed=seed)
+        damaged = corrupt(batch, *condition, [contents[i] for i in places], seed=seed)
         for i, image in zip(places, damaged.permute(0, 2, 3, 1).cpu().numpy(), strict=True):
             found[i] = np.ascontiguousarray(image)
     return found

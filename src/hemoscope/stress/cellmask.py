@@ -37,7 +37,7 @@ def find_cell(pixels: NDArray[np.uint8]) -> Mask | None:
     scale = min(1.0, _WORK_PX / min(height, width))
     size = max(1, round(width * scale)), max(1, round(height * scale))
     small = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
-    density = _density(cv2.GaussianBlur(small, (0, 0), max(0.5, 0.006 * min(size))))
+    density = _density(_bytes(cv2.GaussianBlur(small, (0, 0), max(0.5, 0.006 * min(size)))))
     side = min(size)
     violet = (density[..., 0] - density[..., 2]).clip(0)
     nucleus = _nearest(_above(violet), side)
@@ -46,8 +46,8 @@ def find_cell(pixels: NDArray[np.uint8]) -> Mask | None:
     radius = np.sqrt(nucleus.sum() / np.pi)
     near = cv2.dilate(_hull(nucleus), _disc(_AROUND * radius)) > 0
     body = ((density[..., 1] > _PALEST) & near) | (_hull(nucleus) > 0)
-    body = _as_mask(cv2.morphologyEx(_as_mask(body), cv2.MORPH_OPEN, _disc(_NECK * radius))) | nucleus
-    whole = _as_mask(cv2.dilate(_filled(_holding(body, nucleus)), _disc(_MARGIN * side)))
+    body = _bytes(cv2.morphologyEx(_bytes(body), cv2.MORPH_OPEN, _disc(_NECK * radius))) | nucleus
+    whole = _bytes(cv2.dilate(_filled(_holding(body, nucleus)), _disc(_MARGIN * side)))
     return cv2.resize(whole * 255, (width, height), interpolation=cv2.INTER_LINEAR) > 127
 
 
@@ -83,7 +83,7 @@ def _above(density: FloatArray) -> NDArray[np.uint8]:
 
 def _nearest(dark: NDArray[np.uint8], side: int) -> NDArray[np.uint8] | None:
     """Return the body nearest the middle with the parts that lie close to it, 0 and 1."""
-    dark = _as_mask(cv2.morphologyEx(dark, cv2.MORPH_OPEN, _disc(0.008 * side)))
+    dark = _bytes(cv2.morphologyEx(dark, cv2.MORPH_OPEN, _disc(0.008 * side)))
     joined = cv2.dilate(dark, _disc(_LOBES * side / 2))
     n, labels = cv2.connectedComponents(joined)
     height, width = dark.shape
@@ -116,13 +116,13 @@ def _holding(body: NDArray[np.uint8], nucleus: NDArray[np.uint8]) -> NDArray[np.
 
 def _filled(part: NDArray[np.uint8]) -> NDArray[np.uint8]:
     contours, _ = cv2.findContours(part, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    return _as_mask(cv2.drawContours(np.zeros_like(part), contours, -1, 1, cv2.FILLED))
+    return _bytes(cv2.drawContours(np.zeros_like(part), contours, -1, 1, cv2.FILLED))
 
 
-def _as_mask(found: NDArray[np.generic]) -> NDArray[np.uint8]:
+def _bytes(found: NDArray[np.generic]) -> NDArray[np.uint8]:
     return np.asarray(found, np.uint8)
 
 
 def _disc(radius: float) -> NDArray[np.uint8]:
     side = 2 * max(0, round(radius)) + 1
-    return _as_mask(cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side)))
+    return _bytes(cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side)))

@@ -72,7 +72,7 @@ def _moved(found: Stressed, subject: Subject, test: str, where: str) -> Iterator
     verdict = "the background counts" if p < _LEVEL else "no difference that chance would not make"
     yield (
         f"{where} it is right in {_percent(after.mean())} of {int(asked.sum()):,} cells, put back on their own in "
-        f"{_percent(before.mean())} ({lost} cells lost, {won} won, p = {p:.2g}): {verdict}."
+        f"{_percent(before.mean())} ({lost} lost, {won} won, p = {p:.2g}): {verdict}."
     )
 
 

@@ -76,7 +76,7 @@ def relative_of(found: Stressed, subject: Subject) -> Relative | None:
 
 
 def write_stress(found: Stressed, folder: Path, document: Mapping[str, Any]) -> None:
-    """Write `stress.json`, `stress.csv`, `corruptions.png` (what each looks like) and `errors` as SVG and PNG.
+    """Write `stress.json`, `stress.csv`, `corruptions.jpg` (what each looks like) and `errors` as SVG and PNG.
 
     Raises:
         DataError: If something is in the folder already.
@@ -84,7 +84,9 @@ def write_stress(found: Stressed, folder: Path, document: Mapping[str, Any]) -> 
     with new_folder(folder) as part:
         write_json(part / "stress.json", document)
         write_text(part / "stress.csv", _table(found))
-        Image.fromarray(sheet(found.example, seed=found.seed)).save(part / "corruptions.png", optimize=True)
+        Image.fromarray(sheet(found.example, seed=found.seed)).save(
+            part / "corruptions.jpg", quality=90, subsampling=0, optimize=True
+        )
         save_figure(errors_figure(found), part / "errors")
 
 
