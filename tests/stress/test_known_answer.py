@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hemoscope.data.synthetic.kinds import class_names
 from hemoscope.data.synthetic.scene import draw_with_mask
 from hemoscope.predict.evaluate import scanned
 from hemoscope.predict.scorable import a_run
@@ -21,20 +20,23 @@ from hemoscope.training.run import prepare, run_job
 
 pytestmark = pytest.mark.slow
 
-PER_CLASS, SIDE_PX = 80, 64
-LIGHT = {"a": 0.72, "b": 0.86, "c": 1.0}
+PER_CLASS, SIDE_PX = 60, 64
+KINDS = ("eosinophil", "lymphocyte", "monocyte", "neutrophil")
+TINTS = {
+    "background": {"a": (0.72, 0.72, 0.72), "b": (0.86, 0.86, 0.86), "c": (1.0, 1.0, 1.0)},
+    "cell": {"a": (0.5, 1.0, 1.0), "b": (1.0, 1.0, 1.0), "c": (1.0, 0.4, 1.0)},
+}
 
 
 def draw(root: Path, where: Literal["background", "cell"]) -> None:
-    """Write cells of any kind in three classes; a class is how light its background is, or its cell, and nothing else."""
-    kinds = class_names()
-    for row, (name, light) in enumerate(LIGHT.items()):
+    """Write cells of any kind in three classes; a class is the tint of its background, or of its cell, and nothing else."""
+    for row, (name, tint) in enumerate(TINTS[where].items()):
         (root / name).mkdir(parents=True)
         for i in range(PER_CLASS):
             rng = np.random.default_rng([row, i])
-            image, mask = draw_with_mask(kinds[rng.integers(len(kinds))], size_px=SIDE_PX, rng=rng)
-            told = mask if where == "cell" else ~mask
-            factor = np.where(told, light, LIGHT["b"])[..., None]
+            image, mask = draw_with_mask(KINDS[rng.integers(len(KINDS))], size_px=SIDE_PX, rng=rng)
+            tinted = mask if where == "cell" else ~mask
+            factor = np.where(tinted[..., None], tint, 1.0)
             Image.fromarray((image * factor).round().astype(np.uint8)).save(root / name / f"{i:03d}.png")
 
 
