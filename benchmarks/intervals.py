@@ -3,8 +3,9 @@
     uv run python benchmarks/intervals.py --out docs/results/2026-11-intervals/coverage
 
 Classes as in the PBC test side. Every cell is right with a chance that differs by class and is `p` on average; wrong
-ones go to the next class, or to the one after it. The AUROC is that of two classes of normal scores, which is known exactly. Where
-no error was drawn the bootstrap gives no interval; these are counted apart.
+ones go to the next class, or to the one after it. The AUROC is that of two classes of normal scores, which is known exactly. Calibration
+is that of two classes whose log-odds are normal, stated as they are or twice as large; its truth is counted in four
+million. Where no error was drawn the bootstrap gives no interval; these are counted apart.
 """
 
 from __future__ import annotations
@@ -15,11 +16,18 @@ from pathlib import Path
 
 import numpy as np
 from measure import headline, machine, table
+from scipy.optimize import root_scalar
 from scipy.special import expit, ndtr, ndtri
 
 from hemoscope import paper
 from hemoscope.evaluation.auroc import macro_auroc
 from hemoscope.evaluation.bootstrap import STATISTICS, intervals_of
+from hemoscope.evaluation.calibration import (
+    brier_score,
+    expected_calibration_error,
+    negative_log_likelihood,
+)
+from hemoscope.evaluation.calibration_intervals import calibration_estimates
 from hemoscope.evaluation.intervals import clopper_pearson, wilson
 
 SIZES, RATES = (50, 500, 2056), (0.9, 0.99, 0.999)
@@ -73,6 +81,35 @@ def areas_hold(n: int, p: float, times: int, draws: int) -> list[float]:
     return held
 
 
+def said(n: int, mean: float, sharper: float, rng: np.random.Generator) -> tuple[np.ndarray, ...]:
+    """Return probabilities, predictions and truth of two classes whose log-odds are stated so many times too large."""
+    odds, side = rng.normal(mean, 2.0, n), rng.integers(0, 2, n)  # which class the odds are of
+    first = np.where(side, expit(sharper * odds), 1 - expit(sharper * odds))
+    target = np.where(rng.random(n) < expit(odds), side, 1 - side)
+    return np.stack([1 - first, first], axis=1), np.where(odds > 0, side, 1 - side), target
+
+
+def calibration_holds(n: int, p: float, times: int, draws: int) -> dict[str, list[float]]:
+    """Return the same of what calibration is measured by."""
+    sample = np.random.default_rng(2).normal(0.0, 2.0, 1_000_000)
+    mean = root_scalar(lambda m: expit(np.abs(sample + m)).mean() - p, bracket=(0.0, 40.0)).root
+    rng, held = np.random.default_rng(3), {}
+    for sharper, named in ((1.0, "calibrated"), (2.0, "twice too sure")):
+        probs, pred, target = said(4_000_000, mean, sharper, np.random.default_rng(4))
+        truth = {
+            "ece": expected_calibration_error(probs, pred, target),
+            "brier": brier_score(probs, target),
+            "log_loss": negative_log_likelihood(probs, target),
+        }
+        for seed in range(times):
+            found = calibration_estimates(*said(n, mean, sharper, rng), draws=draws, seed=seed)
+            for name, one in found.items():
+                held.setdefault(f"{name}, {named}", []).append(
+                    float("nan") if np.isnan(one.high) else one.low <= truth[name] <= one.high
+                )
+    return held
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--out", type=Path, required=True, help="file name without its ending")
@@ -83,7 +120,8 @@ def main() -> None:
     for n in SIZES:
         for p in RATES:
             held = scores_hold(n, p, args.times, args.draws) | {
-                "auroc": areas_hold(n, p, args.times, args.draws)
+                "auroc": areas_hold(n, p, args.times, args.draws),
+                **calibration_holds(n, p, args.times, args.draws),
             }
             for name, values in held.items():
                 given = np.array(values)[~np.isnan(values)]

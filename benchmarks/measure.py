@@ -71,14 +71,18 @@ def machine() -> dict[str, object]:
         "python": platform.python_version(),
         "versions": {name: _version(name) for name in names},
         "cuda": torch.version.cuda if device.type == "cuda" else None,
+        **_held_back(),
         "date": datetime.now(UTC).date().isoformat(),
     }
 
 
 def place(about: dict) -> str:
-    """Return what results of this kind of machine are called after: `cpu_avx2`, `h100_80gb_hbm3`."""
+    """Return what results of this kind of machine are called after: `cpu_avx2`, `h100_80gb_hbm3`.
+
+    `cpu_avx2_held` is a wider processor that was held back.
+    """
     if about["device"] == "cpu":
-        return f"cpu_{about['capability']}"
+        return f"cpu_{about['capability']}" + ("_held" if about.get("held") else "")
     words = re.findall(r"[a-z0-9]+", about["device_name"].lower())
     return "_".join(word for word in words if word != "nvidia")
 
@@ -89,7 +93,8 @@ def headline(about: dict) -> str:
     where = (
         f"{about['device_name']} ({about['capability']}), {about['cores']} cores, {about['memory_gib']} GiB"
     )
-    return f"{where}; {versions}; {about['date']}"
+    held = f"; held back by {about['held']}" if about.get("held") else ""
+    return f"{where}{held}; {versions}; {about['date']}"
 
 
 def earlier(name: str, about: dict) -> dict:
@@ -122,6 +127,16 @@ def keep(name: str, result: dict, text: str) -> None:
     (RESULTS / f"{name}.json").write_text(as_json + "\n")
     (RESULTS / f"{name}.md").write_text(text + "\n")
     print(text)
+
+
+def _held_back() -> dict[str, str]:
+    """Return how this processor was made to look like a smaller one, if it was.
+
+    It is no machine of that kind: its memory and caches are its own, and so are its rows.
+    """
+    names = ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA")
+    held = " ".join(f"{name}={os.environ[name]}" for name in names if name in os.environ)
+    return {"held": held} if held else {}
 
 
 def _version(package: str) -> str:

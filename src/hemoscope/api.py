@@ -313,7 +313,8 @@ def bundle(
     Args:
         runs: A run folder, a folder of them, or the URL of such a folder.
         out: The file to write, such as `blood.hemo`.
-        members: As in `vote`; where there is no ensemble, the best run on validation.
+        members: As in `vote`; where they are chosen among more runs, one half of the validation images chooses
+            and the other sets the thresholds.
         how: As in `vote`.
         goals: What the thresholds are chosen for: errors among accepted answers, coverage, known cells called unknown.
         data: The images of the runs, if they are not where they were.
@@ -330,11 +331,11 @@ def bundle(
     from hemoscope.packing.pack import Voting, pack
     from hemoscope.sweep.storage import runs_at
 
-    found = assemble(runs_at(runs), members=members, how=how)
+    found = assemble(runs_at(runs), members=members, how=how, leave_half=True)
     return pack(
         [Run.open(entry.path) for entry in found.voters],
         a_path(out),
-        voting=Voting(how, found.ensemble.chosen if found.ensemble else ""),
+        voting=Voting(how, found.chosen, found.by_half),
         goals=goals or Goals(),
         data=None if data is None else a_path(data),
         tta=tta,

@@ -20,6 +20,10 @@ SCRIPTS = Path(__file__).resolve().parents[2] / "benchmarks"
 KEPT = [
     file for kind in ("train", "predict") for file in sorted((SCRIPTS / "results").glob(f"{kind}_*.json"))
 ]
+TABLED = ("refusal", "explain", "intervals")
+PUBLISHED = [
+    file for kind in TABLED for file in sorted((SCRIPTS.parent / "docs" / "results").glob(f"*-{kind}/*.json"))
+]
 ROWS = {"alexnet": {"hemoscope fp32": [{"images_per_s": 10.0, "precision": "fp32"}]}}
 
 
@@ -31,7 +35,7 @@ def measure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleT
     monkeypatch.setattr(module, "RESULTS", tmp_path)
     monkeypatch.setattr(module, "HERE", tmp_path)
     yield module
-    for name in ("measure", "rates", "train", "predict"):
+    for name in ("measure", "rates", "train", "predict", *TABLED):
         sys.modules.pop(name, None)
 
 
@@ -96,6 +100,19 @@ def test_a_table_says_what_its_measurements_say(measure, file):
         assert len({len(records) for records in found.values()}) == 1
         for label, records in found.items():
             assert {record["precision"] for record in records} == {label.split()[-1]}
+
+
+@pytest.mark.parametrize("file", PUBLISHED, ids=lambda file: f"{file.parent.name}, {file.stem}")
+def test_a_published_table_says_what_its_record_says(measure, file):
+    result = json.loads(file.read_text())
+    kind = file.parent.name.rpartition("-")[2]
+    script = importlib.import_module(kind)
+    made = {
+        "refusal": lambda: script.table(result),
+        "explain": lambda: script.markdown(result),
+        "intervals": lambda: f"{measure.headline(result['machine'])}.\n\n{script.markdown(result['rows'])}\n",
+    }
+    assert made[kind]() == file.with_suffix(".md").read_text()
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load, save
 
+from hemoscope import api
 from hemoscope.bundle import file as module
 from hemoscope.bundle.card import FORMAT
 from hemoscope.bundle.file import Bundle, read_bundle, write_bundle
@@ -31,6 +32,7 @@ from hemoscope.packing.calibrate import Goals
 from hemoscope.packing.pack import pack
 from hemoscope.packing.selftest import verify
 from hemoscope.predict.model import Model, on_device
+from hemoscope.predict.model import load as load_model
 from hemoscope.runs import DONE, Run
 from hemoscope.training.recipe import Recipe
 from hemoscope.training.run import prepare, run_job
@@ -575,3 +577,43 @@ def test_a_run_that_was_scored_over_eight_views_is_calibrated_with_them(misfiled
     moved = replace(run, card={**run.card, "data": {**run.card["data"], "root": "nowhere"}})
     with pytest.raises(DataError, match="flips and turns are calibrated on the images"):
         pack([moved], tmp_path / "moved.hemo", device_name="cpu")
+
+
+def test_thresholds_are_of_the_half_that_did_not_choose_the_members(runs: list[Run], tmp_path: Path):
+    card = api.bundle(runs[0].path.parent, tmp_path / "half.hemo", members="greedy", device="cpu")
+    read = read_bundle(tmp_path / "half.hemo").card
+    assert card.by_half
+    assert read.by_half
+    assert (read.calibration.n_val, sum(map(sum, read.calibration.confusion))) == (9, 9)  # of 18
+    assert "9 validation images chose; the thresholds are of the other 9" in read.chosen
+    named = pack(runs[:1], tmp_path / "named.hemo", device_name="cpu")
+    assert (named.by_half, named.calibration.n_val) == (False, 18)
+    assert any("picked by their validation scores" in limit for limit in named.limits)
+    assert not any("picked by their validation scores" in limit for limit in read.limits)
+
+
+def test_sets_by_class_have_a_threshold_a_class_and_hold_each_class(
+    runs: list[Run], misfiled: Path, tmp_path: Path
+):
+    path = tmp_path / "by-class.hemo"
+    card = pack(runs[:1], path, goals=Goals(coverage=0.7, by_class=True), device_name="cpu")
+    trust = card.calibration
+    assert trust.conformal_by_class is not None
+    assert len(trust.conformal_by_class) == 3
+    assert read_bundle(path).card.calibration == trust
+    said = runs[0].predictions("test")
+    verdicts = list(load_model(path, device="cpu").judge([misfiled / name for name in said.paths]))
+    for c, name in enumerate(said.classes):
+        held = [name in v.candidates for v, t in zip(verdicts, said.target, strict=True) if t == c]
+        measured = trust.measured["conformal_coverage_by_class"][name]
+        assert (measured["count"], measured["of"]) == (sum(held), len(held))
+
+
+def test_thresholds_by_class_of_another_number_of_classes_are_refused(edited: Callable[..., Path]):
+    def change(parts: dict[str, bytes]) -> None:
+        card = json.loads(parts["bundle.json"])
+        card["calibration"]["conformal_by_class"] = [0.5, 0.5]
+        parts["bundle.json"] = json.dumps(card).encode()
+
+    with pytest.raises(BundleError, match="not 3 thresholds of the sets"):
+        read_bundle(edited(change))

@@ -1,123 +1,76 @@
-"""Figures that documents quote are computed again from the committed predictions and measurements."""
+"""Figures that documents quote are computed again from committed records; of the others the page says how they were measured."""
 
 from __future__ import annotations
 
-import json
-import statistics
+import re
 from pathlib import Path
 
 import pytest
 
-from hemoscope.differential.reference import read_reference
-from hemoscope.ensemble.members import assemble
-from hemoscope.ensemble.vote import vote
-from hemoscope.evaluation.intervals import wilson
-from hemoscope.evaluation.prevalence import precision_at
-from hemoscope.evaluation.summary import score
-from hemoscope.records import Predictions
-from hemoscope.runs import find_runs
+from hemoscope.report.certainty import certainty_of
+from hemoscope.report.collect import collect
+from hemoscope.report.tables import all_tables, write_tables
+from tests.docs.figures import (  # each registers its sentences
+    of_benchmarks,  # noqa: F401
+    of_counts,  # noqa: F401
+    of_records,  # noqa: F401
+    of_runs,
+    of_validation,  # noqa: F401
+)
+from tests.docs.figures.quoting import QUOTED, RESULTS, one_line, places, text_of, what_stands_there
+from tests.docs.reading import ROOT, name_of, pages
 
-ROOT = Path(__file__).parents[2]
-RUNS = ROOT / "docs" / "results" / "2026-11-pbc-cpu" / "runs"
-SCORED = ["README.md", "docs/results/2026-11-pbc-cpu/README.md"]
-
-
-def rows(document: str, head: str) -> list[list[str]]:
-    """Return the cells of the table whose head line begins like this."""
-    lines = (ROOT / document).read_text("utf-8").splitlines()
-    first = next(i for i, line in enumerate(lines) if line.startswith(head))
-    body = lines[first + 2 :]
-    end = next((i for i, line in enumerate(body) if not line.startswith("|")), len(body))
-    return [[cell.strip() for cell in line.strip("|").split("|")] for line in body[:end]]
+FIGURE = re.compile(r"(?<![\w.,])\d[\d,]*\.\d+ %|(?<![\w.,])\d[\d,.]* (?:images|cells)/s")
+DATE = re.compile(r"20\d\d-\d\d-\d\d|[A-Z][a-z]+ 20\d\d")
+MACHINE = re.compile(r"EPYC|AVX2|H200")
+WRITTEN_BY_PROGRAMS = ("tables/", "model-card.md", "drawn-cells.md", "coverage.md", "2026-11-refusal/[ms]")
+DEFINITIONS = ("docs/statistics.md",)  # "nothing here is a measurement"; those that quote one are computed
 
 
-def told(val: Predictions, test: Predictions) -> list[str]:
-    low, high = wilson(len(test) - test.n_errors, len(test))
-    return [
-        f"{100 * (1 - val.n_errors / len(val)):.2f} %",
-        f"{100 * (1 - test.n_errors / len(test)):.2f} %",
-        f"{100 * low:.2f} to {100 * high:.2f} %",
-        str(test.n_errors),
-    ]
+def names_of_pages() -> list[str]:
+    named = [name_of(page) for page in pages()]
+    return [name for name in named if not re.search("|".join((*WRITTEN_BY_PROGRAMS, *DEFINITIONS)), name)]
 
 
-@pytest.mark.parametrize("document", SCORED)
-def test_scores_of_single_networks_are_those_of_their_predictions(document: str):
-    runs = {run.arch: run for run in find_runs(RUNS)}
-    single = [row for row in rows(document, "| network | epochs |") if not row[0].startswith("ensemble")]
-    assert {row[0] for row in single} == set(runs)
-    for arch, epochs, *figures in single:
-        run = runs[arch]
-        assert int(epochs) == run.card["recipe"]["epochs"]
-        assert figures == told(run.predictions("val"), run.predictions("test")), arch
+@pytest.mark.parametrize("quoted", QUOTED, ids=lambda q: f"{q.page}: {q.sentences.__name__}")
+def test_a_page_says_what_its_records_say(quoted):
+    text = text_of(quoted.page)
+    for sentence in quoted.sentences():
+        there = next(places(sentence, text), None)
+        assert there, f"computed: {sentence}\nthe page: {what_stands_there(sentence, text)}"
 
 
-@pytest.mark.parametrize("document", SCORED)
-@pytest.mark.parametrize("how", ["majority", "soft"])
-def test_scores_of_the_ensemble_are_those_of_the_vote(document: str, how):
-    row = next(r for r in rows(document, "| network | epochs |") if r[0] == f"ensemble of 3, {how} vote")
-    members = assemble(RUNS, how=how).voters
-    assert row[2:] == told(vote([m.val for m in members], how=how), vote([m.test for m in members], how=how))
-
-
-def test_the_precision_in_blood_is_that_of_the_predictions():
-    run = next(run for run in find_runs(RUNS) if run.arch == "mobilenet_v2")
-    scores = score(run.predictions("test"))
-    ig = scores.classes.index("ig")
-    found = precision_at(scores.confusion, read_reference().shares(scores.classes))[ig]
-    low, high = round(100 * found.low), round(100 * found.high)
-    text = " ".join((ROOT / "README.md").read_text("utf-8").split())
-    here, there = round(100 * scores.precision.value[ig]), round(100 * found.value)
-    assert f"precision for `ig` is {there} % (95 % interval {low} to {high} %), not {here} %" in text
-
-
-LABELS = {
-    "AlexNet": "alexnet",
-    "SqueezeNet 1.1": "squeezenet1_1",
-    "MobileNet v2": "mobilenet_v2",
-    "ResNet-18": "resnet18",
-    "ResNet-50": "resnet50",
-    "DenseNet-121": "densenet121",
-    "VGG-16": "vgg16",
-    "Inception v3": "inception_v3",
-}
-
-
-def measured(capability: str) -> dict[str, dict[str, list[float]]]:
-    text = (ROOT / "benchmarks" / "results" / f"train_cpu_{capability}.json").read_text("utf-8")
-    return {
-        arch: {name: [repeat["images_per_s"] for repeat in repeats] for name, repeats in found.items()}
-        for arch, found in json.loads(text)["results"].items()
-    }
-
-
-def test_training_speeds_are_medians_of_the_kept_repeats_and_their_ratios():
-    shown = rows("README.md", "| training |")
-    wide, narrow = measured("avx512_bf16"), measured("avx2")
-    assert [LABELS[row[0]] for row in shown] == [a for a in LABELS.values() if a in {*wide, *narrow}]
-    for label, *figures in shown:
-        arch = LABELS[label]
-        want = [
-            *of(wide.get(arch), "hemoscope bf16", "torchvision fp32", "tuned bf16"),
-            *of(narrow.get(arch), "hemoscope fp32", "torchvision fp32", "tuned fp32"),
+@pytest.mark.parametrize("page", names_of_pages())
+def test_a_figure_that_no_record_gives_stands_with_its_date_and_machine(page: str):
+    sections = re.split(r"(?m)^(?=#+ )", (ROOT / page).read_text("utf-8"))
+    introduction = "".join(sections[:2])
+    sentences = [s for quoted in QUOTED if quoted.page == page for s in quoted.sentences()]
+    for section in sections:
+        around, text = introduction + section, one_line(section)
+        if DATE.search(around) and MACHINE.search(around):
+            continue
+        computed = [place for sentence in sentences for place in places(sentence, text)]
+        alone = [
+            text[max(0, found.start() - 60) : found.end()]
+            for found in FIGURE.finditer(text)
+            if not any(first <= found.start() and found.end() <= last for first, last in computed)
         ]
-        for got, value in zip(figures, want, strict=True):
-            if value is None:
-                assert got == "", label
-            else:
-                digits = len(got.partition(".")[2])
-                assert float(got) == pytest.approx(value, abs=0.51 * 10**-digits), label
+        assert not alone, "compute it in tests/docs/figures, or name date and machine in its section"
 
 
-def of(found: dict[str, list[float]] | None, ours: str, *theirs: str) -> list[float | None]:
-    if found is None:
-        return [None] * (1 + len(theirs))
-    return [rate(found, ours), *(ratio(found, ours, other) for other in theirs)]
+def test_the_tables_of_the_complete_set_are_those_of_its_runs(tmp_path: Path):
+    report = collect(of_runs.PBC)
+    write_tables(all_tables(report, certainty_of(report)), tmp_path)
+    kept = RESULTS / "2026-11-pbc-cpu" / "tables"
+    assert {path.name for path in kept.iterdir()} == {path.name for path in tmp_path.iterdir()}
+    for table in tmp_path.iterdir():
+        assert table.read_text("utf-8") == (kept / table.name).read_text("utf-8"), table.name
 
 
-def rate(found: dict[str, list[float]], name: str) -> float:
-    return statistics.median(found[name])
-
-
-def ratio(found: dict[str, list[float]], ours: str, theirs: str) -> float:
-    return rate(found, ours) / rate(found, theirs)
+def test_a_figure_that_was_changed_is_found():
+    text = one_line("MobileNet v2 has\n98.93 % and 22 errors of 2,056.")
+    assert next(places("98.93 % and 22 errors", text), None)
+    assert next(places("98.94 % and 22 errors", text), None) is None
+    assert what_stands_there("98.94 % and 21 errors", text) == "98.93 % and 22 errors"
+    assert next(places("has 98.93 % and 22 errors of 2,05", text), None) is None  # not within a longer number
+    assert next(places("8.93 %", text), None) is None

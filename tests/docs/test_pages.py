@@ -210,10 +210,10 @@ def is_there(name: str) -> bool:
 
 
 def test_sentences_of_every_bundle_are_those_of_the_code():
-    from hemoscope.packing.pack import LIMITS
+    from hemoscope.packing.pack import LIMITS_OF_BUNDLES
 
     said = " ".join((DOCS / "limits.md").read_text("utf-8").split())
-    assert all(sentence in said for sentence in LIMITS)
+    assert all(sentence in said for sentence in LIMITS_OF_BUNDLES)
 
 
 def test_variables_that_are_named_are_read():

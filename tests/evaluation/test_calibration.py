@@ -27,6 +27,7 @@ from hemoscope.evaluation.refusal import (
     conformal_sets,
     conformal_summary,
     conformal_threshold,
+    conformal_thresholds_by_class,
     detection_rate,
     review_threshold,
     unknown_threshold,
@@ -361,6 +362,33 @@ def test_sets_cover_new_exchangeable_images_as_asked_whatever_the_calibration(co
         of_true.append((1 - probs[np.arange(300, 1300), target[300:]] <= threshold).mean())
     assert np.mean(of_true) == pytest.approx(coverage, abs=0.01)
     assert np.mean(covered) >= np.mean(of_true)
+
+
+def test_thresholds_by_class_cover_every_class_where_one_for_all_leaves_the_hard_class_short():
+    common, by_class = [], []
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        target = (rng.random(2400) < 0.15).astype(
+            int
+        )  # the second class is rare, and its answers are less sure
+        margin = rng.normal(3.0 - 2.5 * target, 1.5)
+        own = 1 / (1 + np.exp(-margin))
+        probs = np.where(target[:, None] == np.arange(2), own[:, None], 1 - own[:, None])
+        one = conformal_threshold(probs[:1200], target[:1200], coverage=0.9)
+        each = conformal_thresholds_by_class(probs[:1200], target[:1200], coverage=0.9)
+        for found, threshold in ((common, one), (by_class, each[target[1200:]])):
+            held = 1 - own[1200:] <= threshold
+            found.append([held[target[1200:] == c].mean() for c in (0, 1)])
+    assert np.mean(by_class, axis=0) == pytest.approx([0.9, 0.9], abs=0.02)
+    assert np.mean(common, axis=0)[1] < 0.7
+
+
+def test_a_class_with_too_few_images_is_in_every_set():
+    probs = np.array([[0.9, 0.1]] * 30)
+    target = np.array([0] * 29 + [1])
+    found = conformal_thresholds_by_class(probs, target, coverage=0.9)
+    assert found == pytest.approx([0.1, 1.0])
+    assert found[0] == pytest.approx(conformal_threshold(probs[:29], target[:29], coverage=0.9))
 
 
 def test_the_threshold_is_the_finite_sample_quantile():

@@ -18,6 +18,7 @@ from PIL import Image
 from scipy.stats import binomtest
 from torch import Tensor, nn
 
+from hemoscope import api
 from hemoscope.bundle.card import MemberCard, Preprocessing
 from hemoscope.bundle.file import Bundle, read_bundle
 from hemoscope.data.augment import view_affine, warp
@@ -28,6 +29,7 @@ from hemoscope.export.int8 import _own_thresholds, quantise
 from hemoscope.export.onnx import TOLERANCE, _center_square, _view, export, graph, open_session, trace
 from hemoscope.models.build import build, head_path
 from hemoscope.models.registry import ARCHITECTURES, Architecture
+from hemoscope.packing.calibrate import Goals
 from hemoscope.packing.labelled import Labelled, decoded, sides_of
 from hemoscope.predict.model import Model, on_device
 from hemoscope.predict.network import ask
@@ -188,6 +190,20 @@ def test_thresholds_of_a_graph_are_those_of_the_same_answers_in_torch(
     assert trust.review_below == pytest.approx(want.review_below, abs=TOLERANCE)
     assert trust.conformal_score == pytest.approx(want.conformal_score, abs=TOLERANCE)
     assert trust.confusion == want.confusion
+
+
+def test_thresholds_of_a_graph_are_of_the_images_and_of_the_kind_that_its_bundle_s_are(
+    runs: list[Run], misfiled: Path, tmp_path: Path
+):
+    goals = Goals(error_rate=0.4, coverage=0.7, by_class=True)
+    want = api.bundle(
+        runs[0].path.parent, tmp_path / "half.hemo", members="greedy", goals=goals, device="cpu"
+    ).calibration
+    half = read_bundle(tmp_path / "half.hemo")
+    trust = _own_thresholds(half, graph(half, features=True), sides_of(half.card, misfiled)["val"], None)
+    assert trust.n_val == want.n_val == 9
+    assert trust.confusion == want.confusion
+    assert trust.conformal_by_class == pytest.approx(want.conformal_by_class, abs=TOLERANCE)
 
 
 def judged_by_metadata(file: Path, images: Labelled) -> Counter[str]:

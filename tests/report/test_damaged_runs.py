@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from hemoscope.report.certainty import certainty_of
 from hemoscope.report.collect import collect
 from hemoscope.report.html import write_report
 from hemoscope.report.tables import all_tables
@@ -92,7 +93,7 @@ def test_no_damage_to_one_run_takes_the_others_with_it(attacks: int, runs):
         report = collect(runs.root)
         assert sound.name in {e.name for n in report.networks for e in n.entries}, (seed, name)
         left_out += victim.name in {item.name for item in report.left_out}
-        all_tables(report)  # what passes as sound is fit for a page
+        all_tables(report, certainty_of(report))  # what passes as sound is fit for a page
         if seed % 20 == 0:
             write_report(runs.root, runs.root.parent / "report")
     assert left_out > attacks // 4

@@ -74,12 +74,15 @@ def test_the_page_is_well_formed_and_every_id_is_used_once(page):
     assert sorted(ids) == sorted(set(ids))
 
 
-def test_every_link_leads_somewhere_on_the_page(page):
+def test_every_link_leads_somewhere_on_the_page_or_beside_it(page):
     root = parsed(page)
     ids = {node.get("id") for node in root.iter()}
     links = [node.get("href", "") for node in root.iter("a")]
-    assert links
-    assert {link.removeprefix("#") for link in links} <= ids
+    inside = {link for link in links if link.startswith("#")}
+    assert inside
+    assert {link.removeprefix("#") for link in inside} <= ids
+    assert set(links) - inside == {"checklists.md", "model-card.md"}
+    assert all((page.parent / link).is_file() for link in set(links) - inside)
 
 
 def test_the_page_loads_nothing_and_runs_nothing(page):
@@ -89,7 +92,8 @@ def test_the_page_loads_nothing_and_runs_nothing(page):
         for key, value in node.attrib.items():
             assert not key.startswith("on"), (node.tag, key)
             if key in ("src", "href", "srcset"):
-                assert value.startswith(("data:image/", "#")), value[:60]
+                followed = node.tag == "a" and (page.parent / value).is_file()
+                assert followed or value.startswith(("data:image/", "#")), value[:60]
 
 
 def test_every_picture_says_in_words_what_it_shows(page):
@@ -301,7 +305,7 @@ def test_a_bare_run_card_is_enough(runs):
 
 def test_the_same_runs_give_the_same_tables_and_figures(module_runs, page, tmp_path):
     again = write_report(module_runs.root, tmp_path / "again")
-    for path in sorted(page.parent.glob("*/*")):
+    for path in sorted([*page.parent.glob("*/*"), *page.parent.glob("*.md")]):
         other = tmp_path / "again" / path.relative_to(page.parent)
         assert path.read_bytes() == other.read_bytes(), path.name
     assert np.isclose(len(again.read_bytes()), len(page.read_bytes()), rtol=0.01)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from hemoscope.models.registry import arch_names
+from hemoscope.report.certainty import certainty_of
 from hemoscope.report.collect import collect
 from hemoscope.report.latex import PACKAGES, as_latex
 from hemoscope.report.tables import all_tables, write_tables
@@ -77,7 +78,8 @@ def test_every_exported_table_of_27_networks_with_any_class_names_compiles(runs,
         pytest.skip(f"needs {engine}")
     for arch in arch_names():
         runs.add(arch, **EIGHT | {"classes": (*AWKWARD[:4], *FOREIGN), "rename": None})
-    write_tables(all_tables(collect(runs.root)), tmp_path)
+    report = collect(runs.root)
+    write_tables(all_tables(report, certainty_of(report)), tmp_path)
     written = {path.stem for path in tmp_path.glob("*.tex")} - {"all"}
     assert (
         {path.stem for path in tmp_path.glob("*.csv")} == {p.stem for p in tmp_path.glob("*.md")} == written
@@ -92,7 +94,8 @@ def test_every_exported_table_of_27_networks_with_any_class_names_compiles(runs,
 def test_each_file_compiles_by_itself_with_the_packages_it_names(runs, tmp_path):
     for arch in ("resnet18", "vgg19"):
         runs.add(arch, **EIGHT)
-    write_tables(all_tables(collect(runs.root)), tmp_path)
+    report = collect(runs.root)
+    write_tables(all_tables(report, certainty_of(report)), tmp_path)
     for name in ("table2", "table3", "confusion-counts", "recipe"):
         assert pages(compiled(alone(tmp_path / f"{name}.tex"))) >= 1
 

@@ -8,6 +8,7 @@ import io
 import numpy as np
 from sklearn import metrics as sk
 
+from hemoscope.report.certainty import certainty_of
 from hemoscope.report.collect import collect
 from hemoscope.report.subtypes import border_table, subtypes_table
 from hemoscope.report.tables import all_tables
@@ -52,5 +53,6 @@ def test_the_border_counts_both_ways_over_it(runs):
 
 def test_names_that_tell_no_kind_make_no_table(runs):
     runs.add("resnet18", test=SMALL, rename=lambda class_name, i: f"{class_name}/crop{i}.png")
-    names = {parts[0].name for parts in all_tables(collect(runs.root))}
+    report = collect(runs.root)
+    names = {parts[0].name for parts in all_tables(report, certainty_of(report))}
     assert names.isdisjoint({"subtypes", "border"})

@@ -95,6 +95,7 @@ class Calibration(_Record):
         error_rate: Wrong among the accepted that `review_below` was chosen for, at 95 % confidence.
         conformal_score: A class is in the set while 1 - probability is at most this.
         coverage: What `conformal_score` was chosen for.
+        conformal_by_class: A class's own threshold in place of `conformal_score`, length C; None: all have that one.
         unknown_above: Images further than this from the nearest known cell are unknown; None: not measured.
         unknown_share: Share of validation images that `unknown_above` was chosen to call unknown.
         confusion: Counts[true, predicted] of the validation images not called unknown, shape (C, C).
@@ -115,6 +116,7 @@ class Calibration(_Record):
         _at_most(MAX_CLASSES),
     ]
     measured: dict[str, Any]
+    conformal_by_class: Annotated[tuple[Share, ...] | None, _at_most(MAX_CLASSES)] = None
 
 
 class BundleCard(_Record):
@@ -123,6 +125,7 @@ class BundleCard(_Record):
     Attributes:
         calibration: Of answers to images as they are.
         tta: Of answers averaged over flips and turns, which need thresholds of their own; None: not measured.
+        by_half: Whether one half of the validation images chose the members and the other the thresholds.
     """
 
     format: Literal[1] = FORMAT
@@ -140,6 +143,7 @@ class BundleCard(_Record):
     limits: Annotated[tuple[Text, ...], FailFast(), _at_most(MAX_KEYS)]
     versions: Annotated[dict[str, str], _at_most(MAX_KEYS)]
     created: str = Field(max_length=50)
+    by_half: bool = False
 
     @property
     def short_sides_px(self) -> tuple[int, int] | None:
@@ -167,4 +171,6 @@ class BundleCard(_Record):
         for trust in (self.calibration, self.tta):
             if trust and (len(trust.confusion) != c or any(len(row) != c for row in trust.confusion)):
                 raise ValueError(f"the confusion matrix is not {c} x {c}")
+            if trust and trust.conformal_by_class is not None and len(trust.conformal_by_class) != c:
+                raise ValueError(f"there are not {c} thresholds of the sets, one a class")
         return self

@@ -60,6 +60,13 @@ def make(
     coverage: Annotated[
         float, typer.Option(callback=a_share, help="How often a set of classes holds the true one.")
     ] = 0.99,
+    by_class: Annotated[
+        bool,
+        typer.Option(
+            "--coverage-by-class",
+            help="Hold --coverage in every class by itself; sets of small classes grow.",
+        ),
+    ] = False,
     unknown_share: Annotated[
         float, typer.Option(callback=a_share, help="Known cells that may be called unknown.")
     ] = 0.01,
@@ -81,20 +88,20 @@ def make(
 
     on_this_machine(device)
     refuse_existing(out, overwrite=overwrite)
-    result = assemble(runs_at(runs), members=members, how=vote.value)
+    result = assemble(runs_at(runs), members=members, how=vote.value, leave_half=True)
     for item in result.left_out:
         note(f"left out: {item.name}: {item.reason}")
     if result.ensemble is None and len(result.entries) > 1:
-        note(f"no ensemble ({result.no_ensemble}); bundling {result.best.name}")
+        note(f"no ensemble: {result.no_ensemble}")
     with progress() as tell:
         card = pack(
             [Run.open(entry.path) for entry in result.voters],
             out,
-            voting=Voting(vote.value, result.ensemble.chosen if result.ensemble else ""),
+            voting=Voting(vote.value, result.chosen, result.by_half),
             data=data,
             tta=tta,
             device_name=device,
-            goals=Goals(error_rate, coverage, unknown_share),
+            goals=Goals(error_rate, coverage, unknown_share, by_class),
             overwrite=overwrite,
             progress=tell,
         )

@@ -168,19 +168,22 @@ def _in_blood(scores: Scores, table: ReferenceTable) -> dict[str, Any]:
 def _print(document: Mapping[str, Any]) -> None:
     print_scores(document)
     there = [name for name in document["classes"] if name not in document["without_images"]]
-    _line(
-        f"balanced accuracy {percent(document['balanced_accuracy'])}, all {len(document['classes'])} classes open"
-    )
+    _line(f"balanced accuracy {_with_interval(document)}, all {len(document['classes'])} classes open")
     if limited := document["limited"]:
         _line(
             f"with answers limited to the {len(there)} classes that are there: balanced accuracy "
-            f"{percent(limited['balanced_accuracy'])}, accuracy {percent(limited['accuracy'])}"
+            f"{_with_interval(limited)}, accuracy {percent(limited['accuracy'])}"
         )
     if said := document["calibration"]:
         low, high = said["ece_if_calibrated"]
         _line(
-            f"calibration error (ECE) {percent(said['ece'])}, by chance alone {percent(low)} to {percent(high)}; "
-            f"Brier score {said['brier']:.4f}, log-loss {said['log_loss']:.4f}"
+            f"calibration error (ECE) {percent(said['ece'])} ({_percents(said['ece_ci'])}), by chance alone "
+            f"{percent(low)} to {percent(high)}; Brier score {said['brier']:.4f} ({_bounds(said['brier_ci'])}), log-loss "
+            f"{said['log_loss']:.4f} ({_bounds(said['log_loss_ci'])}); 95 % intervals in brackets"
+        )
+        _line(
+            f"errors among the surest answers, mean over every share of them kept (area under the risk-coverage curve): "
+            f"{percent(said['risk_coverage_area'])}; in the best order {percent(said['risk_coverage_area_best'])}"
         )
     told = {"thresholded_confidence": "by thresholded confidence", "agreement": "by its members' agreement"}
     guesses = [
@@ -225,6 +228,20 @@ def _print_in_blood(document: Mapping[str, Any]) -> None:
         value = "n/a" if math.isnan(one["precision"]) else percent(one["precision"])
         rows.append([name, percent(one["share"]), value, bounds])
     print_table(rows, right=(1, 2, 3))
+
+
+def _with_interval(scores: Mapping[str, Any]) -> str:
+    low, high = scores["balanced_accuracy_ci"]
+    told = percent(scores["balanced_accuracy"])
+    return told if low is None else f"{told} ({percent(low)} to {percent(high)})"
+
+
+def _percents(bounds: Sequence[float]) -> str:
+    return "no interval" if math.isnan(bounds[0]) else " to ".join(map(percent, bounds))
+
+
+def _bounds(bounds: Sequence[float]) -> str:
+    return "no interval" if math.isnan(bounds[0]) else " to ".join(f"{bound:.4f}" for bound in bounds)
 
 
 def _line(text: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import get_args
 
@@ -12,6 +12,7 @@ import numpy as np
 from hemoscope import paper
 from hemoscope.ensemble.candidates import Entry, LeftOut, configuration, read_runs
 from hemoscope.ensemble.choose import Choice, Strategy, choose_members, paper_members
+from hemoscope.ensemble.halves import halves
 from hemoscope.ensemble.networks import Network, group_networks
 from hemoscope.ensemble.vote import How, check_name, vote
 from hemoscope.errors import RunError, UnknownNameError
@@ -20,7 +21,7 @@ from hemoscope.evaluation.summary import Scores, score
 from hemoscope.records import Predictions
 from hemoscope.training.changes import describe, is_papers
 
-__all__ = ["Assembly", "Ensemble", "assemble", "form_ensemble", "leads"]
+__all__ = ["Assembly", "Ensemble", "assemble", "form_ensemble", "is_choice", "leads"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -72,16 +73,20 @@ class Assembly:
     Attributes:
         networks: The runs, seeds of one configuration together.
         best: The run with the fewest errors on validation.
+        voters: The runs that answer: the ensemble's members, or the one run that was picked.
         ensemble: The ensemble, or None.
         no_ensemble: Why there is none; empty where there is one.
         left_out: Runs that are not in here, and why.
+        by_half: Whether more runs were there than vote, and only one half of the validation images chose.
     """
 
     networks: tuple[Network, ...]
     best: Entry
+    voters: tuple[Entry, ...]
     ensemble: Ensemble | None
     no_ensemble: str
     left_out: tuple[LeftOut, ...]
+    by_half: bool = False
 
     @property
     def entries(self) -> tuple[Entry, ...]:
@@ -94,12 +99,16 @@ class Assembly:
         return leads(self.ensemble, self.best)
 
     @property
-    def voters(self) -> tuple[Entry, ...]:
-        """The ensemble's members; without an ensemble the best run."""
-        return self.ensemble.members if self.ensemble else (self.best,)
+    def chosen(self) -> str:
+        """How the voters came to be; empty where there is one run."""
+        if self.ensemble:
+            return self.ensemble.chosen
+        return self.no_ensemble if len(self.entries) > 1 else ""
 
 
-def assemble(runs_root: Path, *, members: str = "auto", how: How = "majority") -> Assembly:
+def assemble(
+    runs_root: Path, *, members: str = "auto", how: How = "majority", leave_half: bool = False
+) -> Assembly:
     """Read the runs below a folder and let those that are asked for vote.
 
     Args:
@@ -107,16 +116,30 @@ def assemble(runs_root: Path, *, members: str = "auto", how: How = "majority") -
         members: `auto`, `paper`, `top`, `greedy`, `exhaustive`, or names of runs or architectures
             with commas between.
         how: `majority` or `soft`.
+        leave_half: Where there is something to choose, choose by one half of the validation images and leave the
+            other for thresholds (`halves`). The entries then hold that half only.
 
     Raises:
         RunError: If no finished run can be read, or the members asked for do not exist.
         UnknownNameError: If a member or vote has no such name.
     """
-    chosen, left_out = read_runs(runs_root)
-    networks = group_networks(chosen)
+    entries, left_out = read_runs(runs_root)
+    first, second = halves(entries[0].val.target)
+    by_half = leave_half and is_choice(entries, members) and len(second) > 0
+    if by_half:
+        entries = [replace(entry, val=entry.val.take(first)) for entry in entries]
+    networks = group_networks(entries)
     entries = [entry for network in networks for entry in network.entries]
     best = min(entries, key=lambda e: (e.val.n_errors / max(len(e.val), 1), e.val_loss, e.name))
-    return Assembly(networks, best, *form_ensemble(entries, members=members, how=how), left_out)
+    voters, ensemble, why = form_ensemble(entries, members=members, how=how)
+    return Assembly(networks, best, voters, ensemble, why, left_out, by_half)
+
+
+def is_choice(entries: Sequence[Entry], members: str, *, size: int = 4) -> bool:
+    """Return whether `members` lets validation images decide which of several runs answer."""
+    if members in ("greedy", "exhaustive"):
+        return len(entries) > 1
+    return members in ("auto", "top") and len(entries) > size
 
 
 def leads(ensemble: Ensemble | None, best: Entry) -> bool:
@@ -130,8 +153,10 @@ def leads(ensemble: Ensemble | None, best: Entry) -> bool:
     return (ensemble.val_errors, ensemble.val_loss) < (best.val.n_errors, best.val_loss)
 
 
-def form_ensemble(entries: Sequence[Entry], *, members: str, how: How) -> tuple[Ensemble | None, str]:
-    """Return the ensemble that is asked for, or None and the reason why there is none.
+def form_ensemble(
+    entries: Sequence[Entry], *, members: str, how: How
+) -> tuple[tuple[Entry, ...], Ensemble | None, str]:
+    """Return the runs that are asked for, and their ensemble, or None and the reason why there is none.
 
     `auto` takes the four runs with the fewest validation errors, as the paper took its four best, and all where
     there are no validation images; it never ends with one member, as a search over subsets may.
@@ -148,12 +173,16 @@ def form_ensemble(entries: Sequence[Entry], *, members: str, how: How) -> tuple[
     """
     check_name("vote", how, get_args(How))
     if len(entries) == 1 and members == "auto":
-        return None, "There is one run, and an ensemble of one is that run."
+        return tuple(entries), None, "There is one run, and an ensemble of one is that run."
     names, chosen, choice = _choose(entries, members, how)
     by_name = {entry.name: entry for entry in entries}
     picked = tuple(by_name[name] for name in names)
     if len(picked) == 1:
-        return None, f"{chosen} That is one run, {picked[0].label}, and an ensemble of one is that run."
+        return (
+            picked,
+            None,
+            f"{chosen} That is one run, {picked[0].label}, and an ensemble of one is that run.",
+        )
     predictions = vote([entry.test for entry in picked], how=how, names=names)
     on_val = vote([entry.val for entry in picked], how=how, names=names)
     unanimous, tied = _agreement(picked)
@@ -170,7 +199,7 @@ def form_ensemble(entries: Sequence[Entry], *, members: str, how: How) -> tuple[
         unanimous=unanimous,
         tied=tied,
     )
-    return ensemble, ""
+    return picked, ensemble, ""
 
 
 def _choose(entries: Sequence[Entry], members: str, how: How) -> tuple[tuple[str, ...], str, Choice | None]:

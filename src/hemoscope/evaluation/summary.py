@@ -13,6 +13,7 @@ import numpy as np
 
 from hemoscope.errors import ShapeError
 from hemoscope.evaluation import metrics
+from hemoscope.evaluation.bootstrap import balanced_accuracy, intervals_of
 from hemoscope.evaluation.intervals import wilson
 from hemoscope.records import FloatArray, IntArray, Predictions
 
@@ -20,6 +21,9 @@ __all__ = ["Macro", "Rates", "Scores", "balanced", "confusion_of", "score", "sco
 
 MOST_ROWS = 100
 """Classes of a confusion matrix that a document holds with all its zeros."""
+
+MOST_CLASSES = 100
+"""Classes that the balanced accuracy has an interval for: its draws are of whole matrices."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -178,9 +182,18 @@ def score_counts(confusion: IntArray, *, classes: Sequence[str]) -> Scores:
 
 
 def balanced(scores: Scores) -> dict[str, Any]:
-    """Return the document of scores with the balanced accuracy, the mean sensitivity of the classes that have images."""
+    """Return the document of scores with the balanced accuracy and its BCa 95 % interval.
+
+    It is the mean sensitivity of the classes that have images. Where there is no error, no image, or more than
+    `MOST_CLASSES` classes, there is no interval.
+    """
     document = scores.to_json()
-    return {"balanced_accuracy": document["macro"]["sensitivity"], **document}
+    value = document["macro"]["sensitivity"]
+    bounds: list[float | None] = [None, None]
+    if value is not None and len(scores.classes) <= MOST_CLASSES:
+        found = intervals_of(scores.confusion, {"it": balanced_accuracy})["it"]
+        bounds = [_known(found.low), _known(found.high)]
+    return {"balanced_accuracy": value, "balanced_accuracy_ci": bounds, **document}
 
 
 def confusion_of(document: Mapping[str, Any]) -> IntArray:

@@ -22,6 +22,7 @@ from hemoscope.bundle.card import Calibration
 from hemoscope.bundle.file import Bundle
 from hemoscope.bundle.known import choose, left_out
 from hemoscope.encoding import jsonable
+from hemoscope.ensemble.halves import halves
 from hemoscope.errors import BundleError, DataError
 from hemoscope.evaluation.intervals import wilson
 from hemoscope.export.onnx import finished, graph, open_session
@@ -53,6 +54,7 @@ class Quantised:
         review_below: INT8's own thresholds, as in a bundle's card.
         unknown_above: The same.
         conformal_score: The same.
+        conformal_by_class: The same.
         measured: What they do on the test images, by name, as in a bundle's card.
         mib_fp32: Size of the exported model.
         mib_int8: Size of the INT8 form.
@@ -69,6 +71,7 @@ class Quantised:
     review_below: float | None
     unknown_above: float | None
     conformal_score: float
+    conformal_by_class: tuple[float, ...] | None
     measured: dict[str, Any]
     mib_fp32: float
     mib_int8: float
@@ -139,6 +142,7 @@ def quantised(
         review_below=trust.review_below,
         unknown_above=trust.unknown_above,
         conformal_score=trust.conformal_score,
+        conformal_by_class=trust.conformal_by_class,
         measured=dict(jsonable(measure(after[0], distance, trust))),  # type: ignore[call-overload]
         mib_fp32=len(source) / 2**20,
         mib_int8=len(done) / 2**20,
@@ -189,10 +193,14 @@ def _own_thresholds(bundle: Bundle, content: bytes, val: Labelled, progress: Pro
             for each, known in zip(features, bundle.known, strict=True)
         ]
         distance[rows] = torch.stack(nearest).mean(dim=0).double().numpy()
+    rows = halves(said.target)[1] if bundle.card.by_half else np.arange(len(said))
+    goals = Goals(
+        asked.error_rate, asked.coverage, asked.unknown_share, by_class=asked.conformal_by_class is not None
+    )
     return calibrate(
-        said,
-        None if asked.unknown_above is None else distance,
-        Goals(asked.error_rate, asked.coverage, asked.unknown_share),
+        said.take(rows),
+        None if asked.unknown_above is None else distance[rows],
+        goals,
         temperature=1.0,  # the graph has divided by the bundle's
     )
 

@@ -133,6 +133,7 @@ def finished(content: bytes, bundle: Bundle, trust: Calibration, *, about: str) 
         "review_below": trust.review_below,
         "unknown_above": trust.unknown_above,
         "conformal_score": trust.conformal_score,
+        **({"conformal_by_class": trust.conformal_by_class} if trust.conformal_by_class else {}),
         "short_sides_px": bundle.card.short_sides_px,
         "converted": sorted(bundle.card.converted),
         "thresholds": about,

@@ -31,12 +31,14 @@ class Goals:
     Attributes:
         error_rate: Wrong answers among those accepted; at most this, with 95 % confidence.
         coverage: How often the conformal set holds the true class.
+        by_class: Whether `coverage` is to hold in every class by itself, not on average over images.
         unknown_share: Share of known cells that may be called unknown.
     """
 
     error_rate: float = 0.01
     coverage: float = 0.99
     unknown_share: float = 0.01
+    by_class: bool = False
 
 
 def calibrate(
@@ -78,10 +80,12 @@ def calibrate(
     right = (val.pred == val.target)[known]
     review = refusal.review_threshold(found.certainty[known], right, error_rate=goals.error_rate)
     confusion = confusion_matrix(val.target[known], val.pred[known], len(val.classes))
+    by_class = refusal.conformal_thresholds_by_class(found.probs, val.target, coverage=goals.coverage)
     return draft.model_copy(
         update={
             "review_below": None if review is None else review.threshold,
             "conformal_score": refusal.conformal_threshold(found.probs, val.target, coverage=goals.coverage),
+            "conformal_by_class": tuple(by_class.tolist()) if goals.by_class else None,
             "confusion": tuple(map(tuple, confusion.tolist())),
         }
     )
@@ -119,6 +123,10 @@ def measure(
         "errors_among_accepted": _rate(int((found.accepted & wrong).sum()), n_accepted),
         "errors_sent_to_review": _rate(int((found.review & wrong).sum()), n_wrong),
         "conformal_coverage": _rate(int(held.sum()), n),
+        "conformal_coverage_by_class": {
+            name: _rate(int(held[test.target == c].sum()), int((test.target == c).sum()))
+            for c, name in enumerate(test.classes)
+        },
         "conformal_mean_size": float(found.candidates.sum(axis=1).mean()),
     }
     if trust.unknown_above is None:

@@ -16,10 +16,12 @@ from torch import Tensor
 from hemoscope.bundle.card import BundleCard, Calibration, MemberCard, Preprocessing
 from hemoscope.bundle.file import CARD, KNOWN, README, SELFTEST, read_bundle, write_parts
 from hemoscope.encoding import jsonable
+from hemoscope.ensemble.halves import halves
 from hemoscope.ensemble.vote import How, align
 from hemoscope.errors import DataError, RunError
 from hemoscope.evaluation.summary import score
 from hemoscope.files import atomic_path, refuse_existing
+from hemoscope.model_card import INTENDED_USE, LIMITS
 from hemoscope.models.normalise import IMAGENET_MEAN, IMAGENET_STD
 from hemoscope.models.registry import get_arch
 from hemoscope.packing.answers import Answers, ask_anew, remember, stored
@@ -33,21 +35,16 @@ from hemoscope.runs import MODEL, Run
 from hemoscope.training.recipe import Recipe
 from hemoscope.training.run import scan_cached
 
-__all__ = ["Voting", "pack"]
+__all__ = ["LIMITS_OF_BUNDLES", "Voting", "pack"]
 
-INTENDED_USE = (
-    "Research on the classification of images of single peripheral blood cells, of the classes and the kind of "
-    "image it was trained on. Not a medical device: not for diagnosis or for decisions on a person's care."
-)
-LIMITS = (
-    (
-        "Trained on images of one data set; another laboratory's stain, microscope or camera lowers its scores by an "
-        "amount that only labelled images from there can tell."
-    ),
-    "Where the data set names no patients, cells of one person may be in training and test: the scores are optimistic.",
-    "It expects one cell in the middle of an image; it does not find cells in a field of view.",
+LIMITS_OF_BUNDLES = (
+    *LIMITS,
     "What is none of its classes should come out as unknown, and not all of it does.",
     "An image without any cell can pass for a known class, platelet above all; see what it was tried on.",
+)
+PICKED = (
+    "How few accepted answers are wrong is a promise for networks that were not picked by their validation scores; "
+    "of networks picked so it is broken more often than it says."
 )
 
 
@@ -58,10 +55,12 @@ class Voting:
     Attributes:
         how: The vote of several members.
         chosen: One sentence on how they were chosen.
+        by_half: Whether one half of the validation images chose them; then the other half sets the thresholds.
     """
 
     how: How = "majority"
     chosen: str = ""
+    by_half: bool = False
 
 
 def pack(
@@ -117,7 +116,7 @@ def pack(
     card = _card(runs, said, voting, goals)
     cells = drawn_cells()
     parts = {
-        CARD: (card.model_dump_json(indent=2, exclude=None if tta else {"tta"}) + "\n").encode(),
+        CARD: (card.model_dump_json(indent=2, exclude=_not_used(card)) + "\n").encode(),
         README: model_card(card).encode(),
         **{f"member-{i}.safetensors": run.verified(MODEL).read_bytes() for i, run in enumerate(runs)},
         **cells,
@@ -136,7 +135,11 @@ def _card(runs: Sequence[Run], said: Mapping[bool, Answers], voting: Voting, goa
     """Return the card: thresholds chosen on validation answers and measured on test answers."""
 
     def trust(answers: Answers) -> Calibration:
-        chosen = calibrate(answers.val, answers.val_distance, goals)
+        val, distance = answers.val, answers.val_distance
+        if voting.by_half:
+            _, rows = halves(val.target)
+            val, distance = val.take(rows), None if distance is None else distance[rows]
+        chosen = calibrate(val, distance, goals)
         figures = measure(answers.test, answers.test_distance, chosen, strange_distances=answers.strange)
         measured = {"answers": answers.made, **jsonable(figures)}  # type: ignore[dict-item]
         return chosen.model_copy(update={"measured": measured})
@@ -146,17 +149,40 @@ def _card(runs: Sequence[Run], said: Mapping[bool, Answers], voting: Voting, goa
         classes=said[False].val.classes,
         members=tuple(_member(run) for run in runs),
         vote=voting.how,
-        chosen=voting.chosen,
+        chosen=_chosen(voting, said[False].val),
         data=_public(runs[0].card["data"]),
         split=runs[0].card["split"],
         scores=jsonable(score(said[False].test).to_json()),  # type: ignore[arg-type]
         calibration=trust(said[False]),
         tta=trust(said[True]) if True in said else None,
         intended_use=INTENDED_USE,
-        limits=LIMITS,
+        limits=LIMITS_OF_BUNDLES if voting.by_half else (*LIMITS_OF_BUNDLES, PICKED),
         versions={name: version(name) for name in ("hemoscope", "torch", "torchvision", "numpy", "pillow")},
         created=datetime.now(UTC).isoformat(timespec="seconds"),
+        by_half=voting.by_half,
     )
+
+
+def _not_used(card: BundleCard) -> Any:
+    """Return the fields that an older hemoscope does not know and this bundle has no use for."""
+    trusts = {"calibration": card.calibration, "tta": card.tta}
+    by_class = {
+        name: {"conformal_by_class"}
+        for name, trust in trusts.items()
+        if trust and not trust.conformal_by_class
+    }
+    return {**by_class, **({} if card.tta else {"tta": True}), **({} if card.by_half else {"by_half": True})}
+
+
+def _chosen(voting: Voting, val: Predictions) -> str:
+    """Return how the members were chosen, and which images the thresholds are of."""
+    if not voting.by_half:
+        return voting.chosen
+    first, second = halves(val.target)
+    return (
+        f"{voting.chosen} {len(first):,} validation images chose; the thresholds are of the other {len(second):,}, "
+        "for a promise made with the images that chose would be broken too often."
+    ).strip()
 
 
 def _turned(run: Run) -> bool:

@@ -13,13 +13,12 @@ import numpy as np
 from hemoscope.ensemble.vote import vote
 from hemoscope.evaluation.calibration import (
     adaptive_calibration_error,
-    brier_score,
     classwise_calibration_error,
     ece_if_calibrated,
-    expected_calibration_error,
-    negative_log_likelihood,
 )
+from hemoscope.evaluation.calibration_intervals import calibration_estimates
 from hemoscope.evaluation.intervals import clopper_pearson
+from hemoscope.evaluation.selective import risk_coverage
 from hemoscope.evaluation.summary import balanced, score
 from hemoscope.evaluation.unlabelled import agreement, thresholded_confidence
 from hemoscope.files import new_folder, sha256_of, write_json
@@ -106,13 +105,18 @@ def _calibration(predictions: Predictions) -> dict[str, Any] | None:
     if not len(predictions):
         return None
     probs, pred, target = predictions.probs, predictions.pred, predictions.target
+    refused = risk_coverage(probs[np.arange(len(pred)), pred], pred == target)
     return {
-        "ece": expected_calibration_error(probs, pred, target),
+        **{
+            key: value
+            for name, estimate in calibration_estimates(probs, pred, target).items()
+            for key, value in ((name, estimate.value), (f"{name}_ci", [estimate.low, estimate.high]))
+        },
         "ece_if_calibrated": list(ece_if_calibrated(probs, pred)),
         "adaptive_ece": adaptive_calibration_error(probs, pred, target),
         "classwise_ece": classwise_calibration_error(probs, target),
-        "brier": brier_score(probs, target),
-        "log_loss": negative_log_likelihood(probs, target),
+        "risk_coverage_area": refused.area,
+        "risk_coverage_area_best": refused.best,
     }
 
 

@@ -63,7 +63,8 @@ def decide(probs: FloatArray, pred: IntArray, distance: FloatArray | None, trust
     others[rows, pred] = -np.inf
     unknown = is_unknown(np.full(len(pred), np.nan) if distance is None else distance, trust)
     sure = np.zeros(len(pred), bool) if trust.review_below is None else certainty >= trust.review_below
-    candidates = 1 - calibrated <= trust.conformal_score
+    score = trust.conformal_score if trust.conformal_by_class is None else np.array(trust.conformal_by_class)
+    candidates = 1 - calibrated <= score
     candidates[rows, pred] = True
     return Decided(
         probs=calibrated,

@@ -94,6 +94,18 @@ class Report:
         """What the headline is about, in words."""
         return self.ensemble.label if self.ensemble and self.ensemble_leads else self.best.label
 
+    @property
+    def judged_entries(self) -> tuple[Entry, ...]:
+        """The runs that the headline is about: the ensemble's members or the best run."""
+        return self.ensemble.members if self.ensemble and self.ensemble_leads else (self.best,)
+
+    @property
+    def judged_caveats(self) -> tuple[Caveat, ...]:
+        """What a reader must know beside the scores of these runs alone."""
+        names = {entry.name for entry in self.judged_entries}
+        networks = [network for network in self.networks if names & {entry.name for entry in network.entries}]
+        return caveats(self.data, networks, self.ensemble if self.ensemble_leads else None)
+
     @cached_property
     def mistakes(self) -> tuple[Mistake, ...]:
         """Wrong test images of what the headline is about, the most confident first."""

@@ -14,6 +14,8 @@ from hemoscope.ensemble.networks import Network, Summary
 from hemoscope.evaluation.summary import Scores
 from hemoscope.files import atomic_path
 from hemoscope.report import formats
+from hemoscope.report.certainty import Certainty
+from hemoscope.report.certainty_plots import reliability_figure, risk_figure
 from hemoscope.report.collect import Report
 from hemoscope.report.confusion import MOST_SHOWN
 from hemoscope.report.figure_style import jpeg_bytes, save_figure
@@ -32,7 +34,7 @@ from hemoscope.report.plots import (
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["Figures", "Picture", "curves", "matrices", "ranking", "samples"]
+__all__ = ["Figures", "Picture", "certainty", "curves", "matrices", "ranking", "samples"]
 
 _MOST_CONFUSIONS = 9
 _MOST_SAMPLES = 32
@@ -144,6 +146,25 @@ def matrices(report: Report, figures: Figures) -> Iterator[Picture]:
             caption=f"{label}: {scores.errors:,} errors in {scores.n:,}, accuracy {accuracy}.",
             alt=f"Confusion matrix of {label}: {scores.errors} errors in {scores.n} test images.",
         )
+
+
+def certainty(report: Report, sure: Certainty, figures: Figures) -> Iterator[Picture]:
+    """Draw stated against true probabilities, and the errors among the surest answers."""
+    yield figures.add(
+        "reliability",
+        reliability_figure(sure.before.bins, sure.after.bins if sure.after else None),
+        caption=f"{report.judged_label}: how often answers of so stated a probability are right, and how many there are (hollow: "
+        "fewer than ten). On the dotted line they are right as often as they say.",
+        alt=f"Reliability diagram of {report.judged_label}: calibration error {formats.percent(sure.before.estimates['ece'].value)} %.",
+    )
+    yield figures.add(
+        "risk-coverage",
+        risk_figure(sure.curve),
+        caption=f"{report.judged_label}: errors among the surest answers, from the first to all of them; dashed, what they would be "
+        f"were every error less certain than every right answer. Area under the curve {formats.percent(sure.curve.area, 3)} %, at best "
+        f"{formats.percent(sure.curve.best, 3)} %.",
+        alt=f"Risk-coverage curve of {report.judged_label}.",
+    )
 
 
 def curves(report: Report, figures: Figures) -> Iterator[Picture]:

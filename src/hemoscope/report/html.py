@@ -1,4 +1,4 @@
-"""The report as files: one self-contained page, its tables as CSV, Markdown and LaTeX, its figures.
+"""The report as files: one self-contained page; beside it checklists, a model card, tables and figures.
 
 The page loads nothing: style, figures and thumbnails are inside it, and it holds no script. Every
 name that comes from a user is escaped by the template engine.
@@ -14,13 +14,17 @@ from hemoscope.ensemble.vote import How
 from hemoscope.files import write_text
 from hemoscope.report import figures as drawn
 from hemoscope.report import provenance
+from hemoscope.report.certainty import Certainty, certainty_of
+from hemoscope.report.checklists import checklists
 from hemoscope.report.collect import Mistake, Report, collect
+from hemoscope.report.model_card import model_card
 from hemoscope.report.montage import Thumbnail, thumbnails
 from hemoscope.report.page import data_uri, render
 from hemoscope.report.tables import MOST_MISTAKES, Tables, all_tables, write_tables
 
 __all__ = ["write_report"]
 
+CHECKLISTS, MODEL_CARD = "checklists.md", "model-card.md"
 _OPEN_CURVES = 6  # learning curves and
 _OPEN_RUNS = 12  # runs that are shown without a click
 
@@ -47,7 +51,7 @@ def write_report(
 
     Args:
         runs_root: A folder of run folders, or one run folder.
-        out: Where `report.html`, `tables/` and `figures/` go.
+        out: Where `report.html`, `checklists.md`, `model-card.md`, `tables/` and `figures/` go.
         members: Who votes: `auto` (the four best on validation), `paper`, `top`, `greedy`,
             `exhaustive`, or names of runs or architectures with commas between.
         vote: `majority` or `soft`.
@@ -62,15 +66,20 @@ def write_report(
         UnknownNameError: If a member or the vote has no such name.
     """
     report = collect(runs_root, members=members, vote=vote, title=title)
-    tables = all_tables(report)
+    sure = certainty_of(report)
+    tables = all_tables(report, sure)
     write_tables(tables, out / "tables")
     page = out / "report.html"
     figures = drawn.Figures(out / "figures")
-    write_text(page, _render(report, tables, figures, data))
+    write_text(out / CHECKLISTS, checklists(report))
+    write_text(out / MODEL_CARD, model_card(report))
+    write_text(page, _render(report, sure, tables, figures, data))
     return page
 
 
-def _render(report: Report, tables: Tables, figures: drawn.Figures, root: Path | None) -> str:
+def _render(
+    report: Report, sure: Certainty | None, tables: Tables, figures: drawn.Figures, root: Path | None
+) -> str:
     shown = report.mistakes[:MOST_MISTAKES]
     # Never from the folder a run names: it may come from a stranger, and name anybody's images.
     pictures = thumbnails(root, [mistake.path for mistake in shown]) if root else {}
@@ -80,7 +89,11 @@ def _render(report: Report, tables: Tables, figures: drawn.Figures, root: Path |
         report=report,
         paper=paper,
         tables=tables,
+        sure=sure,
+        certainty=list(drawn.certainty(report, sure, figures)) if sure else [],
         commands=provenance.commands(report),
+        checklists=CHECKLISTS,
+        model_card=MODEL_CARD,
         many_runs=len(report.entries) > _OPEN_RUNS,
         samples=drawn.samples(report, figures, root) if root else None,
         ranking=drawn.ranking(report, figures),

@@ -9,6 +9,7 @@ from pathlib import Path
 from hemoscope.files import write_text
 from hemoscope.report import latex
 from hemoscope.report.architectures import table4
+from hemoscope.report.certainty import Certainty, calibration_table, refusal_table, sets_table
 from hemoscope.report.classwise import table2
 from hemoscope.report.collect import Report
 from hemoscope.report.confusion import confusions_table, counts_tables, mistakes_table
@@ -32,6 +33,9 @@ class Tables:
     table3: TextTable
     table4: TextTable
     per_class: TextTable
+    calibration: TextTable
+    refusal: TextTable
+    sets: TextTable
     confusions: TextTable
     subtypes: TextTable
     border: TextTable
@@ -52,7 +56,7 @@ class Tables:
                 yield parts
 
 
-def all_tables(report: Report) -> Tables:
+def all_tables(report: Report, sure: Certainty | None) -> Tables:
     """Make every table."""
     return Tables(
         table1=table1(report),
@@ -60,6 +64,9 @@ def all_tables(report: Report) -> Tables:
         table3=table3(report),
         table4=table4(report),
         per_class=per_class(report),
+        calibration=calibration_table(sure),
+        refusal=refusal_table(sure),
+        sets=sets_table(sure),
         confusions=confusions_table(report),
         subtypes=subtypes_table(report),
         border=border_table(report),

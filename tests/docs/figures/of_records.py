@@ -1,0 +1,148 @@
+"""Figures that follow from other committed records: refusal, heatmaps, simulated intervals, faults."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from hemoscope.evaluation.paired import mcnemar
+from tests.docs.figures.quoting import RESULTS, listed, percent, quoted_in, record
+
+REFUSAL, EXPLAIN = "docs/results/2026-11-refusal", "docs/results/2026-11-explain"
+INTERVALS, FAULTS = "docs/results/2026-11-intervals", "docs/results/2026-11-faults"
+HEATMAPS = {
+    "resnet18": "ResNet-18",
+    "mobilenet_v2": "MobileNet v2",
+    "resnet50": "ResNet-50",
+    "squeezenet1_1": "SqueezeNet 1.1",
+    "squeezenet1_0": "SqueezeNet 1.0",
+}
+
+
+def called_unknown(name: str) -> dict[str, dict[str, str]]:
+    """Return the shares called unknown, in whole percent: by images, then by way of telling."""
+    rows = record(f"{REFUSAL}/{name}.json")["rows"]
+    ways = ("energy", "nearest cell")
+    return {one["images"]: {way: percent(one[way]["called_unknown"], 0) for way in ways} for one in rows}
+
+
+@quoted_in(f"{REFUSAL}/README.md")
+def what_is_no_known_cell() -> Iterator[str]:
+    squeeze, mobile = called_unknown("squeezenet1_1"), called_unknown("mobilenet_v2")
+    without = called_unknown("squeezenet1_1-without-erythroblasts")
+    noise, red, left_out = squeeze["noise"], mobile["red cells only"], without["class left out: erythroblast"]
+    photographs = [one["photographs"] for one in (without, squeeze, mobile)]
+    nearest, energy = (sorted(int(one[way]) for one in photographs) for way in ("nearest cell", "energy"))
+    yield (
+        f"on noise (SqueezeNet {noise['nearest cell']} % against {noise['energy']} %), photographs ({nearest[0]} to "
+        f"{nearest[-1]} % against {energy[0]} to {energy[-1]} %), MobileNet's red cells ({red['nearest cell']} against "
+        f"{red['energy']} %) and the class left out ({left_out['nearest cell']} against {left_out['energy']} %)"
+    )
+    auroc = {
+        way: [
+            f"{one[way]['auroc']:.2f}"
+            for one in record(f"{REFUSAL}/squeezenet1_1.json")["rows"]
+            if one["images"] in ("empty background", "red cells only")
+        ]
+        for way in ("nearest cell", "energy")
+    }
+    yield f"(AUROC {listed(auroc['nearest cell'])}; energy {listed(auroc['energy'])})"
+    yield f"MobileNet v2 calls {mobile['empty background']['nearest cell']} % of the empty backgrounds unknown"
+    assert squeeze["empty background"]["nearest cell"] == "0"
+
+
+@quoted_in(f"{REFUSAL}/README.md")
+def flips_and_turns() -> Iterator[str]:
+    tta = record(f"{REFUSAL}/squeezenet1_1.json")["tta"]
+    only_eight, only_plain = tta["only_eight_right"], tta["only_plain_right"]
+    yield (
+        f"{tta['errors']['eight']} instead of {tta['errors']['plain']} errors on {tta['n']:,} test images, {only_eight} "
+        f"right only with them and {only_plain} only without (McNemar, exact: p = {float(mcnemar(only_eight, only_plain)):.2f}), "
+        f"for {tta['cost']:.1f} times"
+    )
+
+
+@quoted_in("docs/limits.md")
+def meshes_of_unknown() -> Iterator[str]:
+    mobile = called_unknown("mobilenet_v2")
+    left_out = called_unknown("squeezenet1_1-without-erythroblasts")["class left out: erythroblast"]
+    yield f"without erythroblasts called {left_out['nearest cell']} % of them unknown"
+    yield f"MobileNet v2 called {mobile['empty background']['nearest cell']} % of the empty backgrounds unknown"
+    yield f"images of red cells only, {mobile['red cells only']['nearest cell']} % were called unknown"
+
+
+def judged() -> dict[str, dict]:
+    rows = record(f"{EXPLAIN}/drawn-cells.json")["rows"]
+    return {one["arch"]: one for one in rows if "score" in one}
+
+
+def beside_blobs(arch: str) -> tuple[float, float, float]:
+    claim = next(one for one in judged()[arch]["claims"] if one["null"] == "blob")
+    return claim["mean"], claim["low"], claim["high"]
+
+
+@quoted_in(f"{EXPLAIN}/README.md")
+def heatmaps() -> Iterator[str]:
+    lines = (RESULTS / "2026-11-explain" / "drawn-cells.md").read_text("utf-8")
+    yield lines  # a test holds this table to its record
+    assert set(judged()) == set(HEATMAPS)
+    alike = sorted(one["similarity"] for one in judged().values())
+    yield f"({alike[0]:.2f} to {alike[-1]:.2f})"
+    gains = {arch: beside_blobs(arch) for arch in HEATMAPS}
+    mean, low, high = gains["resnet18"]
+    shown = [f"ResNet-18 {mean:.2f} (95 % {low:.2f} to {high:.2f})"]
+    shown += [
+        f"{label} {gains[arch][0]:.2f} ({gains[arch][1]:.2f} to {gains[arch][2]:.2f})"
+        for arch, label in list(HEATMAPS.items())[1:3]
+    ]
+    better = [
+        f"{label} {gains[arch][0]:+.2f} ({gains[arch][1]:.2f} to {gains[arch][2]:.2f})"
+        for arch, label in list(HEATMAPS.items())[3:]
+    ]
+    yield f"{', '.join(shown)}; {', '.join(better)}"
+    assert sum(low <= 0 for _, low, _ in gains.values()) == 3  # three of five
+    cells = sum(one["n"] for one in judged().values())
+    moved = sum(one["moved_blob_more_than_blob"] for one in judged().values())
+    random = sum(one["random_map_more_than_blob_and_other"] for one in judged().values())
+    yield f"said more than the five in {moved} of {cells} cells"
+    yield f"said more than blobs and other cells' maps in {random} of {cells}"
+
+
+def held() -> dict[tuple[str, int, float], float]:
+    """Return how many of a hundred intervals held, to a tenth."""
+    rows = record(f"{INTERVALS}/coverage.json")["rows"]
+    return {(one["score"], one["n"], one["p"]): round(100 * one["held"], 1) for one in rows}
+
+
+@quoted_in(f"{INTERVALS}/README.md")
+def simulated_intervals() -> Iterator[str]:
+    table = (RESULTS / "2026-11-intervals" / "coverage.md").read_text("utf-8").split("\n\n", 1)[1]
+    yield table
+    found = held()
+    many = {key: value for key, value in found.items() if key[1] == 2056}
+    short = {key: value for key, value in many.items() if value < 93}
+    assert list(short) == [("auroc", 2056, 0.999)]
+    yield f"all hold to within two points, but for the AUROC of 0.999 ({short['auroc', 2056, 0.999]})"
+    yield f"but for the AUROC of 0.99 ({found['auroc', 500, 0.99]})"
+    yield f"MCC's hold in {found['mcc', 500, 0.999]} of the others"
+    bootstrapped = (
+        "balanced_accuracy",
+        "macro_precision",
+        "macro_specificity",
+        "mcc",
+        "cohens_kappa",
+        "auroc",
+    )
+    worst = min(found[name, 50, 0.9] for name in bootstrapped)
+    yield f"at p 0.9 it falls short by up to {95 - worst:.1f} points, and at 0.99 MCC by {95 - found['mcc', 50, 0.99]:.0f}"
+    wilsons = [found["accuracy, Wilson", n, p] for n, p in ((50, 0.99), (500, 0.999))]
+    yield f"({listed(wilsons)})"
+
+
+@quoted_in(f"{FAULTS}/README.md")
+def kills() -> Iterator[str]:
+    found = record(f"{FAULTS}/kills.json")
+    workers, nodes = found["killed"]["worker"], found["killed"]["node"]
+    yield f"workers and nodes killed, {workers + nodes} at random moments"
+    yield f"{workers} workers, {nodes} nodes, one every 1 to 8 s, {found['runs']} runs"
+    assert (found["lost"], found["done twice"], found["other bytes"]) == (0, 0, 0)
+    yield f"{found['begun again']} times a run was begun again"

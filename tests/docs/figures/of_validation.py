@@ -1,0 +1,198 @@
+"""Figures of 2026-11-past: validation cells only. What its runs say of test cells is read once, at the end; not here."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Sequence
+from itertools import combinations
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from hemoscope import paper
+from hemoscope.evaluation.paired import discordant, holm, mcnemar
+from hemoscope.evaluation.seeds import spread_of
+from hemoscope.records import FloatArray
+from tests.docs.figures.quoting import RESULTS, listed, percent, quoted_in, record, row
+
+PAGE = "docs/results/2026-11-past/README.md"
+LABELS = {
+    "mobilenet_v2": "MobileNet v2",
+    "resnet18": "ResNet-18",
+    "squeezenet1_1": "SqueezeNet 1.1",
+    "resnet50": "ResNet-50",
+}
+PAPERS = "paper, all 25 epochs (one view)"
+
+
+class OnValidation(NamedTuple):
+    """A run without its test side: probabilities (N, C), whether right (N,), errors by one view after the last epoch."""
+
+    arch: str
+    recipe: str
+    seed: int
+    timings: dict[str, Any]
+    probs: FloatArray
+    target: NDArray[np.int64]
+    right: NDArray[np.bool_]
+    one_view: float
+
+    @property
+    def errors(self) -> int:
+        return int(np.sum(~self.right))
+
+    @property
+    def one_view_errors(self) -> int:
+        return round(len(self.right) * (1 - self.one_view))
+
+
+@functools.cache
+def runs() -> list[OnValidation]:
+    """Return the runs in the order of the page's table."""
+    found = []
+    for done in sorted((RESULTS / "2026-11-past" / "runs").glob("*/DONE")):
+        folder = done.parent
+        card = record(str(folder / "run.json"))
+        rows = pq.read_table(folder / "predictions.parquet", filters=[("split", "==", "val")]).sort_by("path")
+        probs = np.stack([rows[f"prob_{name}"].to_numpy() for name in card["data"]["classes"]], axis=1)
+        target = rows["target"].to_numpy().astype(np.int64)
+        last = (folder / "history.csv").read_text("utf-8").splitlines()
+        column = last[0].split(",").index("val_accuracy")
+        lr = card["recipe"]["lr"]
+        recipe = PAPERS if card["recipe"]["name"] == "paper" else f"best{'' if lr == 0.01 else f', lr {lr}'}"
+        right = rows["pred"].to_numpy() == target
+        one_view = float(last[-1].split(",")[column])
+        found.append(
+            OnValidation(card["arch"], recipe, card["seed"], card["timings"], probs, target, right, one_view)
+        )
+    order = list(LABELS)
+    return sorted(found, key=lambda r: (order.index(r.arch), r.recipe, r.seed))
+
+
+def of(arch: str) -> list[OnValidation]:
+    """Return the runs of an architecture with the recipe `best`."""
+    return [one for one in runs() if one.arch == arch and one.recipe != PAPERS]
+
+
+def soft_vote(members: Sequence[OnValidation]) -> NDArray[np.bool_]:
+    """Return whether a soft vote is right, shape (N,)."""
+    mean = np.sum([np.float64(one.probs) for one in members], axis=0)
+    return mean.argmax(axis=1) == members[0].target
+
+
+def errors(members: Sequence[OnValidation]) -> int:
+    return int(np.sum(~soft_vote(members)))
+
+
+@quoted_in(PAGE)
+def scores() -> Iterator[str]:
+    yield (
+        "| ---: | ---: | ---: | "
+        + " ".join(
+            row(
+                LABELS[one.arch],
+                one.recipe,
+                one.seed,
+                percent(one.one_view),
+                percent(one.right.mean()),
+                one.errors,
+                f"{one.timings['train_s']:,.0f}",
+            )
+            for one in runs()
+        )
+        + " - Soft votes"
+    )
+
+
+@quoted_in(PAGE)
+def votes() -> Iterator[str]:
+    n = len(runs()[0].right)
+    least = min(errors(some) for n_of in range(1, len(runs()) + 1) for some in combinations(runs(), n_of))
+    yield f"{least} errors at best ({percent(1 - least / n)} %,"
+    yield f"{errors(of('mobilenet_v2'))} for the two MobileNets alone"
+    everyone = {9: "nine", 10: "ten", 11: "eleven", 12: "twelve"}[len(runs())]
+    yield f"{errors(runs())} for all {everyone}"
+
+
+@quoted_in(PAGE)
+def what_eight_views_gain() -> Iterator[str]:
+    before, after = (
+        {arch: [getattr(one, e) for one in of(arch)] for arch in LABELS}
+        for e in ("one_view_errors", "errors")
+    )
+    mobile = [f"{a} to {b}" for a, b in zip(before["mobilenet_v2"], after["mobilenet_v2"], strict=True)]
+    others = [
+        f"{listed(before[arch])} to {listed(after[arch])} ({LABELS[arch]})" for arch in list(LABELS)[1:]
+    ]
+    yield f"Eight views took {listed(mobile)} errors (MobileNet v2), {', '.join(others[:-1])} and {others[-1]}"
+
+
+@quoted_in(PAGE)
+def recipes_beside_each_other() -> Iterator[str]:
+    resnet = sorted(percent(one.one_view, 1) for one in of("resnet18"))
+    squeeze = [percent(one.one_view) for one in of("squeezenet1_1")]
+    papers = next(one for one in runs() if one.recipe == PAPERS)
+    yield f"{resnet[0]} to {resnet[-1]} % by one view"
+    yield f"{listed(squeeze)} % by one view, {percent(papers.one_view)} %"
+
+
+def differ(right: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return which pairs McNemar's test tells apart at 5 % after Holm, shape (M, M), for answers of shape (M, N)."""
+    only_first = discordant(right)
+    first, second = np.triu_indices(len(right), k=1)
+    told = np.zeros(only_first.shape, dtype=bool)
+    told[first, second] = holm(mcnemar(only_first[first, second], only_first[second, first])) < 0.05
+    return told | told.T
+
+
+@quoted_in(PAGE)
+def what_can_be_told_apart() -> Iterator[str]:
+    best = sorted(runs(), key=lambda one: one.errors)[:4]  # whom `--members auto` lets vote
+    right = soft_vote(best)
+    first, second = (
+        (int(np.sum(right & ~other.right)), int(np.sum(other.right & ~right))) for other in of("mobilenet_v2")
+    )
+    yield (
+        f"({errors(best)} errors) not from either MobileNet v2 ({first[0]} images against {first[1]}, "
+        f"p = {float(mcnemar(*first)):.2f}, and {second[0]} against {second[1]})"
+    )
+    yield "it and both MobileNets from every SqueezeNet and the ResNet-50, and it from every ResNet-18"
+    names = ["vote", *(one.arch for one in runs())]
+    told = differ(np.stack([right, *(one.right for one in runs())]))
+    for better, others in (
+        ("vote", ("resnet18", "squeezenet1_1", "resnet50")),
+        ("mobilenet_v2", ("squeezenet1_1", "resnet50")),
+    ):
+        rows, columns = ([i for i, name in enumerate(names) if name in some] for some in ((better,), others))
+        assert told[np.ix_(rows, columns)].all(), better
+
+
+@quoted_in(PAGE)
+def spread_of_seeds() -> Iterator[str]:
+    resnet, squeeze = (
+        spread_of(np.stack([one.right for one in of(arch)])) for arch in ("resnet18", "squeezenet1_1")
+    )
+    yield f"ResNet-18 varies by ± {percent(resnet.sd)} points, SqueezeNet 1.1 by ± {percent(squeeze.sd)}"
+    yield f"{len(runs()[0].right):,} images alone is worth ± {percent(resnet.sd_images)} and ± {percent(squeeze.sd_images)}"
+
+
+@quoted_in(PAGE)
+def what_is_to_be_beaten() -> Iterator[str]:
+    n, wrong = paper.N_TEST, paper.ENSEMBLE_ERRORS
+    yield f"has {wrong} errors on {n:,} test cells ({percent(1 - wrong / n)} %, the paper's figure)"
+
+
+@quoted_in("docs/results/2026-11-gpu/README.md")
+def a_run_on_the_gpu() -> Iterator[str]:
+    train_s = round(of("mobilenet_v2")[0].timings["train_s"])
+    epochs, images, images_per_s = 10, 10_934, 22
+    yield f"in {train_s // 60} min {train_s % 60} s while it has four others to train"
+    yield f"at their {images_per_s} images/s, need {epochs * images / images_per_s / 60:.0f} minutes"
+
+
+@quoted_in("docs/results/2026-11-labs/README.md", "docs/limits.md")
+def at_home() -> Iterator[str]:
+    at_home = next(one for one in of("squeezenet1_1") if one.seed == 2)
+    yield f"a network with {percent(at_home.right.mean())} %"
