@@ -13,8 +13,8 @@ from hemoscope.records import FloatArray
 __all__ = ["contrast", "gain", "hue", "saturation", "stain"]
 
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
-# Dyes of a Romanowsky stain as they look alone, for their directions in optical density: azure B on a nucleus, and
-# eosin on a red cell; medians of the drawn cells' table, which was set by PBC.
+# The two dyes of a Romanowsky stain, for their directions in optical density: azure B as on a nucleus, and eosin as on
+# a granule; chosen by hand.
 _AZURE, _EOSIN = (88, 38, 140), (221, 163, 160)
 _DARKEST = 1 / 255
 _STRIDE = 3  # pixels between those that tell the slide's tone

@@ -54,8 +54,8 @@ Source:
     The first twelve are those of MedMNIST-C for blood (Di Salvo, Doerrich, Ledig, arXiv 2406.17536, 2024), with
     saturation in both directions; five severities as in Hendrycks and Dietterich, Benchmarking Neural Network
     Robustness to Common Corruptions and Perturbations, ICLR 2019. Hue, stain and size of the cell are what another
-    laboratory changes. The levels are this package's own: set by eye on cells of 360 px so that a person names the
-    cell at every severity but some at 5; those of JPEG and the darker images are MedMNIST-C's.
+    laboratory changes. The levels are this package's own, set by eye on cells of 360 px from hardly seen to badly
+    damaged with the cell still there; those of JPEG and of the darker images are MedMNIST-C's.
 """
 
 _BY_NAME = {corruption.name: corruption for corruption in CORRUPTIONS}
