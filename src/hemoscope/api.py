@@ -31,7 +31,7 @@ from hemoscope.errors import RunError
 from hemoscope.evaluation.summary import Scores, score
 from hemoscope.places import a_path
 from hemoscope.progress import Progress
-from hemoscope.records import Manifest, Split
+from hemoscope.records import Manifest, Side, Split
 from hemoscope.runs import Run
 from hemoscope.training.recipe import load_recipe
 from hemoscope.training.run import ready, run_job, scan_cached
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from hemoscope.comparison.compare import Comparison
     from hemoscope.packing.calibrate import Goals
     from hemoscope.predict.model import Model
+    from hemoscope.stress.result import Stressed
     from hemoscope.suspects.audit import LabelAudit
 
 __all__ = [
@@ -53,6 +54,7 @@ __all__ = [
     "report",
     "scan",
     "split",
+    "stress",
     "train",
     "vote",
 ]
@@ -197,6 +199,59 @@ def evaluate(
     if not run.done:
         raise RunError(f"{run.path} is not finished; train it on before it is scored")
     return score(run.predictions("test"))
+
+
+def stress(
+    what: Run | File,
+    data: File,
+    *,
+    reference: Run | File | None = None,
+    classes: Mapping[str, str | None] | None = None,
+    side: Side | None = None,
+    limit: int = 25,
+    seed: int = 0,
+    device: str = "auto",
+    progress: Progress | None = None,
+) -> Stressed:
+    """Ask about labelled cells clean, damaged in sixteen ways at five severities, hidden, and on other backgrounds.
+
+    `hemoscope.stress.write.document_of` makes the figures of it.
+
+    Args:
+        what: A run, a folder of runs or a bundle.
+        data: Labelled images.
+        reference: A run that errors are set against; by default an AlexNet of the folder.
+        classes: As in `evaluate`.
+        side: Only images of this side of the run's own split.
+        limit: Images of each class; 0 for all.
+        seed: Of the choice of images and of every draw.
+        device: Where to compute.
+        progress: Called with what is done, how much, and of how much.
+
+    Raises:
+        RunError: If there is no finished run.
+        BundleError: If a file is no bundle.
+        DataError: As `evaluate`, and if no image remains.
+        ConfigError: If the side of an image is not known, or the reference knows other classes.
+    """
+    from hemoscope.predict.evaluate import scanned
+    from hemoscope.predict.scorable import open_scorable
+    from hemoscope.stress.ask import stress as stressed
+    from hemoscope.stress.reference import find_reference
+
+    place = what.path if isinstance(what, Run) else a_path(what)
+    named = reference.path if isinstance(reference, Run) else None if reference is None else a_path(reference)
+    return stressed(
+        open_scorable(place, device=device),
+        scanned(a_path(data), progress),
+        reference=find_reference(place, named, device=device),
+        given=classes,
+        side=side,
+        limit=limit,
+        seed=seed,
+        device=device,
+        progress=progress,
+    )
 
 
 def vote(runs: File, *, members: str | Sequence[str] = "auto", how: How = "majority") -> Ensemble:

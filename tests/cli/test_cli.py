@@ -59,6 +59,7 @@ VERBS = [
     ["tune"],
     ["track"],
     ["evaluate"],
+    ["stress"],
     ["ensemble"],
     ["compare"],
     ["report"],

@@ -190,7 +190,16 @@ def test_every_section_is_compared():
             "tune",
             "track",
         ),
-        *("evaluate", "ensemble", "compare", "report", "bundle make and bundle show", "bundle verify"),
+        *(
+            "evaluate",
+            "stress",
+            "stress.csv",
+            "ensemble",
+            "compare",
+            "report",
+            "bundle make and bundle show",
+            "bundle verify",
+        ),
         *("predict with `--out`", "explain", "export"),
     }
     assert set(sections()) == tested
@@ -337,6 +346,12 @@ def test_verbs_on_a_bundle(ensemble_file: Path, misfiled: Path, runs: list[Run],
     data = [*blood, "--data", tmp_path / "elsewhere", "--classes", tmp_path / "map.toml", "--device", "cpu"]
     scored = [printed("evaluate", what, *data) for what in (runs[0].path, runs[0].path.parent, ensemble_file)]
     agrees("evaluate", {key for document in scored for key in keys_of(document)})
+    tried = ["--data", misfiled, "--limit", 1, "--device", "cpu"]
+    broken = [printed("stress", what, *tried) for what in (runs[0].path, runs[0].path.parent)]
+    broken.append(printed("stress", ensemble_file, *tried, "--out", tmp_path / "broken"))
+    agrees("stress", {key for document in broken for key in keys_of(document)})
+    with (tmp_path / "broken" / "stress.csv").open(encoding="utf-8") as file:
+        agrees("stress.csv", next(csv.reader(file)))
 
     smear = tmp_path / "smear"
     smear.mkdir()

@@ -3,25 +3,17 @@
 from __future__ import annotations
 
 import math
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from hemoscope.cli.console import JsonFlag, note, percent, print_json, print_table, printable
-from hemoscope.cli.options import Members, Runs, Vote, VoteName
+from hemoscope.cli.options import Images, Members, Runs, Vote, VoteName
 
 __all__ = ["compare"]
 
 SHOWN = {"balanced_accuracy": "balanced accuracy", "mcc": "MCC", "auroc": "AUROC"}
-
-
-class Images(StrEnum):
-    """Images that runs have predicted."""
-
-    test = "test"
-    val = "val"
 
 
 def compare(

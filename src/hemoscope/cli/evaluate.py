@@ -12,15 +12,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hemoscope.cli.console import JsonFlag, note, percent, print_json, print_scores, print_table, printable
+from hemoscope.cli.labelled import given_classes, tell_classes, tell_seen
 from hemoscope.cli.options import DeviceName, Vote, on_this_machine
 from hemoscope.cli.progress import progress
 
 if TYPE_CHECKING:
-    from hemoscope.data.class_map import ClassMap
     from hemoscope.differential.reference import ReferenceTable
     from hemoscope.evaluation.summary import Scores
-    from hemoscope.predict.scorable import Scorable
-    from hemoscope.records import Manifest
 
 __all__ = ["evaluate"]
 
@@ -103,7 +101,7 @@ def evaluate(
     table = _table(ranges, asked.classes) if in_blood else None
     with progress() as tell:
         manifest = scanned(data, tell)
-        given = _given(classes, manifest, asked)
+        given = given_classes(classes, manifest, asked)
         found = predict_labelled(asked, manifest, split_file=split, given=given, progress=tell)
     kind = "model" if asked.judges else "run" if len(asked.members) == 1 else "runs"
     document = {kind: what, **figures(asked, found)}
@@ -111,8 +109,8 @@ def evaluate(
         document |= _in_blood(score(found.predictions), table)
     if out:
         write_evaluation(out, asked, found, document, shlex.join(["hemoscope", *sys.argv[1:]]))
-    _tell_classes(found.class_map)
-    _tell_seen(found.seen, len(found.predictions), what)
+    tell_classes(found.class_map)
+    tell_seen(found.seen, len(found.predictions), what)
     if as_json:
         print_json(document)
         return
@@ -165,46 +163,6 @@ def _in_blood(scores: Scores, table: ReferenceTable) -> dict[str, Any]:
             },
         }
     }
-
-
-def _given(path: Path | None, manifest: Manifest, asked: Scorable) -> ClassMap | None:
-    """Return what a person has decided, or write a file to decide in and stop."""
-    from hemoscope.data.class_map import ASK, propose, read_class_map, write_proposal
-    from hemoscope.errors import DataError
-
-    if path is None:
-        return None
-    if path.exists():
-        return read_class_map(path, asked.classes)
-    write_proposal(path, manifest.classes, asked.classes)
-    n = propose(manifest.classes, asked.classes).count(f'= "{ASK}"')
-    raise DataError(
-        f"wrote {path}: look at what each class of the data is"
-        f"{f', decide the {n} that no name settles' if n else ''}, and give the same command again"
-    )
-
-
-def _tell_classes(found: ClassMap) -> None:
-    renamed = [f"{name} as {to}" for name, to in found.items() if to not in (None, name)]
-    left = [name for name, to in found.items() if to is None]
-    if renamed:
-        note(f"classes of the data taken for classes of the model: {', '.join(renamed)}")
-    if left:
-        note(f"none of the model's classes, and in no score: {', '.join(left)}")
-
-
-def _tell_seen(seen: Mapping[str, int] | None, n: int, what: Path) -> None:
-    """Say how many of the images scored are no new ones."""
-    if seen is None:
-        note(
-            f"which images {what} was trained on is not known; on those that it has seen a score means little"
-        )
-    elif seen["train"] or seen["val"]:
-        note(
-            f"warning: it was trained on {seen['train']:,} of these {n:,} images and validated on "
-            f"{seen['val']:,}; on images that it has not seen it may do worse. Its own test images: "
-            f"hemoscope evaluate {what}"
-        )
 
 
 def _print(document: Mapping[str, Any]) -> None:

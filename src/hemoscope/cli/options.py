@@ -12,6 +12,7 @@ from hemoscope.places import DEVICE_NAMES, is_device_name
 
 __all__ = [
     "DeviceName",
+    "Images",
     "LeaveOut",
     "Members",
     "ModelFile",
@@ -24,6 +25,13 @@ __all__ = [
     "names_in",
     "on_this_machine",
 ]
+
+
+class Images(StrEnum):
+    """Images that runs have predicted."""
+
+    test = "test"
+    val = "val"
 
 
 class Vote(StrEnum):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from hemoscope.progress import Progress
 from hemoscope.records import SIDES, CellImage, FloatArray, IntArray, Manifest, Predictions
 from hemoscope.training.run import scan_cached
 
-__all__ = ["STATUSES", "Evaluated", "limited_vote", "pixels_of", "predict_labelled", "scanned"]
+__all__ = ["STATUSES", "Evaluated", "limited_vote", "pixels_of", "predict_labelled", "scanned", "seen_before"]
 
 STATUSES = ("accepted", "review", "unknown")
 
@@ -110,7 +110,7 @@ def predict_labelled(
         strangers=Counter(np.array(status)[~cells].tolist())
         if status is not None
         else {"not judged": n_all - len(images)},
-        seen=_seen(what, kept),
+        seen=seen_before(what, kept),
     )
 
 
@@ -170,7 +170,8 @@ def _target(what: Scorable, class_name: str | None) -> int:
     return -1 if class_name is None else what.classes.index(class_name)
 
 
-def _seen(what: Scorable, images: list[CellImage]) -> dict[str, int] | None:
+def seen_before(what: Scorable, images: Sequence[CellImage]) -> dict[str, int] | None:
+    """Return how many images were on each side of its split, by their bytes; None where that is not known."""
     side_of = what.sides()
     if side_of is None:
         return None
