@@ -354,6 +354,7 @@ def report(
     how: How = "majority",
     data: File | None = None,
     title: str | None = None,
+    stress: File | None = None,
 ) -> Path:
     """Write one self-contained HTML file, and tables and figures beside it.
 
@@ -364,18 +365,23 @@ def report(
         how: As in `vote`.
         data: Where the images are, for pictures of cells and of errors.
         title: Headline of the page.
+        stress: What `hemoscope stress --out` wrote of these runs, for what would break them.
 
     Returns:
         The path of the page.
 
     Raises:
         RunError: If no finished run can be read, or the members asked for do not exist.
+        DataError: If `stress` is no such folder, or of other networks.
     """
     from hemoscope.report import write_report
     from hemoscope.sweep.storage import runs_at
 
     images = None if data is None else a_path(data)
-    return write_report(runs_at(runs), a_path(out), members=members, vote=how, data=images, title=title)
+    damaged = None if stress is None else a_path(stress)
+    return write_report(
+        runs_at(runs), a_path(out), members=members, vote=how, data=images, title=title, stress=damaged
+    )
 
 
 def bundle(

@@ -63,6 +63,9 @@ def report(
     data: Annotated[
         Path | None, typer.Option(help="Where the images are: shows sample cells and errors as pictures.")
     ] = None,
+    stress: Annotated[
+        Path | None, typer.Option(help="What hemoscope stress --out wrote: shows what would break it.")
+    ] = None,
     title: Annotated[str | None, typer.Option(help="Title of the report.")] = None,
     as_json: JsonFlag = False,
 ) -> None:
@@ -70,7 +73,9 @@ def report(
     from hemoscope.report import write_report
     from hemoscope.sweep.storage import runs_at
 
-    path = write_report(runs_at(runs), out, members=members, vote=vote.value, data=data, title=title)
+    path = write_report(
+        runs_at(runs), out, members=members, vote=vote.value, data=data, title=title, stress=stress
+    )
     if as_json:
         print_json({"report": path})
     else:

@@ -14,6 +14,7 @@ from hemoscope.ensemble.vote import How
 from hemoscope.files import write_text
 from hemoscope.report import figures as drawn
 from hemoscope.report import provenance
+from hemoscope.report.broken import Broken, read_broken
 from hemoscope.report.certainty import Certainty, certainty_of
 from hemoscope.report.checklists import checklists
 from hemoscope.report.collect import Mistake, Report, collect
@@ -46,6 +47,7 @@ def write_report(
     vote: How = "majority",
     data: Path | None = None,
     title: str | None = None,
+    stress: Path | None = None,
 ) -> Path:
     """Write the report on the runs below a folder.
 
@@ -57,6 +59,7 @@ def write_report(
         vote: `majority` or `soft`.
         data: Where the images are, for sample cells and pictures of errors; none are shown without it.
         title: Headline of the page.
+        stress: What `hemoscope stress --out` wrote of these runs, for what would break them.
 
     Returns:
         The path of `out/report.html`.
@@ -64,21 +67,32 @@ def write_report(
     Raises:
         RunError: If no finished run can be read, or the members asked for do not exist.
         UnknownNameError: If a member or the vote has no such name.
+        DataError: If `stress` is no such folder, or of other networks.
     """
     report = collect(runs_root, members=members, vote=vote, title=title)
     sure = certainty_of(report)
-    tables = all_tables(report, sure)
+    broken = None
+    if stress:
+        voters = report.ensemble.members if report.ensemble and report.ensemble_leads else (report.best,)
+        names = [[entry.name for entry in entries] for entries in (voters, report.entries)]
+        broken = read_broken(stress, *names)
+    tables = all_tables(report, sure, broken)
     write_tables(tables, out / "tables")
     page = out / "report.html"
     figures = drawn.Figures(out / "figures")
     write_text(out / CHECKLISTS, checklists(report))
     write_text(out / MODEL_CARD, model_card(report))
-    write_text(page, _render(report, sure, tables, figures, data))
+    write_text(page, _render(report, sure, broken, tables, figures, data))
     return page
 
 
 def _render(
-    report: Report, sure: Certainty | None, tables: Tables, figures: drawn.Figures, root: Path | None
+    report: Report,
+    sure: Certainty | None,
+    broken: Broken | None,
+    tables: Tables,
+    figures: drawn.Figures,
+    root: Path | None,
 ) -> str:
     shown = report.mistakes[:MOST_MISTAKES]
     # Never from the folder a run names: it may come from a stranger, and name anybody's images.
@@ -90,6 +104,7 @@ def _render(
         paper=paper,
         tables=tables,
         sure=sure,
+        broken=broken,
         certainty=list(drawn.certainty(report, sure, figures)) if sure else [],
         commands=provenance.commands(report),
         checklists=CHECKLISTS,

@@ -9,6 +9,7 @@ from pathlib import Path
 from hemoscope.files import write_text
 from hemoscope.report import latex
 from hemoscope.report.architectures import table4
+from hemoscope.report.broken import Broken, damage_table
 from hemoscope.report.certainty import Certainty, calibration_table, refusal_table, sets_table
 from hemoscope.report.classwise import table2
 from hemoscope.report.collect import Report
@@ -36,6 +37,7 @@ class Tables:
     calibration: TextTable
     refusal: TextTable
     sets: TextTable
+    damage: TextTable
     confusions: TextTable
     subtypes: TextTable
     border: TextTable
@@ -56,7 +58,7 @@ class Tables:
                 yield parts
 
 
-def all_tables(report: Report, sure: Certainty | None) -> Tables:
+def all_tables(report: Report, sure: Certainty | None, broken: Broken | None = None) -> Tables:
     """Make every table."""
     return Tables(
         table1=table1(report),
@@ -67,6 +69,7 @@ def all_tables(report: Report, sure: Certainty | None) -> Tables:
         calibration=calibration_table(sure),
         refusal=refusal_table(sure),
         sets=sets_table(sure),
+        damage=damage_table(broken),
         confusions=confusions_table(report),
         subtypes=subtypes_table(report),
         border=border_table(report),
