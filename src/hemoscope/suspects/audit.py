@@ -87,7 +87,7 @@ class LabelAudit:
         suspects: The most doubtful first.
         contradictions: Exact duplicates in different classes.
         duplicates_by: How exact duplicates were found: `pixels`, `bytes`, or empty where nothing tells them.
-        root: Where the pictures are; None where they are not.
+        root: Where the images are; None where the runs' own are not at hand.
         corrected: A split without what is doubted, or None.
         not_corrected: Why there is none.
     """
@@ -199,14 +199,13 @@ def audit_labels(
     contradictions = tuple(group for group in groups if len({name for _, name in group}) > 1)
     doubted = {s.path for s in suspects} | {path for group in contradictions for path, _ in group}
     corrected, why = _corrected(base, doubted, also_test=also_test)
-    root = manifest.root if manifest else Path(answers.card["data"].get("root") or "")
     return LabelAudit(
         answers,
         learnt,
         suspects,
         contradictions,
         by,
-        root if root.exists() and root != Path() else None,
+        manifest.root if manifest else None,  # never another folder that a card names: it may be anybody's
         corrected,
         why,
     )
