@@ -12,12 +12,12 @@ composition it was drawn from, in points.
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 from pathlib import Path
 
 import numpy as np
 from measure import headline, machine, table
-from quapy.method.aggregative import ACC, EMQ, PACC
 
 from hemoscope.differential.count import composition
 from hemoscope.differential.reference import read_reference
@@ -25,6 +25,7 @@ from hemoscope.evaluation.metrics import confusion_matrix
 from hemoscope.records import Predictions
 from hemoscope.runs import Run, find_runs
 
+peer = importlib.import_module("quapy.method.aggregative")  # of the group `bench`, which is not everywhere
 SIZES = (200, 500)
 SICK = {"neutrophil": 0.45, "ig": 0.15, "lymphocyte": 0.12, "monocyte": 0.1, "erythroblast": 0.1}
 
@@ -48,13 +49,13 @@ def estimates(
     c = len(val.classes)
     counts = np.bincount(said.pred, minlength=c)
     drawn = composition(counts, confusion_matrix(val.target, val.pred, c))
-    rates = PACC.getPteCondEstim(np.arange(c), val.target, val.probs)
-    pacc = ACC.solve_adjustment(rates, said.probs.mean(axis=0), method="inversion", solver="minimize")
+    rates = peer.PACC.getPteCondEstim(np.arange(c), val.target, val.probs)
+    pacc = peer.ACC.solve_adjustment(rates, said.probs.mean(axis=0), method="inversion", solver="minimize")
     middle = np.median(drawn, axis=0)
     found = {
         "counted": counts / len(said),
         "posterior": middle / middle.sum(),
-        "EMQ": EMQ.EM(trained.copy(), said.probs)[0],
+        "EMQ": peer.EMQ.EM(trained.copy(), said.probs)[0],
         "PACC": np.clip(pacc, 0, None) / np.clip(pacc, 0, None).sum(),
     }
     return found, np.quantile(drawn, [0.025, 0.975], axis=0)

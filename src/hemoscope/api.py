@@ -101,9 +101,7 @@ def split(cells: Manifest, *, policy: Policy = "paper", seed: int = 0, file: Fil
 def folds(cells: Manifest, n: int, *, seed: int = 0) -> tuple[Split, ...]:
     """Divide the images into parts, each the test side of one split, so that every image is tested on once.
 
-        for sides in api.folds(cells, 5):
-            api.train("squeezenet1_1", cells, sides, out="folds")
-        suspects = api.audit("folds").suspects
+    Train on each into one folder, and `audit` that folder.
 
     Args:
         cells: What `scan` returned. A split that the data bring is left aside.

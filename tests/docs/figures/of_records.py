@@ -110,7 +110,11 @@ def heatmaps() -> Iterator[str]:
 def held() -> dict[tuple[str, int, float], float]:
     """Return how many of a hundred intervals held, to a tenth."""
     rows = record(f"{INTERVALS}/coverage.json")["rows"]
-    return {(one["score"], one["n"], one["p"]): round(100 * one["held"], 1) for one in rows}
+    return {
+        (one["score"], one["n"], one["p"]): round(100 * one["held"], 1)
+        for one in rows
+        if one["held"] is not None
+    }
 
 
 @quoted_in(f"{INTERVALS}/README.md")

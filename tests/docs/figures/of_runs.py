@@ -50,6 +50,27 @@ def told(val: Predictions, test: Predictions) -> list[str]:
     ]
 
 
+@quoted_in("docs/results/2026-11-acquisition/README.md")
+def the_second_acquisition() -> Iterator[str]:
+    (apart,) = find_runs(RESULTS / "2026-11-acquisition" / "runs")
+    second, val = apart.predictions("test"), apart.predictions("val")
+    mixed = run("squeezenet1_1-fast").predictions("test")
+    there = mixed.take([i for i, path in enumerate(mixed.paths) if path in set(second.paths)])
+    n, wrong = len(second), second.n_errors
+    yield f"| {accuracy(val)} of {len(val):,}, first acquisition | {accuracy(run('squeezenet1_1-fast').predictions('val'))} of 4,102"
+    yield f"**{accuracy(second)}** of {n} (Wilson 95 %: {interval(n - wrong, n)})"
+    yield f"{accuracy(there)} of {len(there)} on its test side, {there.n_errors} wrong ({interval(len(there) - there.n_errors, len(there))})"
+    scores = score(second)
+    for name, images, value in zip(second.classes, scores.support, scores.sensitivity.value, strict=True):
+        yield row(name, images, f"{percent(value)} %" if images else None)
+
+
+@quoted_in("README.md", "docs/results/README.md")
+def the_second_acquisition_in_one_figure() -> Iterator[str]:
+    (apart,) = find_runs(RESULTS / "2026-11-acquisition" / "runs")
+    yield accuracy(apart.predictions("test"))
+
+
 @quoted_in("README.md", "docs/results/2026-11-pbc-cpu/README.md")
 def scores_on_the_complete_set() -> Iterator[str]:
     runs = sorted(find_runs(PBC), key=lambda r: (r.predictions("test").n_errors, r.card["recipe"]["epochs"]))
