@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 
 from hemoscope.evaluation.calibration import apply_temperature, expected_calibration_error
+from hemoscope.predictions_file import read_predictions
 from hemoscope.report import write_report
 from hemoscope.report.certainty import calibration_table, certainty_of, refusal_table, sets_table
 from hemoscope.report.collect import collect
+from hemoscope.runs import PREDICTIONS
 
 
 def test_thresholds_come_from_validation_and_are_counted_on_test(runs):
@@ -38,9 +40,6 @@ def test_thresholds_come_from_validation_and_are_counted_on_test(runs):
 def test_no_test_image_decides_a_threshold(runs, make_runs, tmp_path):
     """The same validation side beside another test side gives the same temperature and thresholds."""
     first = runs.add("vgg11", error_rate=0.05)
-    from hemoscope.predictions_file import read_predictions
-    from hemoscope.runs import PREDICTIONS
-
     sides = read_predictions(first / PREDICTIONS, collect(runs.root).best.val.classes)
     fewer = sides["test"].take(range(0, len(sides["test"]), 3))
     other = make_runs(tmp_path / "other")
@@ -54,9 +53,6 @@ def test_no_test_image_decides_a_threshold(runs, make_runs, tmp_path):
 
 
 def test_without_validation_images_only_what_was_stated_is_shown(runs, tmp_path):
-    from hemoscope.predictions_file import read_predictions
-    from hemoscope.runs import PREDICTIONS
-
     first = runs.add("vgg11")
     sides = read_predictions(first / PREDICTIONS, collect(runs.root).best.val.classes)
     (first / PREDICTIONS).unlink()
