@@ -3,9 +3,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binom, binomtest, norm
+from statsmodels.stats.proportion import confint_proportions_2indep
 
 from hemoscope.errors import ConfigError, ShapeError
-from hemoscope.evaluation.intervals import binomial_cdf, clopper_pearson, wilson
+from hemoscope.evaluation.intervals import binomial_cdf, clopper_pearson, newcombe, wilson
 
 COUNTS = st.integers(1, 5000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))
 
@@ -112,3 +113,10 @@ def test_nothing_counted_leaves_everything_open():
 def test_the_exact_interval_refuses_counts_outside(hits, n):
     with pytest.raises(ShapeError, match="0 <= successes <= n"):
         clopper_pearson(hits, n)
+
+
+@given(COUNTS, COUNTS)
+def test_the_interval_of_a_difference_is_statsmodels(first, second):
+    rates = [(k / n, *(float(end) for end in wilson(k, n))) for k, n in (first, second)]
+    want = confint_proportions_2indep(*first, *second, method="newcomb", compare="diff")
+    assert newcombe(rates[0], rates[1]) == pytest.approx(want, abs=1e-9)

@@ -6,6 +6,7 @@ binomial distribution itself, as `clopper_pearson` does.
 
 from __future__ import annotations
 
+import math
 from statistics import NormalDist
 
 import numpy as np
@@ -14,7 +15,7 @@ from numpy.typing import ArrayLike
 from hemoscope.errors import ConfigError, ShapeError
 from hemoscope.records import FloatArray
 
-__all__ = ["binomial_cdf", "clopper_pearson", "wilson"]
+__all__ = ["binomial_cdf", "clopper_pearson", "newcombe", "wilson"]
 
 
 def wilson(successes: ArrayLike, n: ArrayLike, *, confidence: float = 0.95) -> tuple[FloatArray, FloatArray]:
@@ -94,6 +95,25 @@ def clopper_pearson(successes: int, n: int, *, confidence: float = 0.95) -> tupl
     low = float(betaincinv(successes, n - successes + 1, tail)) if successes > 0 else 0.0
     high = float(betaincinv(successes + 1, n - successes, 1 - tail)) if successes < n else 1.0
     return low, high
+
+
+def newcombe(first: tuple[float, float, float], second: tuple[float, float, float]) -> tuple[float, float]:
+    """Return the interval of a difference of two rates from independent samples, the first less the second.
+
+    Args:
+        first: A rate with the ends of its Wilson interval, fractions.
+        second: The other.
+
+    Source:
+        R. G. Newcombe, Stat. Med. 17 (1998) 873-890, method 10.
+
+    >>> rates = [(k / 2056, *(float(end) for end in wilson(k, 2056))) for k in (2034, 2046)]
+    >>> "{:.4f} to {:.4f}".format(*newcombe(*rates))
+    '-0.0117 to -0.0004'
+    """
+    (p, p_low, p_high), (q, q_low, q_high) = first, second
+    gap = p - q
+    return gap - math.hypot(p - p_low, q_high - q), gap + math.hypot(p_high - p, q - q_low)
 
 
 def binomial_cdf(k: int, n: int, p: float) -> float:

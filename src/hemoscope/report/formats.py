@@ -17,6 +17,7 @@ __all__ = [
     "count",
     "duration",
     "interval",
+    "interval_points",
     "latex",
     "markdown",
     "percent",
@@ -144,6 +145,15 @@ def signed_points(fraction: float | None, digits: int = 2) -> str:
     if float(text) == 0:
         return text
     return ("+" if fraction > 0 else "\u2212") + text
+
+
+def interval_points(bounds: tuple[float, float], digits: int = 2) -> str:
+    """Return an interval of a difference of fractions in percentage points.
+
+    >>> interval_points((-0.0117, 0.0004))
+    '−1.17 to +0.04'
+    """
+    return f"{signed_points(bounds[0], digits)} to {signed_points(bounds[1], digits)}"
 
 
 def count(number: float | None) -> str:

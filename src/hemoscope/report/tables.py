@@ -9,6 +9,7 @@ from pathlib import Path
 from hemoscope.files import write_text
 from hemoscope.report import latex
 from hemoscope.report.architectures import table4
+from hemoscope.report.beside_paper import beside_paper
 from hemoscope.report.broken import Broken, damage_table
 from hemoscope.report.certainty import Certainty, calibration_table, refusal_table, sets_table
 from hemoscope.report.classwise import table2
@@ -32,6 +33,7 @@ class Tables:
     table1: TextTable
     table2: tuple[TextTable, ...]
     table3: TextTable
+    beside_paper: TextTable
     table4: TextTable
     per_class: TextTable
     calibration: TextTable
@@ -64,6 +66,7 @@ def all_tables(report: Report, sure: Certainty | None, broken: Broken | None = N
         table1=table1(report),
         table2=panels(table2(report)),
         table3=table3(report),
+        beside_paper=beside_paper(report),
         table4=table4(report),
         per_class=per_class(report),
         calibration=calibration_table(sure),
