@@ -60,6 +60,7 @@ def beside_paper(report: Report) -> TextTable:
 @dataclass(frozen=True, slots=True, eq=False)
 class _Line:
     label: str
+    arch: str  # empty for an ensemble
     entries: tuple[Entry, ...]
     seeds: int
     summary: Summary
@@ -70,10 +71,17 @@ def _lines(report: Report) -> Iterator[_Line]:
     for network in report.networks:
         row = paper.classwise_accuracy(network.arch)
         if row:
-            yield _Line(network.label, network.entries, len(network.entries), network.summary, row.errors)
+            yield _Line(
+                network.label,
+                network.arch,
+                network.entries,
+                len(network.entries),
+                network.summary,
+                row.errors,
+            )
     if report.ensemble:
         summary = Summary.of([report.ensemble.scores])
-        yield _Line(report.ensemble.label, report.ensemble.members, 1, summary, paper.ENSEMBLE_ERRORS)
+        yield _Line(report.ensemble.label, "", report.ensemble.members, 1, summary, paper.ENSEMBLE_ERRORS)
 
 
 def _facts(line: _Line) -> tuple[object, ...]:
@@ -83,13 +91,17 @@ def _facts(line: _Line) -> tuple[object, ...]:
     low, high = wilson(n - theirs, n)
     ends = newcombe((ours, *bounds), (published, float(low), float(high)))
     fewer, more = sorted((round(line.summary.errors), theirs))
-    weights = dict.fromkeys(map(_weights, line.entries))
+    weights = dict.fromkeys(map(_weights, line.entries)) if line.arch else ("those of its members",)
     epochs = sorted({int(entry.recipe["epochs"]) for entry in line.entries})
     span = "–".join(map(str, dict.fromkeys((epochs[0], epochs[-1]))))
     return (
         line.label, "; ".join(weights), span, line.seeds, line.summary.errors, ours, theirs, published,
         ours - published, *ends, *chance_of_no_better(fewer, more, n),
     )  # fmt: skip
+
+
+def _rounded(chance: float) -> str:
+    return "<1" if chance < 0.005 else percent(chance, 0)
 
 
 def _weights(entry: Entry) -> str:
@@ -111,5 +123,5 @@ def _cells(row: tuple[object, ...]) -> tuple[str, ...]:
         percent(number["paper_accuracy"]),
         signed_points(number["difference"]),
         interval_points((number["low"], number["high"])),
-        f"{percent(number['no_better_low'], 0)} to {percent(number['no_better_high'], 0)} %",
+        " to ".join(dict.fromkeys(_rounded(number[f"no_better_{end}"]) for end in ("low", "high"))) + " %",
     )
