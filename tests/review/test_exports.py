@@ -17,38 +17,18 @@ from hl7apy.parser import parse_message
 from PIL import Image
 
 from hemoscope.data.scan.scan import scan
-from hemoscope.differential.facts import ModelFacts
-from hemoscope.differential.reference import read_reference
 from hemoscope.errors import DataError
 from hemoscope.review.bias import Followed
-from hemoscope.review.count import count
 from hemoscope.review.exports.fhir import as_fhir
 from hemoscope.review.exports.hl7 import as_hl7
 from hemoscope.review.exports.labelled import write_labelled
 from hemoscope.review.exports.page import as_page
-from hemoscope.review.exports.report import Report, lines, status
+from hemoscope.review.exports.report import lines, status
 from hemoscope.review.exports.tables import as_json, cells_csv, differential_csv
 from hemoscope.review.readers import agreement
-from hemoscope.review.signing import sign
 from hemoscope.review.state import start
-from tests.review.slides import AT, CLASSES, SHARP, cell, cells_of, give, place
-
-COUNTS = {"neutrophil": 121, "lymphocyte": 60, "monocyte": 12, "eosinophil": 6, "basophil": 1, "ig": 4, "erythroblast": 30, "platelet": 9}  # fmt: skip
-TITLE = "Smear | 7 ^ & ~ \\ <b> ü"
-MODEL = ModelFacts("demo", "a" * 64, ("resnet18",), 822)
-
-
-def report(*commands, cells=None, revision=1, signed=True, white_count=12.4, reason="", **rest) -> Report:
-    cells = cells_of(COUNTS) if cells is None else cells
-    log = []
-    state = give(start(CLASSES, cells, white_count=white_count), *commands, log=log)
-    found = count(cells, state, SHARP, read_reference(), unknown_share=0.01)
-    signature = (
-        sign(state, log, name="Ada Müller", at=AT, revision=revision, reason=reason) if signed else None
-    )
-    return Report(
-        "42", TITLE, revision, AT, found, read_reference(), MODEL, tuple(cells), state, signature, **rest
-    )
+from tests.review.reports import COUNTS, MODEL, report
+from tests.review.slides import CLASSES, cell, cells_of, give, place
 
 
 def observations(bundle: dict) -> dict[str, dict]:
