@@ -97,7 +97,7 @@ def count(
         ConfigError: If the table does not know a class.
         ShapeError: If shapes differ.
     """
-    matrix = np.asarray(confusion)
+    matrix = np.asarray(confusion, dtype=np.int64)
     if matrix.shape != (len(state.classes),) * 2:
         raise ShapeError(
             f"{len(state.classes)} classes need a confusion matrix of as many rows and columns; got {matrix.shape}"
@@ -148,7 +148,7 @@ def count(
         wrong_left=float(draws_after.wrong.mean()),
         settles=what_settles(after, state.classes, sides, matrix, draws_before, draws_after),
         by_review=by_review,
-        only_sampling_left=not state.open and max(by_review.values()) <= NEGLIGIBLE,
+        only_sampling_left=bool(cells) and not state.open and max(by_review.values()) <= NEGLIGIBLE,
     )
 
 
