@@ -3,7 +3,7 @@
     uv run python benchmarks/review.py --runs docs/results/2026-11-pbc-cpu/runs --out docs/results/2026-11-review/coverage
 
 Slides are drawn by a composition that is known: from a run's test cells, class by class with replacement, or as cells of
-a drawn model, whose evidence of each class is normal and which is wrong on one cell in six. Half of a slide is reviewed by
+a drawn model, whose evidence of each class is normal and which is wrong on one cell in seven. Half of a slide is reviewed by
 chance or the most doubtful first; a reader is never wrong. The figures are how many of a hundred 95 % intervals of a
 class's cells for each white cell hold what the slide was drawn by, over all classes and in the worst class, and their
 mean width in points. `all errors` is the same without `hemoscope.review.unreviewed.shares_left`: as if the cells

@@ -103,7 +103,8 @@ def count(
             f"{len(state.classes)} classes need a confusion matrix of as many rows and columns; got {matrix.shape}"
         )
     untouched = start(state.classes, cells, blind=state.blind)
-    first, sides = sides_of(cells, untouched), sides_of(cells, state)
+    sides = sides_of(cells, state)
+    first = replace(sides, reviewed=np.zeros_like(sides.reviewed), place=np.full_like(sides.place, -1))
     draws_before, draws_after = draw_slide(first, matrix, seed=seed), draw_slide(sides, matrix, seed=seed)
 
     def counts(side: Sides, of: State, draws: Drawn) -> Differential:
