@@ -14,19 +14,18 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
+from hemoscope.differential.composition import composition
 from hemoscope.differential.reference import ReferenceClass, ReferenceTable, Role
 from hemoscope.errors import ShapeError
 from hemoscope.evaluation.intervals import clopper_pearson
 from hemoscope.records import FloatArray
 
-__all__ = ["CellShare", "Differential", "Doubt", "composition", "differential"]
+__all__ = ["CellShare", "Differential", "Doubt", "differential"]
 
 ENOUGH_WHITE = 200  # one reader's part of the 400 cells of CLSI's H20
 ENOUGH_VAL = 30  # validation cells of a class, to know how the model errs on it
 SURE = 0.95
 MUCH_REVIEW = 0.1
-DRAWS = 2000
-SWEEPS = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,51 +108,6 @@ class Doubt:
     candidates: tuple[str, ...]
 
 
-def composition(
-    counts: ArrayLike,
-    confusion: ArrayLike,
-    *,
-    draws: int = DRAWS,
-    sweeps: int = SWEEPS,
-    seed: int = 0,
-) -> FloatArray:
-    """Draw the true composition of what a model counted, given how it errs.
-
-    How the model errs is drawn once a chain from the validation counts alone, p(predicted | true) ~
-    Dirichlet(row + 1/C): what is counted must not teach it (a cut model). Then cells are dealt back to
-    their true classes and the composition, with Jeffreys' prior Dirichlet(1/2), is drawn again, in turn.
-
-    Args:
-        counts: Predicted cells a class, shape (C,).
-        confusion: Validation counts[true, predicted], shape (C, C).
-        draws: Independent chains.
-        sweeps: Steps of each chain; its last is the draw.
-        seed: Of the draws.
-
-    Returns:
-        Compositions, shape (draws, C), rows sum to 1.
-
-    Raises:
-        ShapeError: If the shapes differ, or the counts are not whole and non-negative.
-    """
-    predicted, errs = np.asarray(counts), np.asarray(confusion)
-    c = predicted.size
-    if predicted.shape != (c,) or errs.shape != (c, c):
-        raise ShapeError(f"{c} counts need a confusion matrix of shape ({c}, {c}); got {errs.shape}")
-    for array in (predicted, errs):
-        if not np.issubdtype(array.dtype, np.integer) or (array < 0).any():
-            raise ShapeError(f"a composition needs whole counts that are not negative; got {array.dtype}")
-    rng = np.random.default_rng(seed)
-    said = _dirichlet(rng, np.broadcast_to(errs + 1 / c, (draws, c, c)))  # p(predicted | true)
-    share = np.broadcast_to((predicted + 0.5) / (predicted + 0.5).sum(), (draws, c))
-    for _ in range(sweeps):
-        origin = (share[:, :, None] * said).transpose(0, 2, 1)  # (draws, predicted, true)
-        origin = origin / origin.sum(axis=2, keepdims=True)
-        true = rng.multinomial(predicted, origin).sum(axis=1)  # (draws, true)
-        share = _dirichlet(rng, true + 0.5)
-    return np.asarray(share)
-
-
 def differential(
     classes: Sequence[str],
     counts: Sequence[int],
@@ -164,6 +118,7 @@ def differential(
     unknown: int = 0,
     error: int = 0,
     unknown_share: float | None = None,
+    draws: FloatArray | None = None,
     seed: int = 0,
 ) -> Differential:
     """Return the differential count of a smear.
@@ -177,6 +132,7 @@ def differential(
         unknown: Images unlike every class.
         error: Files that could not be read.
         unknown_share: Share of images like the validation images that the model calls unknown.
+        draws: Compositions drawn otherwise than from the counts and the confusion, shape (draws, C).
         seed: Of the posterior draws.
 
     Raises:
@@ -189,7 +145,8 @@ def differential(
             f"{len(classes)} classes need as many counts; got {len(counts)} and {len(to_review)}"
         )
     matrix = np.asarray(confusion)
-    draws = composition(counts, matrix, seed=seed)
+    if draws is None:
+        draws = composition(counts, matrix, seed=seed)
     white = [i for i, entry in enumerate(entries) if entry.role == "white"]
     n_white = sum(counts[i] for i in white)
     ratios = draws / draws[:, white].sum(axis=1, keepdims=True)
@@ -279,8 +236,3 @@ def _remarks(found: Differential, n_val: dict[str, int], unknown_share: float | 
             f"The model was tried on fewer than {ENOUGH_VAL} validation cells each of: {', '.join(few)}."
         )
     return remarks
-
-
-def _dirichlet(rng: np.random.Generator, alpha: FloatArray) -> FloatArray:
-    gamma = rng.standard_gamma(alpha)
-    return gamma / gamma.sum(axis=-1, keepdims=True)

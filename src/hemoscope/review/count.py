@@ -1,0 +1,173 @@
+"""The differential of a slide under review: counts, intervals and flags, before and after.
+
+The model's confusion acts only on cells that no person has looked at; where a person put a cell is taken as true. So
+the interval shrinks with the review, down to what counting so few cells leaves open.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from hemoscope.differential.composition import Drawn
+from hemoscope.differential.count import Differential, differential
+from hemoscope.differential.reference import ReferenceTable
+from hemoscope.errors import ShapeError
+from hemoscope.records import IntArray
+from hemoscope.review.cells import NOT_CLASSED, REVIEW, UNIDENTIFIED, Cell
+from hemoscope.review.rounding import percents
+from hemoscope.review.settles import Settles, taken_by_review, what_settles
+from hemoscope.review.state import State, start
+from hemoscope.review.unreviewed import Sides, counted, draw_slide, posterior_probs, sides_of
+from hemoscope.review.white_count import CorrectedWhite, corrected_white
+
+__all__ = ["ReviewedDifferential", "count"]
+
+NEGLIGIBLE = 0.05  # of a share's variance; its interval would become a fortieth narrower
+SURPRISE = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class ReviewedDifferential:
+    """A slide's count, by the model alone and after what readers did.
+
+    Attributes:
+        before: By the model alone.
+        after: With reviewed cells where readers put them, and the others as the model says.
+        percents: Of the white classes after review, rounded so that they add up to 100.
+        erythroblasts: For every 100 white cells after review; None without white cells.
+        corrected_white: The corrected white count; None where no white count is stated, or without white cells.
+        cells: Cells of the slide.
+        reviewed: Cells that a person has confirmed or moved.
+        moved: Those of them that the model had called another class.
+        moved_expected: As many let the model's probabilities expect among them.
+        waiting: Cells in `review`.
+        unidentified: Cells in `unidentified`, in no count.
+        not_classed: Cells in `not_classed`, in no count.
+        wrong_left: Cells counted as the model says that are expected to be wrong.
+        settles: What would settle each interval that straddles a limit.
+        by_review: Share of each class's variance that reviewing every cell would take away.
+        only_sampling_left: No cell is open, and reviewing the others would make no interval narrower to speak of.
+    """
+
+    before: Differential
+    after: Differential
+    percents: Mapping[str, float]
+    erythroblasts: float | None
+    corrected_white: CorrectedWhite | None
+    cells: int
+    reviewed: int
+    moved: int
+    moved_expected: float
+    waiting: int
+    unidentified: int
+    not_classed: int
+    wrong_left: float
+    settles: tuple[Settles, ...]
+    by_review: Mapping[str, float]
+    only_sampling_left: bool
+
+
+def count(
+    cells: Sequence[Cell],
+    state: State,
+    confusion: ArrayLike,
+    reference: ReferenceTable,
+    *,
+    error: int = 0,
+    unknown_share: float | None = None,
+    seed: int = 0,
+) -> ReviewedDifferential:
+    """Count a slide.
+
+    Args:
+        cells: Those that the state holds.
+        state: Where they lie, and which a person has looked at.
+        confusion: Validation counts[true, predicted] of the model, shape (C, C), in the order of `state.classes`.
+        reference: Roles and ranges of the classes.
+        error: Files that could not be read.
+        unknown_share: Share of images like the validation images that the model calls unknown.
+        seed: Of the posterior draws.
+
+    Raises:
+        ConfigError: If the table does not know a class.
+        ShapeError: If shapes differ.
+    """
+    matrix = np.asarray(confusion, dtype=np.int64)
+    if matrix.shape != (len(state.classes),) * 2:
+        raise ShapeError(
+            f"{len(state.classes)} classes need a confusion matrix of as many rows and columns; got {matrix.shape}"
+        )
+    untouched = start(state.classes, cells, blind=state.blind)
+    sides = sides_of(cells, state)
+    first = replace(sides, reviewed=np.zeros_like(sides.reviewed), place=np.full_like(sides.place, -1))
+    draws_before, draws_after = draw_slide(first, matrix, seed=seed), draw_slide(sides, matrix, seed=seed)
+
+    def counts(side: Sides, of: State, draws: Drawn) -> Differential:
+        places = Counter(held.place for held in of.held.values())
+        waits = side.unreviewed & np.array([of.held[int(cell)].place == REVIEW for cell in side.cells], bool)
+        return differential(
+            state.classes,
+            counted(side).tolist(),
+            np.bincount(side.pred[waits], minlength=len(state.classes)).tolist(),
+            matrix,
+            reference,
+            unknown=places[UNIDENTIFIED],
+            error=error,
+            unknown_share=unknown_share,
+            draws=draws.shares,
+        )
+
+    before, after = counts(first, untouched, draws_before), counts(sides, state, draws_after)
+    moved, expected = _moved(sides, matrix)
+    remark = _surprise(moved, expected, int((sides.called & (sides.place >= 0)).sum()))
+    after = replace(after, remarks=(*after.remarks, *remark))
+    white = [share for share in after.shares if share.role == "white"]
+    red = sum(share.counted for share in after.shares if share.role == "erythroblast")
+    n_white = after.n_white
+    places = Counter(held.place for held in state.held.values())
+    by_review = taken_by_review(after, state.classes, draws_after)
+    return ReviewedDifferential(
+        before=before,
+        after=after,
+        percents=dict(zip((s.name for s in white), percents([s.counted for s in white]), strict=True)),
+        erythroblasts=100 * red / n_white if n_white else None,
+        corrected_white=None
+        if state.white_count is None
+        else corrected_white(state.white_count, red, n_white),
+        cells=len(state.held),
+        reviewed=int(sides.reviewed.sum()),
+        moved=moved,
+        moved_expected=expected,
+        waiting=places[REVIEW],
+        unidentified=places[UNIDENTIFIED],
+        not_classed=places[NOT_CLASSED],
+        wrong_left=float(draws_after.wrong.mean()),
+        settles=what_settles(after, state.classes, sides, matrix, draws_before, draws_after),
+        by_review=by_review,
+        only_sampling_left=bool(cells) and not state.open and max(by_review.values()) <= NEGLIGIBLE,
+    )
+
+
+def _moved(sides: Sides, confusion: IntArray) -> tuple[int, float]:
+    """Cells that a person put into another class than the model, and how many its probabilities let expect."""
+    rows = np.flatnonzero(sides.called & (sides.place >= 0))
+    probs = posterior_probs(sides, confusion)[rows]
+    pred = sides.pred[rows]
+    return int((sides.place[rows] != pred).sum()), float((1 - probs[np.arange(len(rows)), pred]).sum())
+
+
+def _surprise(moved: int, expected: float, n: int) -> list[str]:
+    from scipy.special import pdtrc
+
+    if not moved or pdtrc(moved - 1, expected) > SURPRISE:
+        return []
+    told = (
+        f"Readers moved {moved} of {n} cells, where the model's probabilities let expect {expected:.0f}: here it errs more "
+        "than on its validation cells, and the intervals do not cover that for cells that nobody has looked at."
+    )
+    return [told]
