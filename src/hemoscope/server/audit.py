@@ -18,7 +18,9 @@ def audit(session: Session, who: str, what: str, slide: int | None = None, **det
     session.add(AuditRow(at=now(), who=who, what=what, slide=slide, detail=detail))
 
 
-def trail(session: Session, *, slide: int | None = None, since: int = 0, most: int = 1000) -> list[dict[str, Any]]:
+def trail(
+    session: Session, *, slide: int | None = None, since: int = 0, most: int = 1000
+) -> list[dict[str, Any]]:
     """Return lines after one, oldest first, of one slide or of all."""
     query = select(AuditRow).where(AuditRow.id > since).order_by(AuditRow.id).limit(most)
     if slide is not None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from hemoscope.errors import HemoscopeError
 
-__all__ = ["DiskFullError", "need_room", "full_told", "sync_folder"]
+__all__ = ["DiskFullError", "full_told", "need_room", "sync_folder"]
 
 
 class DiskFullError(HemoscopeError):

@@ -58,11 +58,10 @@ class Guard:
         """Return the CSRF token that belongs to a cookie."""
         return hmac.new(self._secret, cookie.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()
 
-    def reader(self, request: Request) -> Reader | None:
-        """Return who asks; None if nobody is signed in where that is demanded."""
+    def reader(self, cookie: str) -> Reader | None:
+        """Return whose cookie it is; None if nobody is signed in where that is demanded."""
         if not self.sign_in:
             return Reader(LOCAL, "administrator")
-        cookie = request.cookies.get(self.cookie_name, "")
         found = self._users.who(cookie) if cookie else None
         return None if found is None else Reader(*found)
 
@@ -72,7 +71,7 @@ class Guard:
         Raises:
             ApiError: If nobody is signed in, or a write lacks its token.
         """
-        reader = self.reader(request)
+        reader = self.reader(request.cookies.get(self.cookie_name, ""))
         if reader is None:
             raise ApiError(401, "sign_in", "sign in first: POST /api/v1/session with name and password")
         self.check_write(request)
@@ -88,9 +87,13 @@ class Guard:
             return
         cookie = request.cookies.get(self.cookie_name, "")
         came = request.headers.get("x-csrf-token", "")
-        if not cookie or not hmac.compare_digest(self.token(cookie).encode(), came.encode("utf-8", "replace")):
+        if not cookie or not hmac.compare_digest(
+            self.token(cookie).encode(), came.encode("utf-8", "replace")
+        ):
             raise ApiError(
-                403, "csrf", "a write needs the header X-CSRF-Token, as GET /api/v1/session gives it; load the page anew"
+                403,
+                "csrf",
+                "a write needs the header X-CSRF-Token, as GET /api/v1/session gives it; load the page anew",
             )
         origin = request.headers.get("origin")
         if origin is not None and origin.partition("://")[2] != request.headers.get("host", ""):

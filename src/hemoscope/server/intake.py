@@ -86,10 +86,13 @@ class Intake:
                 if not self._round():
                     self.called.wait(PAUSE_S)
                 self.called.clear()
-            except (HemoscopeError, OSError) as error:  # a full disk, a store that is away: nothing is lost by waiting
+            except (
+                HemoscopeError,
+                OSError,
+            ) as error:  # a full disk, a store that is away: nothing is lost by waiting
                 _log.warning("intake waits: %s", type(error).__name__)
                 self._stop.wait(PAUSE_S)
-            except Exception:
+            except Exception:  # noqa: BLE001  the thread must not end; the log has it
                 _log.exception("intake")
                 self._stop.wait(PAUSE_S)
 

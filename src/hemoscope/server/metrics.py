@@ -23,9 +23,14 @@ class Metrics:
             "hemoscope_requests", "Requests answered.", ["method", "route", "status"], registry=self._registry
         )
         self._seconds = Histogram(
-            "hemoscope_request_seconds", "Seconds to the answer.", ["method", "route"], registry=self._registry
+            "hemoscope_request_seconds",
+            "Seconds to the answer.",
+            ["method", "route"],
+            registry=self._registry,
         )
-        self._images = Counter("hemoscope_images", "Images the model was asked about.", registry=self._registry)
+        self._images = Counter(
+            "hemoscope_images", "Images the model was asked about.", registry=self._registry
+        )
         self._asking = Counter(
             "hemoscope_asking_seconds", "Seconds the model and its rows took.", registry=self._registry
         )

@@ -39,11 +39,14 @@ class Uploads:
         store: Rows.
         folder: Of the data; parts lie in `uploads` in it.
         capacity: What is refused.
+
+    Attributes:
         wake: Called when an upload is whole.
     """
 
-    def __init__(self, store: Store, folder: Path, capacity: Capacity, wake: Callable[[], None]) -> None:
-        self._store, self._folder, self._capacity, self._wake = store, folder / "uploads", capacity, wake
+    def __init__(self, store: Store, folder: Path, capacity: Capacity) -> None:
+        self._store, self._folder, self._capacity = store, folder / "uploads", capacity
+        self.wake: Callable[[], object] = lambda: None
         self._folder.mkdir(parents=True, exist_ok=True)
         self._writers: dict[str, object] = {}
         self._locks: dict[str, asyncio.Lock] = {}
@@ -82,7 +85,7 @@ class Uploads:
                 self.path(row.id, name).touch()
             session.add(row)
         if not size:
-            self._wake()
+            self.wake()
         return row
 
     def _refuse_many(self, session: Session, slide: int) -> None:
@@ -98,7 +101,9 @@ class Uploads:
         files = session.scalar(select(func.count()).where(FileRow.slide == slide)) or 0
         if files >= self._capacity.slide_files:
             raise ApiError(
-                409, "slide_full", f"the slide has {files:,} files, as many as a slide may have; begin another"
+                409,
+                "slide_full",
+                f"the slide has {files:,} files, as many as a slide may have; begin another",
             )
 
     def find(self, upload: str) -> UploadRow:
@@ -160,7 +165,9 @@ class Uploads:
                     self._still(row.id, token)
                     if received + len(piece) > row.bytes:
                         raise ApiError(
-                            413, "too_many_bytes", f"more came than the {row.bytes:,} bytes that were announced"
+                            413,
+                            "too_many_bytes",
+                            f"more came than the {row.bytes:,} bytes that were announced",
                         )
                     file.write(piece)
                     received += len(piece)
@@ -200,5 +207,5 @@ class Uploads:
             if whole:
                 found.status = "whole"
         if whole:
-            self._wake()
+            self.wake()
         return found

@@ -32,7 +32,9 @@ def check_user(name: str, password: str) -> None:
         ConfigError: If so.
     """
     if not name.strip() or name != name.strip() or len(name) > 100 or not name.isprintable():
-        raise ConfigError(f"expected a name of 1 to 100 printable characters without blanks around it, got {name!r}")
+        raise ConfigError(
+            f"expected a name of 1 to 100 printable characters without blanks around it, got {name!r}"
+        )
     if not SHORTEST <= len(password) <= LONGEST:
         raise ConfigError(f"expected a password of at least {SHORTEST} characters, got {len(password)}")
 

@@ -113,7 +113,7 @@ class Worker:
             except (HemoscopeError, OSError) as error:
                 _log.warning("worker waits: %s", type(error).__name__)
                 self._stop.wait(PAUSE_S)
-            except Exception:
+            except Exception:  # noqa: BLE001  the thread must not end; the log has it
                 _log.exception("worker")
                 self._stop.wait(PAUSE_S)
 
@@ -178,7 +178,9 @@ class Worker:
             return self._judge.judge([self._pictures.path(file.digest)])
         except Exception as error:  # noqa: BLE001  one image must not stop the others
             _log.warning("an image cannot be judged: %s", type(error).__name__)
-            return [Judged(Verdict("error", "the model failed on this image; the server's log has the reason"))]
+            return [
+                Judged(Verdict("error", "the model failed on this image; the server's log has the reason"))
+            ]
 
     def _save(self, slide: int, found: Sequence[tuple[FileRow, Judged]]) -> None:
         with self._store.write() as session:

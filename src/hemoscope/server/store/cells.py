@@ -16,9 +16,7 @@ __all__ = ["cell_json", "cell_of", "cells_of", "find_cell"]
 
 def cells_of(session: Session, slide: int, *, since: int = 0) -> list[Cell]:
     """Return the cells of a slide from a number on, in order."""
-    query = select(
-        CellRow.cell, CellRow.digest, CellRow.name, CellRow.status, CellRow.pred, CellRow.judged
-    )
+    query = select(CellRow.cell, CellRow.digest, CellRow.name, CellRow.status, CellRow.pred, CellRow.judged)
     rows = session.execute(query.where(CellRow.slide == slide, CellRow.cell >= since).order_by(CellRow.cell))
     return [cell_of(row) for row in rows]
 
@@ -54,5 +52,7 @@ def find_cell(session: Session, slide: int, cell: int) -> CellRow:
     """
     row = session.get(CellRow, (slide, cell)) if 0 <= cell < 2**31 and 0 < slide < 2**63 else None
     if row is None:
-        raise ApiError(404, "no_cell", f"slide {slide} has no cell {cell}; GET /slides/{slide}/cells lists them")
+        raise ApiError(
+            404, "no_cell", f"slide {slide} has no cell {cell}; GET /slides/{slide}/cells lists them"
+        )
     return row

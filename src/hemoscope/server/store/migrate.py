@@ -22,7 +22,9 @@ def migrate(store: Store) -> None:
         StoreError: If the store is from a newer hemoscope, or does not answer.
     """
     config = Config()
-    config.set_main_option("script_location", (Path(__file__).parent / "migrations").as_posix().replace("%", "%%"))
+    config.set_main_option(
+        "script_location", (Path(__file__).parent / "migrations").as_posix().replace("%", "%%")
+    )
     store.check()
     with store.engine.connect() as connection, connection.begin():
         known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}

@@ -44,7 +44,9 @@ def open_slide(session: Session, slide: int) -> SlideRow:
     ).one()
     if row.status != "open":
         raise ApiError(
-            409, "signed", f"slide {slide} is signed and does not change; POST /slides/{slide}/revise opens it again"
+            409,
+            "signed",
+            f"slide {slide} is signed and does not change; POST /slides/{slide}/revise opens it again",
         )
     return row
 

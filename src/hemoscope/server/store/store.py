@@ -138,5 +138,7 @@ def _told() -> Iterator[None]:
 
 def _store_error(error: Exception) -> StoreError:
     if any(words in str(error) for words in _FULL):
-        return StoreFullError("the disk under the store is full; nothing was changed. Make room and try again")
+        return StoreFullError(
+            "the disk under the store is full; nothing was changed. Make room and try again"
+        )
     return StoreError("the store does not answer; nothing was changed. Try again when it is back")

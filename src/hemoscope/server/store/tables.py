@@ -68,6 +68,7 @@ class SlideRow(Base):
     white_count: Mapped[float | None]
     readings: Mapped[int] = mapped_column(default=1)
     blind: Mapped[bool] = mapped_column(default=False)
+    readers: Mapped[dict[str, str]] = mapped_column(JSON, default=dict)
     model: Mapped[str] = mapped_column(ForeignKey("models.digest"))
     cells: Mapped[int] = mapped_column(default=0)
     reviewed: Mapped[int] = mapped_column(default=0)
@@ -104,6 +105,7 @@ class FileRow(Base):
     __table_args__ = (
         Index("files_once", "upload", "position", unique=True),
         Index("files_of_slide", "slide", "status"),
+        Index("files_twins", "slide", "digest"),
         Index("files_waiting", "status", "id"),
     )
 
