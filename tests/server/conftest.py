@@ -98,9 +98,11 @@ def small_model() -> Model:
         created="",
     )
 
+    tmp = Path()
+
     def model(card: BundleCard) -> Model:
         network = build("squeezenet1_1", 8, seed=0).eval()
-        return on_device(Bundle(card, (network,), "d" * 64, (known,)), "cpu", "fp32")
+        return on_device(Bundle(tmp, card, (network,), {}, {}, "d" * 64, (known,)), "cpu", "fp32")
 
     said = list(model(card).judge([noise(i) for i in range(30)]))
     sure = sorted(max(v.probs) for v in said)
