@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -100,8 +101,8 @@ def what_settles(
     wanted = [(each, limit) for each in found.shares for limit in _straddled(each)]
     if not wanted or not found.n_white:
         return ()
-    c = len(classes)
-    limits = endless(np.bincount(sides.pred[sides.called], minlength=c), confusion, draws=COMMON_DRAWS)
+    predicted = np.bincount(sides.pred[sides.called], minlength=len(classes))
+    limits = _endless(tuple(predicted.tolist()), confusion.tobytes())
     told = []
     for each, limit in wanted:
         i, among = _among(found, classes, each)
@@ -127,6 +128,13 @@ def what_settles(
             )
         )
     return tuple(told)
+
+
+@lru_cache(maxsize=64)
+def _endless(predicted: tuple[int, ...], confusion: bytes) -> FloatArray:
+    """The model's side of a slide is asked for after every command, and does not change."""
+    c = len(predicted)
+    return endless(predicted, np.frombuffer(confusion, dtype=np.int64).reshape(c, c), draws=COMMON_DRAWS)
 
 
 def _straddled(share: CellShare) -> tuple[float, ...]:
