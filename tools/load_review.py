@@ -266,11 +266,11 @@ def told(options: argparse.Namespace, tally: Tally, clients: list[Client], memor
             f"| {kind} | {len(seconds):,} | {middle:.0f} ms | {most:.0f} ms | {slowest:.0f} ms | {statuses} |"
         )
     sent = sum(client.sent for client in clients)
-    lines += [
-        "",
+    lines.append("")
+    lines.append(
         f"{sent:,} images sent; {done['place']:,} placements and {done['undo']:,} undos answered; {done['conflicts']:,} "
-        "conflicts on the shared slide told, and nothing overwritten.",
-    ]
+        "conflicts on the shared slide told, and nothing overwritten."
+    )
     middle, last = np.median(memory[third : 2 * third]), np.median(memory[-third:])
     lines.append(
         f"Memory of the server: {memory[0]:.0f} MiB before, {middle:.0f} MiB in the middle third, {last:.0f} MiB in the last, "
