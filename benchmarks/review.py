@@ -6,8 +6,8 @@ Slides are drawn by a composition that is known: from a run's test cells, class 
 a drawn model, whose evidence of each class is normal and which is wrong on one cell in seven. Half of a slide is reviewed by
 chance or the most doubtful first; a reader is never wrong. The figures are how many of a hundred 95 % intervals of a
 class's cells for each white cell hold what the slide was drawn by, over all classes and in the worst class, and their
-mean width in points. `all errors` is the same without `hemoscope.review.unreviewed.shares_left`: as if the cells
-that nobody has looked at were as often wrong as all cells are.
+mean width in points. What is in the file already is left as it is. `all errors` is the same without
+`hemoscope.review.unreviewed.shares_left`: as if the cells that nobody has looked at were as often wrong as all cells.
 """
 
 from __future__ import annotations
@@ -160,10 +160,17 @@ def main() -> None:
     sick = np.array([SICK.get(name, 0.08 / 3) for name in CLASSES])
     worlds = {run.name.split("-")[0]: (real_model(run), 200) for run in find_runs(args.runs)}
     drawn_worlds = {"drawn": (drawn_model(1), 200), "drawn, many cells": (drawn_model(1), 1000)}
-    worlds = {**drawn_worlds, **worlds, "drawn, twice too sharp": (drawn_model(2), 200)}
-    rows = []
+    sharp = {
+        "drawn, twice too sharp": (drawn_model(2), 200),
+        "drawn, many cells, twice too sharp": (drawn_model(2), 1000),
+    }
+    worlds = {**drawn_worlds, **worlds, **sharp}
+    done = args.out.with_suffix(".json")
+    rows = json.loads(done.read_text())["rows"] if done.is_file() else []
     for model, (world, n) in worlds.items():
         for name, shares in {"blood": blood, "left shift": sick / sick.sum()}.items():
+            if any((row["model"], row["composition"]) == (model, name) for row in rows):
+                continue
             for row in coverage(world, shares, n, args.times):
                 rows.append({"model": model, "composition": name, "cells": n, **row})
                 print(rows[-1], flush=True)

@@ -108,6 +108,8 @@ def test_in_a_blind_reading_only_what_the_reader_placed_is_counted():
     found = counted(cells, place([0, 1], "ig"), blind=True)
     assert found.after.counted == 2
     assert found.before.counted == 0
+    assert found.settles
+    assert {told.more_cells for told in found.settles} == {None}
 
 
 def test_open_cells_are_more_than_sampling():

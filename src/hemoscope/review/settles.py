@@ -32,7 +32,8 @@ class Settles:
     Attributes:
         name: The class.
         limit: The limit, cells for each white cell.
-        more_cells: White cells to count beyond those there are, read by the model alone; None where no number would do.
+        more_cells: White cells to count beyond those there are, read by the model alone; None where no number would
+            do, and in a blind reading.
         more_reviewed: The same where a person looks at every cell, the present ones too; 0 where looking at these would
             do, None where no number would.
     """
@@ -123,7 +124,9 @@ def what_settles(
             Settles(
                 each.name,
                 limit,
-                _first(_beyond(mean * size, (1 - mean) * size, line, high=high), least=1),
+                _first(_beyond(mean * size, (1 - mean) * size, line, high=high), least=1)
+                if sides.called.any()
+                else None,
                 _first(_beyond(hits, both + now.prior - hits, line, high=high), least=0 if unreviewed else 1),
             )
         )
