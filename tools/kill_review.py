@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections import Counter
 from contextlib import ExitStack
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import httpx
@@ -50,7 +51,7 @@ def serve(data: str, store: str, port: int) -> None:
         run(site, held, on_ready=lambda: None)
 
 
-def started(data: Path, store: str, port: int) -> multiprocessing.process.BaseProcess:
+def started(data: Path, store: str, port: int) -> BaseProcess:
     """Start a server and wait until it answers."""
     process = CONTEXT.Process(target=serve, args=(str(data), store, port), daemon=True)
     process.start()

@@ -17,7 +17,7 @@ import pytest
 from tests.in_process import hemoscope
 from tests.server.client import API, Client
 
-PASSWORD = "correct horse battery"
+PASSWORD = "correct horse battery"  # pragma: allowlist secret
 
 
 @contextmanager

@@ -7,7 +7,7 @@ import pytest
 from tests.server.client import Client
 from tests.server.pictures import noise, smear
 
-PASSWORD = "correct horse battery"
+PASSWORD = "correct horse battery"  # pragma: allowlist secret
 
 
 @pytest.fixture
