@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from fastapi.routing import APIRoute
 
 from hemoscope.errors import ConfigError, DataError
 from hemoscope.server.settings import Capacity, is_loopback
@@ -11,8 +10,6 @@ from tests.server.client import API, Client
 from tests.server.pictures import noise
 
 PASSWORD = "correct horse battery"  # pragma: allowlist secret
-
-
 WRONG = PASSWORD[::-1]
 
 
@@ -30,23 +27,6 @@ def closed(started):
         client.site.users.add("ada", "reader", PASSWORD)
         client.site.users.add("bob", "administrator", PASSWORD + "!")
         yield client
-
-
-def routes(client: Client) -> list[tuple[str, str]]:
-    """Method and path of every route of the API, with numbers that are there or not in its places."""
-    found = []
-    for route in client.http.app.router.routes:  # type: ignore[attr-defined]
-        for inner in getattr(route, "routes", [route]):
-            if isinstance(inner, APIRoute) and inner.path.startswith(API):
-                path = (
-                    inner.path.replace("{digest}", "0" * 64)
-                    .replace("{upload}", "0" * 32)
-                    .replace("{format}", "csv")
-                )
-                for name in ("{slide}", "{cell}"):
-                    path = path.replace(name, "1")
-                found += [(method, path) for method in inner.methods]
-    return found
 
 
 def paths_of_openapi(client: Client) -> list[tuple[str, str]]:
