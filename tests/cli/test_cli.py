@@ -69,6 +69,10 @@ VERBS = [
     ["differential"],
     ["explain"],
     ["export"],
+    ["serve"],
+    ["store"],
+    *(["store", noun] for noun in ("user", "backup", "restore")),
+    *(["store", "user", noun] for noun in ("add", "list", "remove")),
 ]
 
 

@@ -216,7 +216,7 @@ def test_every_section_is_compared():
             "bundle make and bundle show",
             "bundle verify",
         ),
-        *("predict with `--out`", "explain", "export"),
+        *("predict with `--out`", "explain", "export", "store user list"),
     }
     assert set(sections()) == tested
 
@@ -281,6 +281,20 @@ def test_verbs_on_data(discs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     )
     monkeypatch.setattr(catalog, "SOURCES", (source,))
     agrees("data fetch", keys_of(printed("data", "fetch", "tiny", "--to", here.parent)))
+
+
+def test_users_of_a_store(tmp_path: Path):
+    pytest.importorskip("sqlalchemy")
+    from hemoscope.server.settings import Settings
+    from hemoscope.server.store.migrate import migrate
+    from hemoscope.server.store.store import Store
+    from hemoscope.server.users import Users
+
+    store = Store(Settings(tmp_path).store_url)
+    migrate(store)
+    Users(store, session_s=0).add("ada", "reader", "a long password")
+    store.close()
+    agrees("store user list", keys_of(printed("store", "user", "list", "--data-folder", tmp_path)))
 
 
 def test_an_audit_of_labels(discs: Path, tmp_path: Path):

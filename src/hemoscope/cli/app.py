@@ -17,6 +17,8 @@ from hemoscope.cli import (
     models,
     predict,
     results,
+    serve,
+    store,
     stress,
     sweep,
     tracking,
@@ -46,6 +48,8 @@ VERBS = {
     "differential": differential.differential,
     "explain": export.explain,
     "export": export.export,
+    "serve": serve.serve,
+    "store": store.app,
 }
 
 

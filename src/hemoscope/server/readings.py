@@ -1,0 +1,208 @@
+"""Commands performed on readings of slides, and who may look at which reading.
+
+A command is performed inside the transaction that saves its entry, on the state that the store has then; so two
+browsers never overwrite each other, and what is answered is on the disk.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from hemoscope.review import log
+from hemoscope.review.commands import Command, Confirm, Entry, Place, Reading
+from hemoscope.review.readers import agreement
+from hemoscope.review.state import State
+from hemoscope.server.clock import now
+from hemoscope.server.counts import Counts, count_json
+from hemoscope.server.events import Events
+from hemoscope.server.folds import Folds, Read, entries_of
+from hemoscope.server.guard import LOCAL, Reader
+from hemoscope.server.problems import ApiError
+from hemoscope.server.store.slides import coming_of, open_slide
+from hemoscope.server.store.store import Store
+from hemoscope.server.store.tables import EntryRow, SlideRow
+
+__all__ = ["Asked", "Done", "Readings"]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A command and who gives it.
+
+    Attributes:
+        command: What is asked.
+        base: The last entry that the reader has seen.
+        reading: In which reading.
+        reader: Who asks.
+        client: Which of the reader's windows.
+    """
+
+    command: Command
+    base: int
+    reading: Reading
+    reader: Reader
+    client: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What became of a command."""
+
+    entry: Entry
+    differential: dict[str, Any]
+
+
+class Readings:
+    """All readings of a store.
+
+    Args:
+        store: Rows.
+        events: Told of entries.
+        counts: What they come to.
+    """
+
+    def __init__(self, store: Store, events: Events, counts: Counts) -> None:
+        self._store, self._events, self.counts, self.folds = store, events, counts, Folds()
+
+    def perform(self, slide: int, asked: Asked) -> Done:
+        """Perform a command and save its entry.
+
+        Raises:
+            ApiError: If somebody else touched the same cells since `base`, with their entries; if the slide is signed; or
+                if the reading is somebody else's, or not to be changed now.
+            DataError: If it cannot be done.
+        """
+        with self._store.write() as session:
+            row = open_slide(session, slide)
+            before = self.folds.read(session, row, asked.reading)
+            if row.readings == 2:
+                self._refuse_of_two(session, row, asked)
+            _refuse_conflict(session, row, before, asked)
+            entry = log.perform(
+                before.state,
+                asked.command,
+                at=now(),
+                reader=asked.reader.name,
+                seq=row.seq + 1,
+                client=asked.client,
+            )
+            after = replace(before, state=log.apply(before.state, entry))
+            session.add(
+                EntryRow(
+                    slide=slide, revision=row.revision, seq=entry.seq, entry=entry.model_dump(mode="json")
+                )
+            )
+            row.seq = entry.seq
+            session.flush()
+            two = row.readings == 2
+            if asked.reading == 1 or two:
+                final = self.folds.final(session, row).state if two else after.state
+                row.reviewed, row.open = len(final.reviewed), len(final.open)
+        self.folds.keep(asked.reading, after)
+        shown = entry.model_dump(mode="json")
+        self._events.tell(
+            slide, "entry", {k: shown[k] for k in ("seq", "reader", "reading")} if two else shown
+        )
+        with self._store.read() as session:
+            return Done(entry, count_json(self.counts.of(session, after)))
+
+    def _refuse_of_two(self, session: Session, row: SlideRow, asked: Asked) -> None:
+        """Hold each of two readers to a reading of their own, and both to the same cells."""
+        if coming_of(session, row.id):
+            raise ApiError(
+                409,
+                "still_coming",
+                "files are still on their way to the model; two readers begin when all cells are there",
+            )
+        if asked.reading == "settle":
+            self._refuse_agreed(session, row, asked.command)
+        elif asked.reading in (1, 2):
+            if self.folds.read(session, row, "settle").state.reviewed:
+                raise ApiError(
+                    409,
+                    "settled",
+                    "what the readers differ on is being settled; their readings stay as they are",
+                )
+            claim(row, asked.reading, asked.reader)
+
+    def _refuse_agreed(self, session: Session, row: SlideRow, command: Command) -> None:
+        first, second = (self.folds.read(session, row, reading).state for reading in (1, 2))
+        if not complete(first, second):
+            raise ApiError(409, "not_read", "both readers have to finish before anything is settled")
+        differ = {cell for cell, _, _ in agreement(first, second).differ}
+        cells = command.cells if isinstance(command, (Place, Confirm)) else ()
+        agreed = [cell for cell in cells if cell not in differ]
+        if agreed:
+            raise ApiError(
+                422, "agreed", f"both readers agree on cell {agreed[0]}; there is nothing to settle"
+            )
+
+    def may_look(self, session: Session, row: SlideRow, reading: Reading, reader: Reader) -> None:
+        """Refuse a look into the other one's reading before both have finished.
+
+        Raises:
+            ApiError: If so.
+        """
+        if reader.name == LOCAL or row.readings == 1 or reading not in (1, 2) or self.uncovered(session, row):
+            return
+        if row.readers.get(str(reading), reader.name) != reader.name:
+            raise ApiError(403, "blind", "the other reading is shown when both have finished")
+
+    def uncovered(self, session: Session, row: SlideRow) -> bool:
+        """Whether both readers have finished, so that they may see each other's reading, and the model's."""
+        if row.readings == 1 or row.status == "signed":
+            return True
+        return complete(*(self.folds.read(session, row, reading).state for reading in (1, 2)))
+
+
+def claim(row: SlideRow, reading: Reading, reader: Reader) -> None:
+    """Make a reading that nobody has begun the reader's own.
+
+    Raises:
+        ApiError: If it is somebody else's, or the reader has the other one.
+    """
+    if reader.name == LOCAL:  # without sign-in nobody can be told from another
+        return
+    owner = row.readers.get(str(reading))
+    if owner is None and reader.name not in row.readers.values():
+        row.readers = {**row.readers, str(reading): reader.name}
+    elif owner != reader.name:
+        raise ApiError(
+            403,
+            "other_reader",
+            f"reading {reading} is {owner or 'for another reader'}; {reader.name} has another",
+        )
+
+
+def complete(*states: State) -> bool:
+    """Whether every cell of each reading has been placed by a person."""
+    return all(state.held and len(state.reviewed) == len(state.held) for state in states)
+
+
+def _refuse_conflict(session: Session, row: SlideRow, before: Read, asked: Asked) -> None:
+    if asked.base > row.seq:
+        raise ApiError(
+            409,
+            "wrong_base",
+            f"the log ends with entry {row.seq}, base is {asked.base}; load it anew",
+            entries=[],
+        )
+    theirs = log.conflicts(
+        entries_of(session, row.id, row.revision, since=asked.base),
+        asked.base,
+        before.state,
+        asked.command,
+        reader=asked.reader.name,
+        client=asked.client,
+    )
+    if theirs:
+        raise ApiError(
+            409,
+            "conflict",
+            f"{', '.join(sorted({e.reader for e in theirs}))} changed the same cells in the meantime; look at them and "
+            "decide again",
+            entries=[e.model_dump(mode="json") for e in theirs],
+        )
