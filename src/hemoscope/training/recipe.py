@@ -22,7 +22,7 @@ MOST_BYTES = 2**20  # of a recipe file
 SPELT_OUT = 3  # changes in a label; more are counted
 ADDED_LATER = frozenset(
     {
-        "canvas_px", "ema", "head_lr", "label_smoothing", "mixup", "schedule", "small_epochs", "small_px", "views", "warmup",
+        "canvas_px", "ema", "framing", "head_lr", "label_smoothing", "mixup", "schedule", "small_epochs", "small_px", "views", "warmup",
     }
 )  # fmt: skip
 
@@ -77,11 +77,16 @@ class Recipe(BaseModel):
         default=None, ge=32, le=1024, description="side of the input in the first `small_epochs` epochs"
     )
     small_epochs: int = Field(default=0, ge=0)
+    framing: Literal["square", "nucleus"] = Field(
+        default="square",
+        description="square: the largest central square; nucleus: the whole image on white, zoomed until the typical "
+        "nucleus of its laboratory has one size",
+    )
     rotation_deg: float = Field(default=60.0, ge=0, le=180)
     hflip: bool = True
     vflip: bool = True
     crop: Literal["center", "random"] = "center"
-    fill: Literal["black", "edge"] = "black"
+    fill: Literal["black", "edge", "white"] = "black"
     eval_view: Literal["center_crop", "full_image"] = "center_crop"
     views: Literal[1, 8] = Field(
         default=1, description="8: the final predictions are means over the flips and quarter turns"
