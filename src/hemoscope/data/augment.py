@@ -37,12 +37,14 @@ class Augmentation:
         hflip: Mirror left and right with probability one half.
         vflip: Mirror top and bottom with probability one half.
         crop: Where the input square is cut from the canvas.
+        zoom: Magnification is exp(u), u uniform in plus or minus this.
     """
 
     rotation_deg: float = 60.0
     hflip: bool = True
     vflip: bool = True
     crop: Literal["center", "random"] = "center"
+    zoom: float = 0.0
 
 
 def draw_affine(
@@ -82,6 +84,8 @@ def draw_affine(
         axis=1,
     )  # (n, 2, 2)
     centre_out = np.full((n, 2), (image_px - 1) / 2) - shift
+    if augmentation.zoom:
+        linear = linear / np.exp((2 * rng.random((n, 1, 1)) - 1) * augmentation.zoom)
     offset = (canvas_px - 1) / 2 - np.einsum("nij,nj->ni", linear, centre_out)
     return np.concatenate([linear, offset[:, :, None]], axis=2)
 

@@ -260,7 +260,7 @@ def _framing(job: Job, card: RunCard | None = None) -> Framing:
     nucleus_px = camera_of(job.manifest, [row.path for row in job.split.side("train")])
     if nucleus_px is None:
         raise DataError(
-            f"no nucleus is found in the training images of {job.manifest.root}; framing = \"nucleus\" expects stained "
+            f'no nucleus is found in the training images of {job.manifest.root}; framing = "nucleus" expects stained '
             "blood cells, one an image. Train with --set framing=square"
         )
     if card:

@@ -31,6 +31,8 @@ def whitened(pixels: NDArray[np.uint8], white: NDArray[np.uint8]) -> NDArray[np.
         pixels: uint8, shape (H, W, 3).
         white: The background's colour, shape (3,).
     """
-    values = np.arange(1, 257, dtype=np.int64)[:, None] * 510 // (white.astype(np.int64) + 1)  # (256, 3), doubled
+    values = (
+        np.arange(1, 257, dtype=np.int64)[:, None] * 510 // (white.astype(np.int64) + 1)
+    )  # (256, 3), doubled
     table = np.minimum((values + 1) // 2, 255).astype(np.uint8)
     return np.stack([table[:, channel][pixels[..., channel]] for channel in range(3)], axis=-1)
