@@ -60,7 +60,7 @@ def make_epochs(
     if batch:
         model, objective = batch.learner(model, device.torch_device), batch.objective(**options)
 
-    looks = Looks(recipe, device.torch_device)
+    looks = Looks(recipe, device.torch_device, batch)
 
     def step(images: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         done = train_step(model, state.optimizer, looks(images), target, objective, device=device)
