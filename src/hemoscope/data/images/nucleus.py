@@ -33,7 +33,7 @@ def nucleus_px(pixels: NDArray[np.uint8]) -> float:
     height, width = pixels.shape[:2]
     zoom = min(1.0, WORK_PX / max(height, width))
     size = (max(1, round(width * zoom)), max(1, round(height * zoom)))
-    small = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
+    small = np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), np.uint8)
     green = small[:, :, 1].astype(np.float32)
     density = np.log((white_of(small)[1] + 1.0) / (green + 1.0)).clip(0)
     _, middle, dark = three_means(density.ravel())
