@@ -14,13 +14,14 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from hemoscope.data.augment import Fill, View
+from hemoscope.data.augment import Fill, View, view_affine
 from hemoscope.data.camera import camera_px
 from hemoscope.data.images.framing import SQUARE, Framing, by_nucleus, nucleus_of
 from hemoscope.errors import RunError
 from hemoscope.models.build import head_path, load_state
 from hemoscope.models.normalise import Normalise
 from hemoscope.models.registry import get_arch
+from hemoscope.records import FloatArray
 from hemoscope.runs import MODEL, Run
 from hemoscope.training.device import Device, choose_device, resolve_precision, tune
 from hemoscope.training.recipe import Recipe
@@ -60,6 +61,16 @@ class Network:
     def nucleus_px(self) -> float:
         """Diameter of the nuclei it frames cells by, in pixels of their images; NaN where it frames none."""
         return nucleus_of(self.framing, image_px=self.image_px, canvas_px=self.canvas_px)
+
+    def in_image(self, height_px: int, width_px: int) -> FloatArray:
+        """Return where its input lies in an image of this size: a matrix from pixel to pixel (x, y, 1), shape (3, 3)."""
+        view = view_affine(1, canvas_px=self.canvas_px, image_px=self.image_px, view=self.view)[0]
+        step = (self.framing.view_px or min(height_px, width_px)) / self.canvas_px
+        middle = np.array([width_px, height_px]) / 2
+        # Pixel centres lie on integers, so that an image reaches from -1/2 on; both have one middle.
+        offset = middle - 0.5 - step * (self.canvas_px - 1) / 2
+        canvas = np.array([[step, 0, offset[0]], [0, step, offset[1]], [0, 0, 1]])
+        return canvas @ np.vstack([view, [0.0, 0.0, 1.0]])
 
     def ask(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Return float32 logits, shape (N, C), and features, shape (N, F), on the network's device.
