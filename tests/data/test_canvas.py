@@ -19,7 +19,8 @@ from PIL import Image
 from torchvision.transforms.v2 import functional as tv
 
 import hemoscope.data.canvas as canvas_module
-from hemoscope.data.canvas import ABOUT, PIXELS, Canvas, center_square, open_canvas
+from hemoscope.data.canvas import ABOUT, PIXELS, Canvas, open_canvas
+from hemoscope.data.images.square import center_square
 from hemoscope.data.scan.scan import scan
 from hemoscope.errors import DataError, ShapeError
 from hemoscope.records import Manifest

@@ -22,7 +22,7 @@ from hemoscope import api
 from hemoscope.bundle.card import MemberCard, Preprocessing
 from hemoscope.bundle.file import Bundle, read_bundle
 from hemoscope.data.augment import view_affine, warp
-from hemoscope.data.canvas import center_square
+from hemoscope.data.images.square import center_square
 from hemoscope.data.split import make_split, write_split
 from hemoscope.errors import BundleError, DataError
 from hemoscope.export.int8 import _own_thresholds, quantise

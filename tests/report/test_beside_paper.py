@@ -15,7 +15,6 @@ from hemoscope.report.collect import collect
 from hemoscope.report.texttable import TextTable, as_csv
 
 
-
 def with_errors(n_wrong: int) -> Predictions:
     """Predictions on as many images a class as the paper tested, the first so many of them wrong."""
     target = np.repeat(np.arange(8), paper.TEST_SUPPORT)

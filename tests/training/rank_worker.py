@@ -22,10 +22,11 @@ from hemoscope.errors import DataError, HemoscopeError
 from hemoscope.models.build import build
 from hemoscope.runs import EpochRow
 from hemoscope.training.device import Device
+from hemoscope.training.looks import Looks
 from hemoscope.training.loop import Watcher
 from hemoscope.training.objective import Objective
 from hemoscope.training.ranks import ranks_here, tell_once
-from hemoscope.training.recipe import Recipe
+from hemoscope.training.recipe import Recipe, load_recipe
 from hemoscope.training.run import prepare, run_job
 from hemoscope.training.step import train_step
 
@@ -118,11 +119,12 @@ def distances(arch: str, *, image_px: int, n: int, **options: Any) -> dict[str, 
         if batch:
             model = batch.adapt(model, device.torch_device)
             learner, objective = batch.learner(model, device.torch_device), batch.objective(**given)
-            batch.take(target)
-            mine = torch.cat([mine[batch.mine], mine.flip(0)[batch.mine]])
+            batch.take(target, mixed=True)
+            mine = mine[batch.places]
         optimizer = torch.optim.SGD(model.train().parameters(), lr=0.0)
         torch.manual_seed(2)
-        loss, right = train_step(learner, optimizer, images[mine], target[mine], objective, device=device)
+        seen = Looks(load_recipe("robust"), device.torch_device, batch)(images[mine].float()).to(dtype)
+        loss, right = train_step(learner, optimizer, seen, target[mine], objective, device=device)
         told = torch.stack([loss.double(), right.double()])
         if batch:
             dist.all_reduce(told)

@@ -11,6 +11,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, FailFast, Field, model_validator
 
+from hemoscope.data.images.framing import SQUARE, Framing, by_nucleus
+
 __all__ = ["FORMAT", "BundleCard", "Calibration", "MemberCard", "Preprocessing"]
 
 FORMAT = 1  # raised when an older hemoscope could no longer read what is written
@@ -52,15 +54,24 @@ class Preprocessing(_Record):
     """From a decoded image to a network's input, to the pixel.
 
     The largest central square is resized to `canvas_px` (bilinear with antialiasing), warped to
-    `image_px` by `view`, and normalised as (x / 255 - mean) / std.
+    `image_px` by `view`, and normalised as (x / 255 - mean) / std. Where `nucleus_px` is stated, it is the whole image
+    on white instead, zoomed so that a nucleus of that diameter, in pixels of the image, has the size it was trained with.
     """
 
     image_px: int = Field(ge=32, le=1024)
     canvas_px: int = Field(ge=32, le=2048)
     view: Literal["center_crop", "full_image"]
-    fill: Literal["black", "edge"]
+    fill: Literal["black", "edge", "white"]
     mean: Annotated[tuple[float, float, float], _at_most(3)]
     std: Annotated[tuple[float, float, float], _at_most(3)]
+    nucleus_px: Annotated[float, Field(ge=1, le=10_000)] | None = None
+
+    @property
+    def framing(self) -> Framing:
+        """How an image becomes the square."""
+        if self.nucleus_px is None:
+            return SQUARE
+        return by_nucleus(self.nucleus_px, image_px=self.image_px, canvas_px=self.canvas_px)
 
     @model_validator(mode="after")
     def _crop_fits(self) -> Preprocessing:

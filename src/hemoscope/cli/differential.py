@@ -45,9 +45,10 @@ def differential(
     """
     from datetime import datetime
 
+    from hemoscope.data.camera import LOOKED_AT
     from hemoscope.differential.reference import read_reference
     from hemoscope.differential.smear import count_smear, free_folder
-    from hemoscope.predict.inputs import Passed, count_images, find_images, stdin_paths
+    from hemoscope.predict.inputs import Passed, count_images, find_images, from_everywhere, stdin_paths
     from hemoscope.predict.model import load
     from hemoscope.report.formats import interval, percent
 
@@ -57,7 +58,7 @@ def differential(
     passed = Passed()
     images = find_images(inputs, lines=listed, passed=passed)
     total = count_images(inputs)
-    asked = load(model, device=device)
+    asked = load(model, device=device).at_camera(from_everywhere(inputs, LOOKED_AT, lines=listed))
     try:
         with counted("cells", images, total) as each:
             smear = count_smear(

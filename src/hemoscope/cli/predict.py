@@ -82,15 +82,20 @@ def predict(
             gpus=gpus,
         )
         return
+    from hemoscope.data.camera import LOOKED_AT
     from hemoscope.errors import DataError
-    from hemoscope.predict.inputs import Passed, count_images, find_images
+    from hemoscope.predict.inputs import Passed, count_images, find_images, from_everywhere, stdin_paths
     from hemoscope.predict.model import load
     from hemoscope.predict.rows import Tally, predict_rows, predict_to, write_csv
 
     passed = Passed()
-    found = find_images(inputs, passed=passed)
     asked = load(model, device=device)
     asked.trust(tta=tta)
+    listed = None
+    if asked.frames_nuclei:
+        listed = list(stdin_paths()) if "-" in inputs else []
+        asked = asked.at_camera(from_everywhere(inputs, LOOKED_AT, lines=listed))
+    found = find_images(inputs, lines=listed, passed=passed)
     rows: list[dict[str, Any]] = []
     tally = None
     on_screen = out is None and not as_json and sys.stdout.isatty()  # a bar would run through the rows

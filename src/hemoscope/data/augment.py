@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Augmentation", "Fill", "View", "draw_affine", "scaled", "view_affine", "warp", "warp_on_device"]
 
-Fill = Literal["black", "edge"]
+Fill = Literal["black", "edge", "white"]
 View = Literal["center_crop", "full_image"]
 
 
@@ -37,12 +37,14 @@ class Augmentation:
         hflip: Mirror left and right with probability one half.
         vflip: Mirror top and bottom with probability one half.
         crop: Where the input square is cut from the canvas.
+        zoom: Magnification is exp(u), u uniform in plus or minus this.
     """
 
     rotation_deg: float = 60.0
     hflip: bool = True
     vflip: bool = True
     crop: Literal["center", "random"] = "center"
+    zoom: float = 0.0
 
 
 def draw_affine(
@@ -82,6 +84,8 @@ def draw_affine(
         axis=1,
     )  # (n, 2, 2)
     centre_out = np.full((n, 2), (image_px - 1) / 2) - shift
+    if augmentation.zoom:
+        linear = linear / np.exp((2 * rng.random((n, 1, 1)) - 1) * augmentation.zoom)
     offset = (canvas_px - 1) / 2 - np.einsum("nij,nj->ni", linear, centre_out)
     return np.concatenate([linear, offset[:, :, None]], axis=2)
 
@@ -127,14 +131,15 @@ def warp(
         images: N canvases, each of shape (S, S, 3).
         matrices: From output to canvas, shape (N, 2, 3).
         image_px: Side of the output.
-        fill: What lies outside the canvas: black, or the nearest edge pixel.
+        fill: What lies outside the canvas: black, white, or the nearest edge pixel.
 
     Returns:
         Images, shape (N, image_px, image_px, 3).
     """
     import cv2
 
-    border = cv2.BORDER_CONSTANT if fill == "black" else cv2.BORDER_REPLICATE
+    border = cv2.BORDER_REPLICATE if fill == "edge" else cv2.BORDER_CONSTANT
+    outside = (255, 255, 255) if fill == "white" else (0, 0, 0)
     out = np.empty((len(images), image_px, image_px, 3), np.uint8)
     for image, matrix, target in zip(images, matrices, out, strict=True):
         cv2.warpAffine(
@@ -144,7 +149,7 @@ def warp(
             dst=target,
             flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
             borderMode=border,
-            borderValue=(0, 0, 0),
+            borderValue=outside,
         )
     return out
 
@@ -171,13 +176,15 @@ def warp_on_device(images: Tensor, matrices: Tensor, *, image_px: int, fill: Fil
     where = a * at[None, None, :, None] + b * at[None, :, None, None] + offset  # (N, S, S, 2), canvas pixels
     # To torch's coordinates, in which -1 and 1 are the outer edges of the first and last pixel.
     grid = (2 * where + 1) / canvas_px - 1
+    pixels = images.permute(0, 3, 1, 2).to(torch.float32)
     warped = functional.grid_sample(
-        images.permute(0, 3, 1, 2).to(torch.float32),
+        255 - pixels if fill == "white" else pixels,
         grid,
         mode="bilinear",
-        padding_mode="zeros" if fill == "black" else "border",
+        padding_mode="border" if fill == "edge" else "zeros",
         align_corners=False,
     )
+    warped = 255 - warped if fill == "white" else warped
     return warped.round_().clamp_(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
 
 

@@ -25,17 +25,19 @@ from typing import IO
 import numpy as np
 from numpy.typing import NDArray
 
-from hemoscope.data.images.square import center_square, is_long
+from hemoscope.data.images.framing import SQUARE, Framing
+from hemoscope.data.images.square import is_long
 from hemoscope.errors import DataError, ShapeError
 from hemoscope.files import lock_folder, write_json
 from hemoscope.places import available_cores, cache_dir
 from hemoscope.progress import Progress
 from hemoscope.records import CellImage, IntArray, Manifest
 
-__all__ = ["ABOUT", "PIXELS", "Canvas", "center_square", "is_long", "open_canvas"]
+__all__ = ["ABOUT", "PIXELS", "Canvas", "is_long", "open_canvas"]
 
 # Part of the name: change it whenever decoding or resizing changes a pixel.
 PIXEL_RULES = "3: upright RGB, central square, Pillow bilinear with antialiasing, rows before columns"
+FRAME_RULES = "1: whole image on white, nuclei of one size"
 PIXELS, ABOUT = "pixels.npy", "canvas.json"
 _PART, _NOTE = f"{PIXELS}.part", f"{PIXELS}.part.json"
 _NOTE_EVERY = 1024  # squares; a kill costs no more than these
@@ -81,13 +83,19 @@ class Canvas:
 
 
 def open_canvas(
-    manifest: Manifest, canvas_px: int, *, folder: Path | None = None, progress: Progress | None = None
+    manifest: Manifest,
+    canvas_px: int,
+    *,
+    framing: Framing = SQUARE,
+    folder: Path | None = None,
+    progress: Progress | None = None,
 ) -> Canvas:
     """Return the canvas of a data set, building it if it is not there.
 
     Args:
         manifest: The images; those of the manifest, no others.
         canvas_px: Side of the squares.
+        framing: How an image becomes one.
         folder: Where canvases are kept; by default below the cache folder.
         progress: Called after each image while building.
 
@@ -96,12 +104,12 @@ def open_canvas(
     """
     if canvas_px < 8:
         raise ShapeError(f"expected a canvas of at least 8 px, got {canvas_px}")
-    home = (folder or cache_dir() / "canvas") / _key(manifest, canvas_px)
+    home = (folder or cache_dir() / "canvas") / _key(manifest, canvas_px, framing)
     if not _is_sound(home):
         try:
             with lock_folder(home, wait=True):
                 if not _is_sound(home):  # another process may have built it while we waited
-                    _build(manifest, canvas_px, home, progress)
+                    _build(manifest, canvas_px, framing, home, progress)
         except OSError as error:
             raise DataError(
                 f"the canvas cannot be written to {home}: {error.strerror or error}; make room or set "
@@ -113,8 +121,10 @@ def open_canvas(
     return Canvas(pixels, {image.path: row for row, image in enumerate(manifest.images)})
 
 
-def _key(manifest: Manifest, canvas_px: int) -> str:
+def _key(manifest: Manifest, canvas_px: int, framing: Framing) -> str:
     text = f"{manifest.digest}\0{canvas_px}\0{PIXEL_RULES}"
+    if framing.view_px is not None:
+        text += f"\0{FRAME_RULES}\0{framing.view_px!r}"
     return f"{hashlib.sha256(text.encode()).hexdigest()[:16]}-{canvas_px}"
 
 
@@ -135,7 +145,9 @@ def _is_sound(home: Path) -> bool:
     return True
 
 
-def _build(manifest: Manifest, canvas_px: int, home: Path, progress: Progress | None) -> None:
+def _build(
+    manifest: Manifest, canvas_px: int, framing: Framing, home: Path, progress: Progress | None
+) -> None:
     shape = (len(manifest.images), canvas_px, canvas_px, 3)
     needed = int(np.prod(shape, dtype=np.int64))
     (home / ABOUT).unlink(missing_ok=True)
@@ -147,7 +159,7 @@ def _build(manifest: Manifest, canvas_px: int, home: Path, progress: Progress | 
             f"{free / 2**30:.1f} GiB free; make room or set HEMOSCOPE_CACHE to a larger disk"
         )
     try:
-        _write(manifest, shape, home, progress)
+        _write(manifest, framing, shape, home, progress)
         with part.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         part.replace(home / PIXELS)
@@ -170,7 +182,11 @@ def _build(manifest: Manifest, canvas_px: int, home: Path, progress: Progress | 
 
 
 def _write(
-    manifest: Manifest, shape: tuple[int, int, int, int], home: Path, progress: Progress | None
+    manifest: Manifest,
+    framing: Framing,
+    shape: tuple[int, int, int, int],
+    home: Path,
+    progress: Progress | None,
 ) -> None:
     """Write the squares as a NumPy file, from where a killed build ended.
 
@@ -183,7 +199,7 @@ def _write(
     with (home / _PART).open("rb+" if begun else "wb") as file:
         file.truncate(len(head) + begun * size if begun else 0)
         file.write(head)
-        for done, (row, square) in enumerate(_squares(manifest, shape[1], begun), begun + 1):
+        for done, (row, square) in enumerate(_squares(manifest, framing, shape[1], begun), begun + 1):
             if isinstance(square, str):
                 problems.append(square)
             else:
@@ -233,11 +249,14 @@ def _flush(file: IO[bytes]) -> None:
     os.fsync(file.fileno())
 
 
-def _squares(manifest: Manifest, canvas_px: int, begun: int) -> Iterator[tuple[int, NDArray[np.uint8] | str]]:
+def _squares(
+    manifest: Manifest, framing: Framing, canvas_px: int, begun: int
+) -> Iterator[tuple[int, NDArray[np.uint8] | str]]:
     """Yield the row and square of every image, or what is wrong with it; a bounded number in memory.
 
     Args:
         manifest: The images.
+        framing: How an image becomes a square.
         canvas_px: Side of the squares.
         begun: How many are there already.
     """
@@ -246,17 +265,17 @@ def _squares(manifest: Manifest, canvas_px: int, begun: int) -> Iterator[tuple[i
 
         rows = {image.path: row for row, image in enumerate(manifest.images)}
         for path, pixels in npz_images(manifest.root):
-            yield rows[path], center_square(pixels, canvas_px)
+            yield rows[path], framing.square(pixels, canvas_px)
         return
     workers = available_cores()
     with ThreadPoolExecutor(workers) as pool:
         for start in range(begun, len(manifest.images), 64 * workers):
             chunk = manifest.images[start : start + 64 * workers]
-            squares = pool.map(lambda image: _read_square(manifest.root, image, canvas_px), chunk)
+            squares = pool.map(lambda image: _read_square(manifest.root, image, framing, canvas_px), chunk)
             yield from enumerate(squares, start)
 
 
-def _read_square(root: Path, image: CellImage, canvas_px: int) -> NDArray[np.uint8] | str:
+def _read_square(root: Path, image: CellImage, framing: Framing, canvas_px: int) -> NDArray[np.uint8] | str:
     from hemoscope.data.images.decode import decode
     from hemoscope.errors import ImageError
 
@@ -264,6 +283,6 @@ def _read_square(root: Path, image: CellImage, canvas_px: int) -> NDArray[np.uin
         raw = (root / image.path).read_bytes()
         if hashlib.sha256(raw).hexdigest() != image.hash:
             return f"{image.path}: its bytes are no longer those of the scan"
-        return center_square(decode(raw).pixels, canvas_px)
+        return framing.square(decode(raw).pixels, canvas_px)
     except (OSError, ImageError) as error:
         return f"{image.path}: {error}"

@@ -13,7 +13,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from hemoscope.data.augment import view_affine
 from hemoscope.data.images.decode import decode
 from hemoscope.encoding import to_text
 from hemoscope.errors import DataError, ImageError
@@ -68,7 +67,7 @@ def _listed(table: Path) -> set[str]:
 class _Look:
     """One image: what the model said, what each of K members was given, and their maps.
 
-    Shapes: views K of (S, S, 3), maps and random maps K of (S, S).
+    Shapes: views K of (S, S, 3), maps and random maps K of (S, S); the size is the image's height and width.
     """
 
     pred: int
@@ -76,6 +75,7 @@ class _Look:
     views: list[NDArray[np.uint8]]
     maps: list[FloatArray]
     random_maps: list[FloatArray]
+    size_px: tuple[int, int]
 
 
 def explain_to(
@@ -176,7 +176,7 @@ def _explain(
                 "other_class": like,
                 "verdict": trial.in_words(),
             }
-            picture = tile(look.views[0], _together(model.networks, look.maps), row)
+            picture = tile(look.views[0], _together(model.networks, look.maps, look.size_px), row)
             save_png(out / f"{i:03d}.png", picture)
             if i < SHEET_MOST:
                 tiles.append(picture)
@@ -200,7 +200,7 @@ def _look(model: Model, untrained: Sequence[Network], image: NDArray[np.uint8]) 
         for networks in (model.networks, untrained)
     )
     probability = None if verdict.probs is None else float(verdict.probs[pred])
-    return _Look(pred, probability, views, maps, random_maps)
+    return _Look(pred, probability, views, maps, random_maps, (image.shape[0], image.shape[1]))
 
 
 def _others(looks: Sequence[_Look], k: int, rng: np.random.Generator) -> tuple[list[_Look], str]:
@@ -211,21 +211,14 @@ def _others(looks: Sequence[_Look], k: int, rng: np.random.Generator) -> tuple[l
     return [pool[i] for i in rng.permutation(len(pool))[:OTHERS]], like
 
 
-def _together(networks: Sequence[Network], maps: Sequence[FloatArray]) -> FloatArray:
+def _together(
+    networks: Sequence[Network], maps: Sequence[FloatArray], size_px: tuple[int, int]
+) -> FloatArray:
     """Return the mean map in the first network's view; where another does not see, it says 0."""
     first, *_ = networks
     laid: list[NDArray[Any]] = []
     for network, heat in zip(networks, maps, strict=True):
-        here, there = (
-            np.vstack(
-                [view_affine(1, canvas_px=n.canvas_px, image_px=n.image_px, view=n.view)[0], [0.0, 0.0, 1.0]]
-            )
-            for n in (first, network)
-        )
-        scale = network.canvas_px / first.canvas_px
-        shift = (scale - 1) / 2  # pixel centres lie on integers
-        between = np.array([[scale, 0, shift], [0, scale, shift], [0, 0, 1]])
-        matrix = (np.linalg.inv(there) @ between @ here)[:2]
+        matrix = (np.linalg.inv(network.in_image(*size_px)) @ first.in_image(*size_px))[:2]
         size = (first.image_px, first.image_px)
         laid.append(cv2.warpAffine(heat, matrix, size, flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP))
     return np.asarray(np.mean(laid, axis=0))

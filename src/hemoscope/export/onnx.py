@@ -35,7 +35,9 @@ from hemoscope.bundle.file import Bundle
 from hemoscope.bundle.known import distances
 from hemoscope.data.augment import view_affine
 from hemoscope.data.images.decode import decode
+from hemoscope.data.images.framing import Framing
 from hemoscope.errors import BundleError, MissingPackageError
+from hemoscope.export.frame import framed
 from hemoscope.files import atomic_path, refuse_existing
 from hemoscope.predict.model import Model, on_device
 from hemoscope.predict.network import ask
@@ -187,9 +189,10 @@ class _Exported(nn.Module):
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         pixels = image.permute(0, 3, 1, 2).double()  # (N, 3, H, W)
-        squares = {px: _center_square(pixels, px) for px in {step.canvas_px for step in self.steps}}
+        kinds = {(step.framing, step.canvas_px) for step in self.steps}
+        squares = {(framing, px): _square(pixels, framing, px) for framing, px in kinds}
         answers = [
-            ask(network, head, _normalised(_view(squares[step.canvas_px], step), step))
+            ask(network, head, _normalised(_view(squares[step.framing, step.canvas_px], step), step))
             for network, head, step in zip(self.networks, self.heads, self.steps, strict=True)
         ]
         logits = torch.stack([logits for logits, _ in answers])  # (K, N, C)
@@ -207,6 +210,12 @@ class _Exported(nn.Module):
         ).softmax(1)
         more = [features for _, features in answers] if self.features else []
         return probs, rank.argmax(dim=1), distance, *more
+
+
+def _square(pixels: Tensor, framing: Framing, side_px: int) -> Tensor:
+    if framing.view_px is None:
+        return _center_square(pixels, side_px)
+    return framed(pixels, side_px, view_px=framing.view_px)
 
 
 def _center_square(pixels: Tensor, side_px: int) -> Tensor:

@@ -203,6 +203,7 @@ def _member(run: Run) -> MemberCard:
             fill=recipe.fill,
             mean=IMAGENET_MEAN,
             std=IMAGENET_STD,
+            nucleus_px=run.card["data"].get("nucleus_px"),
         ),
         recipe=recipe.model_dump(),
         seed=run.seed,

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from hemoscope.data.camera import some_of
 from hemoscope.data.class_map import ClassMap, match_classes
 from hemoscope.data.scan.npz import npz_images
 from hemoscope.data.scan.scan import usable
@@ -150,7 +151,8 @@ def _ask_all(
     status = [""] * len(images) if what.judges else None
     asked: list[str] = []  # paths in the order of the answers
     problems: list[str] = []
-    for i, (answer, verdict) in enumerate(what.ask(pixels_of(manifest, rows, asked))):
+    ask = what.at_camera(some_of(manifest, list(rows)))
+    for i, (answer, verdict) in enumerate(ask(pixels_of(manifest, rows, asked))):
         row = rows[asked[i]]
         if answer.probs is None:
             problems.append(f"{asked[i]}: {answer.error}")

@@ -15,6 +15,7 @@ import zipfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path, PurePosixPath
 
 from hemoscope.archives import Limits, Member, is_archive, members
@@ -22,7 +23,15 @@ from hemoscope.data.images.decode import IMAGE_SUFFIXES
 from hemoscope.data.scan.walk import is_folder, is_hidden
 from hemoscope.errors import DataError, ImageError
 
-__all__ = ["Named", "Passed", "archived_images", "count_images", "find_images", "stdin_paths"]
+__all__ = [
+    "Named",
+    "Passed",
+    "archived_images",
+    "count_images",
+    "find_images",
+    "from_everywhere",
+    "stdin_paths",
+]
 
 Named = tuple[str, Path | bytes | ImageError]
 
@@ -128,6 +137,15 @@ def archived_images(
             passed.counts["hidden"] += 1
         elif (source := _of_archive(member, passed)) is not None:
             yield member.name, source
+
+
+def from_everywhere(inputs: Sequence[str], n: int, *, lines: Sequence[str] = ()) -> Iterator[Path | bytes]:
+    """Yield about n readable images from everywhere among those that `find_images` gives; of a stream its first ones."""
+    total = count_images([item for item in inputs if item != "-"])
+    total = None if total is None else total + len(lines)
+    step = 1 if total is None else max(1, total // n)
+    chosen = islice(find_images(inputs, lines=lines), 0, n * step, step)
+    yield from (source for _, source in chosen if not isinstance(source, ImageError))
 
 
 def stdin_paths() -> Iterator[str]:

@@ -25,11 +25,12 @@ from PIL import Image
 from hemoscope.bundle.card import BundleCard, Calibration
 from hemoscope.bundle.file import Bundle, read_bundle
 from hemoscope.data.images.decode import decode_opened
+from hemoscope.data.images.framing import SQUARE
 from hemoscope.ensemble.vote import combine
 from hemoscope.errors import ConfigError, ImageError, ShapeError
 from hemoscope.models.build import head_path
 from hemoscope.models.registry import get_arch
-from hemoscope.predict.network import Network
+from hemoscope.predict.network import Network, at_camera
 from hemoscope.predict.stream import Answer, Source, stream
 from hemoscope.predict.verdict import decide, odd_size
 from hemoscope.records import FloatArray
@@ -138,6 +139,18 @@ class Model:
         answers = stream(self.networks, sources, batch_size=batch_size, tta=tta)
         return ((answer, self._verdict(answer, trust)) for answer in answers)
 
+    @property
+    def frames_nuclei(self) -> bool:
+        """Whether it frames cells by their nuclei, whatever camera took them."""
+        return any(network.framing != SQUARE for network in self.networks)
+
+    def at_camera(self, images: Iterable[Path | bytes | NDArray[np.uint8]]) -> Model:
+        """Return the model as it looks at cells of the camera that took these images.
+
+        Only a model that frames cells by their nuclei is another one then. It looks at how large they are, and at no label.
+        """
+        return Model(self.card, at_camera(self.networks, images), self.digest)
+
     def trust(self, *, tta: bool = False) -> Calibration:
         """Return temperature, thresholds and confusion, measured on answers made the same way.
 
@@ -241,6 +254,7 @@ def on_device(bundle: Bundle, device: str, precision: Literal["auto", "fp32", "b
             where,
             head_path(get_arch(member.arch), member.head),
             None if known is None else known.to(torch_device, torch.float32),
+            member.preprocessing.framing,
         )
         for member, model, known in zip(
             bundle.card.members, bundle.models, bundle.known or [None] * len(bundle.models), strict=True

@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from hemoscope.data.augment import Fill, View
+from hemoscope.data.augment import Fill, View, view_affine
+from hemoscope.data.camera import camera_px
+from hemoscope.data.images.framing import SQUARE, Framing, by_nucleus, nucleus_of
 from hemoscope.errors import RunError
 from hemoscope.models.build import head_path, load_state
 from hemoscope.models.normalise import Normalise
 from hemoscope.models.registry import get_arch
+from hemoscope.records import FloatArray
 from hemoscope.runs import MODEL, Run
 from hemoscope.training.device import Device, choose_device, resolve_precision, tune
 from hemoscope.training.recipe import Recipe
 
-__all__ = ["Network", "ask", "load_network", "load_run"]
+__all__ = ["Network", "ask", "at_camera", "load_network", "load_run"]
 
 
 @dataclass(frozen=True)
@@ -36,6 +43,7 @@ class Network:
         device: Where and in which precision it computes.
         head: Name of the module that gives the classes.
         known: Features of known cells, shape (M, F), of length 1, on its device; None if there are none.
+        framing: How an image becomes the canvas.
     """
 
     model: nn.Module
@@ -47,6 +55,22 @@ class Network:
     device: Device
     head: str
     known: Tensor | None = None
+    framing: Framing = SQUARE
+
+    @property
+    def nucleus_px(self) -> float:
+        """Diameter of the nuclei it frames cells by, in pixels of their images; NaN where it frames none."""
+        return nucleus_of(self.framing, image_px=self.image_px, canvas_px=self.canvas_px)
+
+    def in_image(self, height_px: int, width_px: int) -> FloatArray:
+        """Return where its input lies in an image of this size: a matrix from pixel to pixel (x, y, 1), shape (3, 3)."""
+        view = view_affine(1, canvas_px=self.canvas_px, image_px=self.image_px, view=self.view)[0]
+        step = (self.framing.view_px or min(height_px, width_px)) / self.canvas_px
+        middle = np.array([width_px, height_px]) / 2
+        # Pixel centres lie on integers, so that an image reaches from -1/2 on; both have one middle.
+        offset = middle - 0.5 - step * (self.canvas_px - 1) / 2
+        canvas = np.array([[step, 0, offset[0]], [0, step, offset[1]], [0, 0, 1]])
+        return canvas @ np.vstack([view, [0.0, 0.0, 1.0]])
 
     def ask(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Return float32 logits, shape (N, C), and features, shape (N, F), on the network's device.
@@ -59,6 +83,33 @@ class Network:
             with self.device.autocast():
                 logits, features = ask(self.model, self.head, pixels)
         return logits.float(), features
+
+
+def at_camera(
+    networks: Sequence[Network], images: Iterable[Path | bytes | NDArray[np.uint8]]
+) -> tuple[Network, ...]:
+    """Return networks that frame cells as the camera of these images shows them; those that frame no nucleus as they are.
+
+    Args:
+        networks: Trained on the cells of one camera.
+        images: Some of another one, or of the same.
+    """
+    by_size = [network for network in networks if network.framing != SQUARE]
+    if not by_size:
+        return tuple(networks)
+    trained = by_size[0].nucleus_px  # members were trained on the same images
+    found = camera_px(images, trained)
+    return tuple(
+        network
+        if network.framing == SQUARE
+        else replace(
+            network,
+            framing=by_nucleus(
+                network.nucleus_px * found / trained, image_px=network.image_px, canvas_px=network.canvas_px
+            ),
+        )
+        for network in networks
+    )
 
 
 def ask(model: nn.Module, head: str, images: Tensor) -> tuple[Tensor, Tensor]:
@@ -105,7 +156,13 @@ def load_run(
         recipe.eval_view,
         device,
         head_path(get_arch(run.arch), recipe.head),
+        framing=_framing(run, image_px, canvas_px),
     )
+
+
+def _framing(run: Run, image_px: int, canvas_px: int) -> Framing:
+    nucleus_px = run.card["data"].get("nucleus_px")
+    return by_nucleus(nucleus_px, image_px=image_px, canvas_px=canvas_px) if nucleus_px else SQUARE
 
 
 def load_network(run: Run) -> nn.Module:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from hemoscope.ensemble.members import assemble
 from hemoscope.ensemble.vote import How
 from hemoscope.errors import ConfigError, RunError
 from hemoscope.predict.model import Model, Verdict, load
-from hemoscope.predict.network import load_run
+from hemoscope.predict.network import Network, at_camera, load_run
 from hemoscope.predict.stream import Answer, stream
 from hemoscope.records import Side
 from hemoscope.runs import CARD, Run
@@ -24,6 +25,10 @@ from hemoscope.runs import CARD, Run
 __all__ = ["Member", "Scorable", "a_bundle", "a_run", "open_scorable", "some_runs"]
 
 _SAFE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*")  # of a bundle's runs, whose names become folders
+
+
+Image = Path | NDArray[np.uint8]
+Ask = Callable[[Iterable[Image]], Iterator[tuple[Answer, Verdict | None]]]
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,7 @@ class Scorable:
         vote: How they are combined.
         chosen: How the members came to be, in one sentence; empty for a single run.
         ask: Yields the members' answers to every image, in order, and a bundle's verdict.
+        at_camera: Gives `ask` for cells of the camera that took some images; see `Model.at_camera`.
         judges: Whether there are verdicts.
     """
 
@@ -54,7 +60,8 @@ class Scorable:
     members: tuple[Member, ...]
     vote: How
     chosen: str
-    ask: Callable[[Iterable[Path | NDArray[np.uint8]]], Iterator[tuple[Answer, Verdict | None]]]
+    ask: Ask
+    at_camera: Callable[[Iterable[Image]], Ask]
     judges: bool = False
 
     def sides(self) -> Mapping[str, Side] | None:
@@ -163,7 +170,8 @@ def a_bundle(model: Model, name: str, *, tta: bool = False) -> Scorable:
         members=tuple(members),
         vote=model.card.vote,
         chosen=model.card.chosen,
-        ask=lambda images: model.ask(images, tta=tta),
+        ask=partial(model.ask, tta=tta),
+        at_camera=lambda some: partial(model.at_camera(some).ask, tta=tta),
         judges=True,
     )
 
@@ -171,11 +179,16 @@ def a_bundle(model: Model, name: str, *, tta: bool = False) -> Scorable:
 def _of_runs(name: str, runs: Sequence[Run], vote: How, chosen: str, device: str) -> Scorable:
     networks = [load_run(run, device_name=device) for run in runs]
     turned = [run.card["recipe"].get("views", 1) > 1 for run in runs]  # as each was scored by itself
+
+    def of(networks: Sequence[Network]) -> Ask:
+        return lambda images: ((answer, None) for answer in stream(networks, images, tta=turned))
+
     return Scorable(
         name=name,
         classes=runs[0].classes,
         members=tuple(Member(run.name, run.card, run) for run in runs),
         vote=vote,
         chosen=chosen,
-        ask=lambda images: ((answer, None) for answer in stream(networks, images, tta=turned)),
+        ask=of(networks),
+        at_camera=lambda some: of(at_camera(networks, some)),
     )

@@ -20,8 +20,8 @@ from torch import Tensor
 
 from hemoscope.bundle.known import distances
 from hemoscope.data.augment import view_affine, warp
-from hemoscope.data.canvas import center_square, is_long
 from hemoscope.data.images.decode import Decoded, decode
+from hemoscope.data.images.square import is_long
 from hemoscope.errors import ConfigError, ImageError
 from hemoscope.places import available_cores
 from hemoscope.predict.network import Network
@@ -189,8 +189,9 @@ def views_of(networks: Sequence[Network], pixels: NDArray[np.uint8]) -> list[NDA
 
     The image is resized once for each size that is asked for.
     """
-    squares = {side: center_square(pixels, side) for side in {network.canvas_px for network in networks}}
-    return [_cut(squares[network.canvas_px], network) for network in networks]
+    kinds = {(network.framing, network.canvas_px) for network in networks}
+    squares = {(framing, side): framing.square(pixels, side) for framing, side in kinds}
+    return [_cut(squares[network.framing, network.canvas_px], network) for network in networks]
 
 
 def _cut(square: NDArray[np.uint8], network: Network) -> NDArray[np.uint8]:

@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hemoscope.data.augment import view_affine
 from hemoscope.encoding import jsonable
 from hemoscope.explain.gradcam import explain_pixels
 from hemoscope.predict.model import Model, Verdict
@@ -143,16 +142,5 @@ class Judge:
 def _over_image(network: Network, heat: FloatArray, size: tuple[int, int]) -> FloatArray:
     """Return a map of a network's view, shape (S, S), laid over the image of (width, height) it was cut from."""
     width, height = size
-    side = min(width, height)
-    cut = np.vstack(
-        [
-            view_affine(1, canvas_px=network.canvas_px, image_px=network.image_px, view=network.view)[0],
-            [0.0, 0.0, 1.0],
-        ]
-    )  # from the view to the canvas
-    scale = side / network.canvas_px
-    x, y = (width - side) // 2, (height - side) // 2
-    # Pixel centres lie on integers.
-    grown = np.array([[scale, 0, x + (scale - 1) / 2], [0, scale, y + (scale - 1) / 2], [0, 0, 1]])
-    laid = cv2.warpAffine(heat, (grown @ cut)[:2], (width, height), flags=cv2.INTER_LINEAR)
+    laid = cv2.warpAffine(heat, network.in_image(height, width)[:2], size, flags=cv2.INTER_LINEAR)
     return np.asarray(laid, np.float64)

@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from hemoscope.data.canvas import center_square
 from hemoscope.data.images.decode import decode
+from hemoscope.data.images.square import center_square
 from hemoscope.errors import ImageError
 from hemoscope.server.disk import full_told, sync_folder
 

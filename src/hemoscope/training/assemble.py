@@ -12,6 +12,7 @@ from hemoscope.training.checkpoint import State
 from hemoscope.training.device import Device
 from hemoscope.training.draws import class_weights, epoch_size
 from hemoscope.training.epochs import Clock, DeviceEpochs, Epochs, HostEpochs
+from hemoscope.training.looks import Looks
 from hemoscope.training.objective import Objective
 from hemoscope.training.recipe import Recipe
 from hemoscope.training.step import train_step
@@ -59,8 +60,10 @@ def make_epochs(
     if batch:
         model, objective = batch.learner(model, device.torch_device), batch.objective(**options)
 
+    looks = Looks(recipe, device.torch_device, batch)
+
     def step(images: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        done = train_step(model, state.optimizer, images, target, objective, device=device)
+        done = train_step(model, state.optimizer, looks(images), target, objective, device=device)
         if state.averaged:
             state.averaged.follow()
         return done

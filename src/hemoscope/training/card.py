@@ -81,6 +81,10 @@ class RunCard:
         """Say which ImageNet weights training starts from."""
         self._card["weights"] |= {"origin": weights.origin, "note": weights.note, "sha256": digest}
 
+    def measured(self, nucleus_px: float) -> None:
+        """Say how large the typical nucleus is that the images were framed by."""
+        self._card["data"] |= {"nucleus_px": nucleus_px}
+
     def begin(self, *, device: Device, model: nn.Module, resumed_at: int) -> None:
         """Write the card of a run that is under way."""
         forget_peaks(device.torch_device)

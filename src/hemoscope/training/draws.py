@@ -48,7 +48,7 @@ def draw_epoch(
     rng = np.random.default_rng([seed, epoch])
     n = epoch_size(len(target), recipe.batch_size)
     order = _order(target, rng, recipe.sampler)[:n]
-    augmentation = Augmentation(recipe.rotation_deg, recipe.hflip, recipe.vflip, recipe.crop)
+    augmentation = Augmentation(recipe.rotation_deg, recipe.hflip, recipe.vflip, recipe.crop, recipe.zoom)
     matrices = draw_affine(n, rng, canvas_px=canvas_px, image_px=image_px, augmentation=augmentation)
     if small_px := recipe.small_at(epoch):
         matrices = scaled(matrices, image_px / small_px)

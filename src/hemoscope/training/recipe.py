@@ -22,7 +22,8 @@ MOST_BYTES = 2**20  # of a recipe file
 SPELT_OUT = 3  # changes in a label; more are counted
 ADDED_LATER = frozenset(
     {
-        "canvas_px", "ema", "head_lr", "label_smoothing", "mixup", "schedule", "small_epochs", "small_px", "views", "warmup",
+        "blur", "canvas_px", "ema", "frame_jitter", "framing", "grey", "head_lr", "label_smoothing", "mixup", "noise", "schedule",
+        "small_epochs", "small_px", "stain_gain", "stain_mix", "views", "warmup", "zoom",
     }
 )  # fmt: skip
 
@@ -77,11 +78,34 @@ class Recipe(BaseModel):
         default=None, ge=32, le=1024, description="side of the input in the first `small_epochs` epochs"
     )
     small_epochs: int = Field(default=0, ge=0)
+    framing: Literal["square", "nucleus"] = Field(
+        default="square",
+        description="square: the largest central square; nucleus: the whole image on white, zoomed until the typical "
+        "nucleus of its laboratory has one size",
+    )
+    zoom: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="training images are magnified by exp(±zoom) at most; 0: as they are",
+    )
+    stain_mix: float = Field(
+        default=0.0, ge=0, le=1, description="deviation of a random mixing of the three colours' densities"
+    )
+    stain_gain: float = Field(
+        default=0.0, ge=0, le=1, description="deviation of the logarithm of a random strength of the stain"
+    )
+    grey: float = Field(default=0.0, ge=0, le=1, description="share of the training images without colour")
+    frame_jitter: float = Field(default=0.0, ge=0, le=1, description="share that is cut to a narrower frame")
+    blur: float = Field(default=0.0, ge=0, le=1, description="share that is blurred")
+    noise: float = Field(
+        default=0.0, ge=0, le=1, description="deviation of the noise of the noisiest image, of full light"
+    )
     rotation_deg: float = Field(default=60.0, ge=0, le=180)
     hflip: bool = True
     vflip: bool = True
     crop: Literal["center", "random"] = "center"
-    fill: Literal["black", "edge"] = "black"
+    fill: Literal["black", "edge", "white"] = "black"
     eval_view: Literal["center_crop", "full_image"] = "center_crop"
     views: Literal[1, 8] = Field(
         default=1, description="8: the final predictions are means over the flips and quarter turns"
@@ -181,6 +205,25 @@ RECIPES: tuple[Recipe, ...] = (
         lr=0.01,
         schedule="warm_cosine",
         rotation_deg=180,
+        views=8,
+    ),
+    # For cells of other laboratories (docs/results/2026-11-other-labs).
+    Recipe(
+        name="robust",
+        epochs=10,
+        batch_size=64,
+        lr=0.01,
+        schedule="warm_cosine",
+        framing="nucleus",
+        fill="white",
+        rotation_deg=180,
+        zoom=0.25,
+        stain_mix=0.25,
+        stain_gain=0.3,
+        grey=0.3,
+        frame_jitter=0.5,
+        blur=0.5,
+        noise=0.03,
         views=8,
     ),
     # Small networks from scratch on synthetic cells, in seconds an epoch on two cores.

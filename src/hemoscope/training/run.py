@@ -11,12 +11,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hemoscope.data.camera import camera_of
 from hemoscope.data.canvas import open_canvas
 from hemoscope.data.folds import fold_split
+from hemoscope.data.images.framing import SQUARE, Framing, by_nucleus
 from hemoscope.data.scan.scan import scan, usable
 from hemoscope.data.split import Policy, make_split
 from hemoscope.data.split_file import read_split, write_split
-from hemoscope.errors import ConfigError, HemoscopeError, SplitError
+from hemoscope.errors import ConfigError, DataError, HemoscopeError, SplitError
 from hemoscope.files import lock_folder
 from hemoscope.places import cache_dir
 from hemoscope.progress import Progress
@@ -29,6 +31,7 @@ from hemoscope.training.recipe import Recipe
 if TYPE_CHECKING:
     import torch
 
+    from hemoscope.training.card import RunCard
     from hemoscope.training.job import Job
     from hemoscope.training.loop import Watcher
 
@@ -208,7 +211,8 @@ def run_job(
             if ranks.main and not split_file.is_file():
                 write_split(job.split, split_file)
             try:
-                canvas = open_canvas(job.manifest, job.sides_px[1], progress=progress)
+                framing = _framing(job, card)
+                canvas = open_canvas(job.manifest, job.sides_px[1], framing=framing, progress=progress)
                 fit(
                     job,
                     folder,
@@ -241,7 +245,27 @@ def _build_canvas(job: Job, ranks: Ranks, progress: Progress | None) -> None:
     """Build the canvas, one rank a machine, before anybody waits for anybody."""
     key = f"canvas {job.manifest.digest} {job.sides_px[1]}"
     with ranks.one_first(key), suppress(HemoscopeError):  # found again where the run card can say so
-        open_canvas(job.manifest, job.sides_px[1], progress=progress)
+        open_canvas(job.manifest, job.sides_px[1], framing=_framing(job), progress=progress)
+
+
+def _framing(job: Job, card: RunCard | None = None) -> Framing:
+    """Return how the job's images become squares; the card hears of what was measured for it.
+
+    Raises:
+        DataError: If no nucleus is found in the images that it needs one of.
+    """
+    if job.recipe.framing == "square":
+        return SQUARE
+    image_px, canvas_px = job.sides_px
+    nucleus_px = camera_of(job.manifest, [row.path for row in job.split.side("train")])
+    if nucleus_px is None:
+        raise DataError(
+            f'no nucleus is found in the training images of {job.manifest.root}; framing = "nucleus" expects stained '
+            "blood cells, one an image. Train with --set framing=square"
+        )
+    if card:
+        card.measured(nucleus_px)
+    return by_nucleus(nucleus_px, image_px=image_px, canvas_px=canvas_px)
 
 
 def done_run(

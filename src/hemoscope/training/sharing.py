@@ -35,16 +35,29 @@ class SharedBatch:
         ranks: Who shares it.
         target: Classes of the whole batch, shape (N,).
         mine: Which of its N images are this rank's; there may be none.
+        places: Which of them this rank is given, those that its own are mixed with behind them, shape (M,).
     """
 
     def __init__(self, ranks: Ranks) -> None:
         self.ranks = ranks
         self.target = torch.empty(0, dtype=torch.int64)
         self.mine = slice(0, 0)
+        self.places: IntArray = np.empty(0, np.int64)
 
-    def take(self, target: Tensor) -> None:
-        """Go on to the next batch."""
+    def take(self, target: Tensor, *, mixed: bool) -> None:
+        """Go on to the next batch, whose images may be mixed."""
         self.target, self.mine = target, self.ranks.share(len(target))
+        places = np.arange(len(target))
+        own = places[self.mine]
+        self.places = np.concatenate([own, places[::-1][self.mine]]) if mixed else own
+
+    def uniform(self, like: Tensor, *shape: int) -> Tensor:
+        """Return random numbers from 0 to 1, a row an image as given: those that one process would draw for them."""
+        return torch.rand(len(self.target), *shape, device=like.device)[self.places]
+
+    def normal(self, like: Tensor, *shape: int) -> Tensor:
+        """Return normal random numbers, as `uniform`."""
+        return torch.randn(len(self.target), *shape, device=like.device)[self.places]
 
     def adapt(self, model: nn.Module, device: torch.device) -> nn.Module:
         """Let a network's batch normalisation and dropout see whole batches; its tensors and their names stay."""
@@ -160,8 +173,8 @@ class _SharedEpochs:
         for step, first in enumerate(starts):
             start = time.perf_counter()
             before_step(step)
-            self._batch.take(targets[first : first + self._batch_size])
-            here = first + self._places()
+            self._batch.take(targets[first : first + self._batch_size], mixed=self._mixed)
+            here = first + self._batch.places
             images = self._images(rows[here], matrices[here])
             start = self._clock.add("data_s", start)
             loss, right = self._step(images, targets[torch.from_numpy(here).to(device)])
@@ -175,12 +188,6 @@ class _SharedEpochs:
         losses, correct = losses.cpu(), correct.cpu()  # waits for the device
         self._clock.add("step_s", start)
         return losses, correct
-
-    def _places(self) -> IntArray:
-        """Return which images of the batch this rank needs: its own, and where they are mixed their partners."""
-        places = np.arange(len(self._batch.target))
-        own = places[self._batch.mine]
-        return np.concatenate([own, places[::-1][self._batch.mine]]) if self._mixed else own
 
     def _images(self, rows: IntArray, matrices: FloatArray) -> Tensor:
         if len(rows):

@@ -1,0 +1,135 @@
+"""Other laboratories' looks, drawn in training: stains, cameras and frames that the training images do not have.
+
+All of it is drawn by torch's own generator where the images are, so that a CUDA graph can hold it. Images are expected on
+white (`framing = "nucleus"`): what is missing of the light is then the stain's density.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from hemoscope.models.normalise import IMAGENET_MEAN, IMAGENET_STD
+from hemoscope.training.recipe import Recipe
+
+__all__ = ["Draws", "Looks"]
+
+MIXED = 0.8  # of the images have their stains mixed; the others are made stronger or weaker a channel
+DARKEST = 5.0  # optical density
+TINT = 0.1  # of the light that a background found wrongly may lack
+LEAST_FRAME = 0.5  # of the side that a narrow frame leaves
+OFF_CENTRE = 0.03  # of the side
+
+
+class Draws(Protocol):
+    """Where random numbers come from, a row an image."""
+
+    def uniform(self, like: Tensor, *shape: int) -> Tensor:
+        """Return numbers from 0 to 1, shape (len(like), *shape), where `like` is."""
+        ...
+
+    def normal(self, like: Tensor, *shape: int) -> Tensor:
+        """Return normal numbers."""
+        ...
+
+
+class _Own:
+    """One process draws for all images of its batch."""
+
+    def uniform(self, like: Tensor, *shape: int) -> Tensor:
+        return torch.rand(len(like), *shape, device=like.device)
+
+    def normal(self, like: Tensor, *shape: int) -> Tensor:
+        return torch.randn(len(like), *shape, device=like.device)
+
+
+class Looks:
+    """Changes what a batch looks like, and not what it shows.
+
+    Args:
+        recipe: Its fields `stain_mix`, `stain_gain`, `grey`, `frame_jitter`, `blur` and `noise`.
+        device: Where the images are.
+        draws: Where random numbers come from; by default torch's generator.
+    """
+
+    def __init__(self, recipe: Recipe, device: torch.device, draws: Draws | None = None) -> None:
+        self._recipe = recipe
+        self._draws = draws or _Own()
+        self._mean = torch.tensor(IMAGENET_MEAN, device=device)[:, None, None]
+        self._std = torch.tensor(IMAGENET_STD, device=device)[:, None, None]
+        self.any = any(
+            (recipe.stain_mix, recipe.stain_gain, recipe.grey, recipe.frame_jitter, recipe.blur, recipe.noise)
+        )
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Return normalised images, float32, shape (N, 3, S, S), channels-last, looking otherwise."""
+        if not self.any:
+            return images
+        recipe = self._recipe
+        light = (images * self._std + self._mean).clamp(0, 1)  # what comes through, from none to all of it
+        light = self._tinted(_light(self._stained(_density(light))))
+        if recipe.frame_jitter:
+            light = self._narrowed(light)
+        if recipe.blur:
+            light = self._blurred(light)
+        if recipe.noise:
+            light = light + recipe.noise * self._each(light).square() * self._draws.normal(
+                light, *light.shape[1:]
+            )
+        normal = (light.clamp(0, 1) - self._mean) / self._std
+        return normal.contiguous(memory_format=torch.channels_last)
+
+    def _stained(self, density: Tensor) -> Tensor:
+        """Mix the densities of the three colours at random, which is what another stain and another camera do."""
+        recipe, draws = self._recipe, self._draws
+        same = torch.eye(3, device=density.device).expand(len(density), 3, 3)
+        gain = (recipe.stain_gain * draws.normal(density, 3, 1)).exp()
+        mixed = (same + recipe.stain_mix * draws.normal(density, 3, 3)) * gain[:, :1]
+        weights = draws.uniform(density, 1, 3) + 1e-3
+        grey = (weights / weights.sum(dim=2, keepdim=True)).expand(len(density), 3, 3)
+        mixing = torch.where(self._some(density, MIXED)[..., 0], mixed, same * gain)
+        mixing = torch.where(self._some(density, recipe.grey)[..., 0], grey @ mixing, mixing)
+        return torch.einsum("nij,njhw->nihw", mixing, density).clamp(0, DARKEST)
+
+    def _tinted(self, light: Tensor) -> Tensor:
+        """Take up to a tenth of a colour away from half of the images: their white was not found exactly."""
+        lacks = TINT * self._draws.uniform(light, 3, 1, 1)
+        return light * (1 - torch.where(self._some(light, 0.5), lacks, torch.zeros_like(lacks)))
+
+    def _narrowed(self, light: Tensor) -> Tensor:
+        """Cut a share of the images to a narrower frame; outside it is white, or the mean of what was there."""
+        side = light.shape[2]
+        half = side * (LEAST_FRAME + (1 - LEAST_FRAME) * self._draws.uniform(light, 2)) / 2
+        drawn = self._some(light, self._recipe.frame_jitter)[:, 0, 0]
+        half = torch.where(drawn, half, torch.full_like(half, side))
+        centre = (side - 1) / 2 + OFF_CENTRE * side * (2 * self._draws.uniform(light, 2) - 1)
+        at = torch.arange(side, device=light.device)
+        inside = (at - centre[..., None]).abs() <= half[..., None]  # (N, 2, side): of x and of y
+        both = inside[:, None, 0, None, :] & inside[:, None, 1, :, None]  # (N, 1, side, side)
+        mean = light.mean(dim=(2, 3), keepdim=True)
+        around = torch.where(self._some(light, 0.7), torch.ones_like(mean), mean)
+        return torch.where(both, light, around)
+
+    def _blurred(self, light: Tensor) -> Tensor:
+        """Blur a share of the images, each between not at all and as a mean of some five pixels does."""
+        soft = functional.avg_pool2d(light, 3, stride=1, padding=1, count_include_pad=False)
+        soft = functional.avg_pool2d(soft, 3, stride=1, padding=1, count_include_pad=False)
+        return torch.where(self._some(light, self._recipe.blur), light.lerp(soft, self._each(light)), light)
+
+    def _some(self, images: Tensor, share: float) -> Tensor:
+        """Return which images are drawn, each with this chance, shape (N, 1, 1, 1)."""
+        return self._each(images) < share
+
+    def _each(self, images: Tensor) -> Tensor:
+        return self._draws.uniform(images, 1, 1, 1)
+
+
+def _density(light: Tensor) -> Tensor:
+    return -((255 * light + 1) / 256).log()
+
+
+def _light(density: Tensor) -> Tensor:
+    return ((256 * (-density).exp() - 1) / 255).clamp_min(0)
