@@ -1,0 +1,163 @@
+// One slide as the server tells it: its cells, their places, the count. Commands are in commands.js.
+
+import { batch, computed, signal } from "../vendor/preact.js";
+import { apiUrl, get } from "../lib/api.js";
+import { model } from "./session.js";
+import { tellError } from "./toasts.js";
+
+/** @typedef {import("../types.d.ts").Cell} Cell */
+/** @typedef {import("../types.d.ts").Slide} Slide */
+/** @typedef {import("../types.d.ts").Place} Place */
+/** @typedef {{place: Place, cells: Cell[], unreviewed: number}} Section */
+
+/** @type {{value: Slide | null}} */
+export const slide = signal(null);
+/** @type {{value: Map<number, Cell>}} */
+export const cells = signal(new Map());
+/** @type {{value: Map<number, Place>}} */
+export const places = signal(new Map());
+/** @type {{value: Set<number>}} */
+export const reviewed = signal(new Set());
+/** @type {{value: Record<string, string>}} */
+export const notes = signal({});
+/** @type {{value: any}} */
+export const differential = signal(null);
+/** @type {{value: import("../types.d.ts").Reading}} */
+export const reading = signal(1);
+export const orderBy = signal(/** @type {"doubt" | "influence"} */ ("doubt"));
+/** @type {{value: Map<number, number>}} */
+export const rank = signal(new Map());
+export const seq = signal(0);
+export const canUndo = signal(false);
+export const canRedo = signal(false);
+/** @type {{value: number | null}} */
+export const whiteCount = signal(null);
+export const connected = signal(true);
+
+export const signed = computed(() => slide.value?.status === "signed");
+export const blind = computed(() => reading.value === "audit" || Boolean(slide.value?.blind && reading.value !== "settle"));
+
+/** Sections of the wall in their order: what is open first, then the classes as the laboratory lists them. */
+export const sections = computed(() => {
+  /** @type {Map<Place, Cell[]>} */
+  const by = new Map([["review", []], ["unidentified", []]]);
+  for (const c of model.value?.classes ?? []) by.set(c.name, []);
+  by.set("not_classed", []);
+  for (const [number, place] of places.value) {
+    const cell = cells.value.get(number);
+    if (cell) (by.get(place) ?? by.get("review"))?.push(cell);
+  }
+  const seen = reviewed.value;
+  const at = rank.value;
+  const last = at.size;
+  /** @param {Cell} a @param {Cell} b */
+  const compare = (a, b) =>
+    Number(seen.has(a.cell)) - Number(seen.has(b.cell)) ||
+    (at.get(a.cell) ?? last + a.cell) - (at.get(b.cell) ?? last + b.cell);
+  return [...by].map(([place, own]) => ({
+    place,
+    cells: own.sort(compare),
+    unreviewed: own.reduce((n, cell) => n + (seen.has(cell.cell) ? 0 : 1), 0),
+  }));
+});
+
+/** @type {EventSource | null} */
+let events = null;
+
+/** @param {number | string} id */
+const path = (id) => `/slides/${encodeURIComponent(id)}`;
+
+export async function loadState() {
+  if (!slide.value) return;
+  const state = await get(`${path(slide.value.id)}/state?reading=${reading.value}`);
+  batch(() => {
+    places.value = new Map(Object.entries(state.places).map(([n, place]) => [Number(n), place]));
+    reviewed.value = new Set(state.reviewed);
+    notes.value = state.notes;
+    seq.value = state.seq;
+    canUndo.value = state.can_undo;
+    canRedo.value = state.can_redo;
+    whiteCount.value = state.white_count;
+  });
+}
+
+export async function loadCells() {
+  if (!slide.value) return;
+  const since = cells.value.size ? Math.max(...cells.value.keys()) + 1 : 0;
+  const found = (await get(`${path(slide.value.id)}/cells?since=${since}`)).cells;
+  if (!found.length) return;
+  const all = new Map(cells.value);
+  for (const cell of found) all.set(cell.cell, cell);
+  cells.value = all;
+}
+
+export async function loadDifferential() {
+  if (!slide.value) return;
+  differential.value = await get(`${path(slide.value.id)}/differential?reading=${reading.value}`);
+}
+
+export async function loadOrder() {
+  if (!slide.value) return;
+  const found = await get(`${path(slide.value.id)}/order?by=${orderBy.value}`);
+  rank.value = new Map(found.cells.map((/** @type {number} */ cell, /** @type {number} */ i) => [cell, i]));
+}
+
+export async function loadSlide() {
+  if (slide.value) slide.value = await get(path(slide.value.id));
+}
+
+/** Everything that follows from new cells. */
+export async function refresh() {
+  await Promise.all([loadSlide(), loadCells(), loadOrder()]);
+  await Promise.all([loadState(), loadDifferential()]);
+}
+
+/** @param {import("../types.d.ts").Reading} wanted */
+export async function switchReading(wanted) {
+  reading.value = wanted;
+  await Promise.all([loadState(), loadDifferential(), loadOrder()]).catch(tellError);
+}
+
+/**
+ * Open a slide and listen to what happens on it.
+ * @param {string} id
+ * @param {(entry: import("../types.d.ts").Entry) => void} onEntry
+ */
+export async function openSlide(id, onEntry) {
+  closeSlide();
+  const found = await get(path(id));
+  batch(() => {
+    slide.value = found;
+    reading.value = 1;
+  });
+  await refresh();
+  events = new EventSource(apiUrl(`${path(id)}/events`));
+  events.addEventListener("open", () => { connected.value = true; });
+  events.addEventListener("error", () => { connected.value = false; });
+  events.addEventListener("progress", (event) => {
+    if (slide.value) slide.value = { ...slide.value, progress: JSON.parse(event.data) };
+  });
+  let due = 0;
+  events.addEventListener("cells", () => {
+    clearTimeout(due);
+    due = window.setTimeout(() => refresh().catch(tellError), 120);
+  });
+  events.addEventListener("entry", (event) => onEntry(JSON.parse(event.data)));
+  events.addEventListener("signed", () => loadSlide().catch(tellError));
+}
+
+export function closeSlide() {
+  events?.close();
+  events = null;
+  batch(() => {
+    slide.value = null;
+    cells.value = new Map();
+    places.value = new Map();
+    reviewed.value = new Set();
+    notes.value = {};
+    differential.value = null;
+    rank.value = new Map();
+    orderBy.value = "doubt";
+    connected.value = true;
+  });
+}
