@@ -19,6 +19,7 @@ __all__ = [
     "RunError",
     "ShapeError",
     "SplitError",
+    "StoreError",
     "TrackingError",
     "TrainingError",
     "UnknownNameError",
@@ -76,6 +77,10 @@ class RunError(HemoscopeError):
 
 class BundleError(HemoscopeError):
     """A bundle is damaged, edited, from a newer version, or does not do what its card says."""
+
+
+class StoreError(HemoscopeError):
+    """The review page's store cannot be reached, is full, or is from another version."""
 
 
 class TrackingError(HemoscopeError):

@@ -17,6 +17,7 @@ from hemoscope.cli import (
     models,
     predict,
     results,
+    serve,
     stress,
     sweep,
     tracking,
@@ -46,6 +47,7 @@ VERBS = {
     "differential": differential.differential,
     "explain": export.explain,
     "export": export.export,
+    "serve": serve.serve,
 }
 
 

@@ -113,6 +113,7 @@ def composition(
     counts: ArrayLike,
     confusion: ArrayLike,
     *,
+    known: ArrayLike | None = None,
     draws: int = DRAWS,
     sweeps: int = SWEEPS,
     seed: int = 0,
@@ -126,6 +127,7 @@ def composition(
     Args:
         counts: Predicted cells a class, shape (C,).
         confusion: Validation counts[true, predicted], shape (C, C).
+        known: Further cells whose true class is known, shape (C,); none by default.
         draws: Independent chains.
         sweeps: Steps of each chain; its last is the draw.
         seed: Of the draws.
@@ -140,17 +142,21 @@ def composition(
     c = predicted.size
     if predicted.shape != (c,) or errs.shape != (c, c):
         raise ShapeError(f"{c} counts need a confusion matrix of shape ({c}, {c}); got {errs.shape}")
-    for array in (predicted, errs):
+    sure = np.zeros_like(predicted) if known is None else np.asarray(known)
+    if sure.shape != (c,):
+        raise ShapeError(f"{c} counts need as many known ones; got shape {sure.shape}")
+    for array in (predicted, errs, sure):
         if not np.issubdtype(array.dtype, np.integer) or (array < 0).any():
             raise ShapeError(f"a composition needs whole counts that are not negative; got {array.dtype}")
     rng = np.random.default_rng(seed)
     said = _dirichlet(rng, np.broadcast_to(errs + 1 / c, (draws, c, c)))  # p(predicted | true)
-    share = np.broadcast_to((predicted + 0.5) / (predicted + 0.5).sum(), (draws, c))
+    first = predicted + sure + 0.5
+    share = np.broadcast_to(first / first.sum(), (draws, c))
     for _ in range(sweeps):
         origin = (share[:, :, None] * said).transpose(0, 2, 1)  # (draws, predicted, true)
         origin = origin / origin.sum(axis=2, keepdims=True)
         true = rng.multinomial(predicted, origin).sum(axis=1)  # (draws, true)
-        share = _dirichlet(rng, true + 0.5)
+        share = _dirichlet(rng, true + sure + 0.5)
     return np.asarray(share)
 
 
@@ -164,6 +170,7 @@ def differential(
     unknown: int = 0,
     error: int = 0,
     unknown_share: float | None = None,
+    draws: FloatArray | None = None,
     seed: int = 0,
 ) -> Differential:
     """Return the differential count of a smear.
@@ -177,6 +184,7 @@ def differential(
         unknown: Images unlike every class.
         error: Files that could not be read.
         unknown_share: Share of images like the validation images that the model calls unknown.
+        draws: Compositions drawn otherwise than from the counts and the confusion, shape (draws, C).
         seed: Of the posterior draws.
 
     Raises:
@@ -189,7 +197,8 @@ def differential(
             f"{len(classes)} classes need as many counts; got {len(counts)} and {len(to_review)}"
         )
     matrix = np.asarray(confusion)
-    draws = composition(counts, matrix, seed=seed)
+    if draws is None:
+        draws = composition(counts, matrix, seed=seed)
     white = [i for i, entry in enumerate(entries) if entry.role == "white"]
     n_white = sum(counts[i] for i in white)
     ratios = draws / draws[:, white].sum(axis=1, keepdims=True)

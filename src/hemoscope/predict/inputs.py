@@ -17,12 +17,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from hemoscope.archives import Member, is_archive, members
+from hemoscope.archives import Limits, Member, is_archive, members
 from hemoscope.data.images.decode import IMAGE_SUFFIXES
 from hemoscope.data.scan.walk import is_folder, is_hidden
 from hemoscope.errors import DataError, ImageError
 
-__all__ = ["Named", "Passed", "count_images", "find_images", "stdin_paths"]
+__all__ = ["Named", "Passed", "archived_images", "count_images", "find_images", "stdin_paths"]
 
 Named = tuple[str, Path | bytes | ImageError]
 
@@ -109,6 +109,27 @@ def count_images(inputs: Sequence[str]) -> int | None:
     return n
 
 
+def archived_images(
+    path: Path, *, limits: Limits | None = None, passed: Passed | None = None
+) -> Iterator[Named]:
+    """Yield the name in the archive and the bytes of every image of a zip or tar, in a fixed order.
+
+    Args:
+        path: The archive.
+        limits: How much it may come to.
+        passed: Counts what is passed over.
+
+    Raises:
+        DataError: If the archive is damaged or beyond the limits; what came before was sound.
+    """
+    passed = passed or Passed()
+    for member in members(path, limits):
+        if _in_hidden(member.name):
+            passed.counts["hidden"] += 1
+        elif (source := _of_archive(member, passed)) is not None:
+            yield member.name, source
+
+
 def stdin_paths() -> Iterator[str]:
     """Yield the lines of standard input: UTF-16 where it says so, else of whatever bytes they are."""
     first = sys.stdin.buffer.readline()
@@ -191,11 +212,8 @@ def _folder(root: Path, passed: Passed, above: frozenset[tuple[int, int]] = froz
 def _archive(path: Path, passed: Passed) -> Iterator[Named]:
     """Yield an archive's images; damage to the archive itself is the last, with the archive's name."""
     try:
-        for member in members(path):
-            if _in_hidden(member.name):
-                passed.counts["hidden"] += 1
-            elif (source := _of_archive(member, passed)) is not None:
-                yield f"{path.as_posix()}/{member.name}", source
+        for name, source in archived_images(path, passed=passed):
+            yield f"{path.as_posix()}/{name}", source
     except (DataError, OSError) as error:
         yield path.as_posix(), ImageError(str(error))
 

@@ -1,0 +1,372 @@
+"""The state of a reading, folded from a log that only grows: undo is an entry like any other.
+
+A cell remembers which entry put it where it lies. So undo gives back what the reader's own last command took, and
+leaves what somebody else has changed since.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from hemoscope.errors import DataError
+from hemoscope.review.cells import NOT_CLASSED, OPEN, REVIEW, UNIDENTIFIED, Cell, check_classes, first_place
+from hemoscope.review.commands import (
+    Change,
+    Command,
+    Confirm,
+    Entry,
+    Note,
+    Place,
+    Reading,
+    Redo,
+    Undo,
+    WhiteCount,
+)
+
+__all__ = [
+    "Held",
+    "State",
+    "Step",
+    "apply",
+    "arrive",
+    "conflicts",
+    "digest",
+    "fold",
+    "perform",
+    "revised",
+    "start",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What is held of a cell.
+
+    Attributes:
+        place: Where it lies.
+        reviewed: A person has confirmed or moved it.
+        by: The entry that put it there; 0 at the start.
+        note: What a reader wrote on it.
+        noted: The entry that wrote it; 0 without one.
+    """
+
+    place: str
+    reviewed: bool = False
+    by: int = 0
+    note: str = ""
+    noted: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What one command did to cells, so that it can be taken back and done again."""
+
+    before: Mapping[int, Held]
+    after: Mapping[int, Held]
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """A reading of a slide after some of its log.
+
+    Attributes:
+        classes: Class names, in the model's order.
+        reading: Whose entries count here.
+        blind: The model's answers are hidden: every cell starts in `review`.
+        preds: Predicted class a cell.
+        unknown: Cells that the model does not know.
+        held: What is held of each cell.
+        white_count: 10^9/L, or None.
+        seq: The last entry.
+        done: What each reader can take back, the last at the end.
+        undone: What each reader can do again, the next at the end.
+    """
+
+    classes: tuple[str, ...]
+    reading: Reading = 1
+    blind: bool = False
+    preds: Mapping[int, str] = field(default_factory=dict)
+    held: Mapping[int, Held] = field(default_factory=dict)
+    white_count: float | None = None
+    seq: int = 0
+    done: Mapping[str, tuple[Step, ...]] = field(default_factory=dict)
+    undone: Mapping[str, tuple[Step, ...]] = field(default_factory=dict)
+
+    @property
+    def places(self) -> dict[int, str]:
+        """Where every cell lies."""
+        return {cell: held.place for cell, held in self.held.items()}
+
+    @property
+    def reviewed(self) -> frozenset[int]:
+        """Cells that a person has confirmed or moved."""
+        return frozenset(cell for cell, held in self.held.items() if held.reviewed)
+
+    @property
+    def notes(self) -> dict[int, str]:
+        """The notes, by cell."""
+        return {cell: held.note for cell, held in self.held.items() if held.note}
+
+    @property
+    def open(self) -> tuple[int, ...]:
+        """Cells that are still for review or unidentified."""
+        return tuple(cell for cell, held in self.held.items() if held.place in OPEN)
+
+    def can_undo(self, reader: str) -> bool:
+        """Whether the reader has something to take back."""
+        return bool(self.done.get(reader))
+
+    def can_redo(self, reader: str) -> bool:
+        """Whether the reader has something to do again."""
+        return bool(self.undone.get(reader))
+
+
+def start(
+    classes: Sequence[str],
+    cells: Iterable[Cell],
+    *,
+    reading: Reading = 1,
+    blind: bool = False,
+    white_count: float | None = None,
+) -> State:
+    """Return the state before the first entry.
+
+    Raises:
+        ConfigError: If a class has the name of a place that is no class.
+    """
+    check_classes(classes)
+    return arrive(State(tuple(classes), reading, blind, white_count=white_count), cells)
+
+
+def arrive(state: State, cells: Iterable[Cell]) -> State:
+    """Return the state with cells that have come in since."""
+    preds, held = dict(state.preds), dict(state.held)
+    for cell in cells:
+        preds[cell.cell] = cell.pred
+        held[cell.cell] = Held(REVIEW if state.blind else first_place(cell))
+    return replace(state, preds=preds, held=held)
+
+
+def revised(state: State) -> State:
+    """Return the start of the next revision: the same places and notes, nothing to take back."""
+    held = {cell: replace(each, by=0, noted=0) for cell, each in state.held.items()}
+    return replace(state, held=held, seq=0, done={}, undone={})
+
+
+def fold(
+    classes: Sequence[str],
+    cells: Iterable[Cell],
+    entries: Iterable[Entry],
+    *,
+    reading: Reading = 1,
+    blind: bool = False,
+    white_count: float | None = None,
+) -> State:
+    """Return the state of a reading after a log.
+
+    Raises:
+        ConfigError: If a class has the name of a place that is no class.
+        DataError: If the log does not replay.
+    """
+    state = start(classes, cells, reading=reading, blind=blind, white_count=white_count)
+    for entry in entries:
+        state = apply(state, entry)
+    return state
+
+
+def perform(
+    state: State, command: Command, *, at: str, reader: str, seq: int | None = None, client: str = ""
+) -> Entry:
+    """Return the entry that a command becomes in this state.
+
+    Args:
+        state: Of the reading it is given in.
+        command: What is asked.
+        at: When, UTC, ISO 8601.
+        reader: Who.
+        seq: The entry's number; by default the next one.
+        client: Which of the reader's windows.
+
+    Raises:
+        DataError: If it cannot be done here: an unknown cell or place, nothing to take back, and so on.
+    """
+    number = state.seq + 1 if seq is None else seq
+    step = _step(state, command, reader, number)
+    return Entry(
+        seq=number,
+        at=at,
+        reader=reader,
+        reading=state.reading,
+        command=command,
+        changes=_changes(state, command, step),
+        client=client,
+    )
+
+
+def apply(state: State, entry: Entry) -> State:
+    """Return the state after one more entry; entries of other readings only move `seq` and the white count.
+
+    Raises:
+        DataError: If the entry is not the next, or it did not do here what it says.
+    """
+    if entry.seq <= state.seq:
+        raise DataError(f"entry {entry.seq} of the log comes after entry {state.seq}; expected a later one")
+    if isinstance(entry.command, WhiteCount):
+        return replace(state, white_count=entry.command.value, seq=entry.seq)
+    if entry.reading != state.reading:
+        return replace(state, seq=entry.seq)
+    step = _step(state, entry.command, entry.reader, entry.seq)
+    changes = _changes(state, entry.command, step)
+    if changes != entry.changes:
+        raise DataError(
+            f"entry {entry.seq} of the log says it changed {_told(entry.changes)}; here it changes {_told(changes)}. The "
+            "log is damaged, or it belongs to other cells."
+        )
+    done, undone = dict(state.done), dict(state.undone)
+    mine, back = done.get(entry.reader, ()), undone.get(entry.reader, ())
+    if isinstance(entry.command, Undo):
+        done[entry.reader], undone[entry.reader] = mine[:-1], (*back, mine[-1])
+    elif isinstance(entry.command, Redo):
+        done[entry.reader], undone[entry.reader] = (*mine, back[-1]), back[:-1]
+    else:
+        done[entry.reader], undone[entry.reader] = (*mine, step), ()
+    return replace(state, held={**state.held, **step.after}, seq=entry.seq, done=done, undone=undone)
+
+
+def conflicts(
+    entries: Iterable[Entry], base: int, state: State, command: Command, *, reader: str, client: str = ""
+) -> list[Entry]:
+    """Return the entries after `base` by which somebody else touched what the command would touch.
+
+    Args:
+        entries: Of the log, at least those after `base`.
+        base: The last entry that the reader had seen.
+        state: Of the reading now.
+        command: What is asked.
+        reader: Who asks; another window of the same reader counts as somebody else.
+        client: Which of the reader's windows.
+    """
+    touched = set(_touched(state, command, reader))
+    same = isinstance(command, WhiteCount)
+    found = []
+    for entry in entries:
+        if entry.seq <= base or (entry.reader, entry.client) == (reader, client):
+            continue
+        if isinstance(entry.command, WhiteCount):
+            if same:
+                found.append(entry)
+        elif entry.reading == state.reading:
+            theirs = {cell for cell, _, _ in entry.changes}
+            if isinstance(entry.command, Note):
+                theirs.add(entry.command.cell)
+            if theirs & touched:
+                found.append(entry)
+    return found
+
+
+def digest(entries: Iterable[Entry]) -> str:
+    """Return the SHA-256 of a log, over its entries as JSON lines."""
+    sha = hashlib.sha256()
+    for entry in entries:
+        sha.update(entry.model_dump_json().encode() + b"\n")
+    return sha.hexdigest()
+
+
+def _step(state: State, command: Command, reader: str, seq: int) -> Step:
+    """What a command does here; of undo and redo only what nobody else has changed since."""
+    match command:
+        case WhiteCount():
+            return Step({}, {})
+        case Undo() | Redo():
+            stacks = state.done if isinstance(command, Undo) else state.undone
+            stack = stacks.get(reader, ())
+            if not stack:
+                word = "take back" if isinstance(command, Undo) else "do again"
+                raise DataError(
+                    f"there is nothing to {word}: {reader} has given no such command in this reading"
+                )
+            step = stack[-1] if isinstance(command, Undo) else Step(stack[-1].after, stack[-1].before)
+            return _restored(state, step)
+        case Note():
+            _known(state, (command.cell,))
+            old = state.held[command.cell]
+            return Step({command.cell: old}, {command.cell: replace(old, note=command.text, noted=seq)})
+        case Place():
+            if command.to not in (*state.classes, NOT_CLASSED):
+                raise DataError(
+                    f"cells cannot be put into {command.to!r}; expected one of {', '.join(state.classes)} or {NOT_CLASSED}"
+                )
+            cells = _known(state, command.cells)
+            targets = dict.fromkeys(cells, command.to)
+        case Confirm():
+            cells = _known(state, command.cells)
+            targets = _confirmed(state, cells)
+    before = {cell: state.held[cell] for cell in cells}
+    after = {cell: replace(before[cell], place=targets[cell], reviewed=True, by=seq) for cell in cells}
+    return Step(before, after)
+
+
+def _restored(state: State, step: Step) -> Step:
+    """From `step.after` back to `step.before`, place and note each on its own."""
+    before, after = {}, {}
+    for cell, was in step.after.items():
+        now, old = state.held[cell], step.before[cell]
+        back = now
+        if was.by != old.by and now.by == was.by:
+            back = replace(back, place=old.place, reviewed=old.reviewed, by=old.by)
+        if was.noted != old.noted and now.noted == was.noted:
+            back = replace(back, note=old.note, noted=old.noted)
+        if back is not now:
+            before[cell], after[cell] = now, back
+    return Step(before, after)
+
+
+def _confirmed(state: State, cells: Sequence[int]) -> dict[int, str]:
+    if state.blind:
+        raise DataError("in a blind reading there is nothing to confirm; expected a class for the cell")
+    targets = {}
+    for cell in cells:
+        held = state.held[cell]
+        if held.place == UNIDENTIFIED:
+            raise DataError(
+                f"cell {cell} is unidentified, so that there is nothing to confirm; put it into a class or among those "
+                "not classed"
+            )
+        targets[cell] = held.place if held.reviewed else state.preds[cell]
+    return targets
+
+
+def _known(state: State, cells: Sequence[int]) -> tuple[int, ...]:
+    missing = [cell for cell in cells if cell not in state.held]
+    if missing:
+        raise DataError(
+            f"the slide has no cell {', '.join(map(str, missing[:5]))}; it has {len(state.held)} cells, from 0 on"
+        )
+    return tuple(dict.fromkeys(cells))
+
+
+def _changes(state: State, command: Command, step: Step) -> tuple[Change, ...]:
+    if isinstance(command, Note):
+        return ()
+    return tuple((cell, state.held[cell].place, held.place) for cell, held in step.after.items())
+
+
+def _touched(state: State, command: Command, reader: str) -> tuple[int, ...]:
+    match command:
+        case Place() | Confirm():
+            return command.cells
+        case Note():
+            return (command.cell,)
+        case Undo() | Redo():
+            stacks = state.done if isinstance(command, Undo) else state.undone
+            stack = stacks.get(reader, ())
+            return tuple(stack[-1].after) if stack else ()
+        case WhiteCount():
+            return ()
+
+
+def _told(changes: Sequence[Change]) -> str:
+    shown = ", ".join(f"cell {cell} from {before} to {after}" for cell, before, after in changes[:3])
+    return shown or "nothing"

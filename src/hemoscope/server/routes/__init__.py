@@ -1,0 +1,1 @@
+"""The API, one file a group of routes; every path below /api/v1."""

@@ -1,0 +1,45 @@
+"""What routes ask for: the site's parts, and who asks."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import Depends, Path, Request
+from starlette.concurrency import run_in_threadpool
+
+from hemoscope.server.guard import Reader
+from hemoscope.server.problems import ApiError
+from hemoscope.server.site import Site
+
+__all__ = ["Administrator", "CellNumber", "Here", "SlideId", "Who", "site_of", "who"]
+
+
+def site_of(request: Request) -> Site:
+    """Return the running server's parts."""
+    return request.app.state.site
+
+
+Here = Annotated[Site, Depends(site_of)]
+
+
+async def who(request: Request, site: Here) -> Reader:
+    """Return who asks, if they may; every router but that of the session depends on it.
+
+    Raises:
+        ApiError: If nobody is signed in, or a write lacks its token.
+    """
+    return await run_in_threadpool(site.guard.check, request)
+
+
+Who = Annotated[Reader, Depends(who)]
+
+
+async def _administrator(reader: Who) -> Reader:
+    if reader.role != "administrator":
+        raise ApiError(403, "administrators_only", f"{reader.name} is a reader; this is for administrators")
+    return reader
+
+
+Administrator = Annotated[Reader, Depends(_administrator)]
+SlideId = Annotated[int, Path(ge=1, lt=2**63)]
+CellNumber = Annotated[int, Path(ge=0, lt=2**31)]

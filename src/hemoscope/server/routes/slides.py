@@ -1,0 +1,143 @@
+"""Slides: listed, begun, looked at; their cells, their order, their news."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from fastapi import APIRouter, Query
+from fastapi.responses import JSONResponse, StreamingResponse
+from sqlalchemy import select
+
+from hemoscope.encoding import jsonable
+from hemoscope.review.commands import Reading
+from hemoscope.review.order import by_doubt
+from hemoscope.server.audit import audit
+from hemoscope.server.clock import now
+from hemoscope.server.routes.needs import Here, SlideId, Who
+from hemoscope.server.shapes import NewSlide, SlideDetail, SlideShape
+from hemoscope.server.site import Site
+from hemoscope.server.store.cells import cell_json, cells_of
+from hemoscope.server.store.slides import find_slide, list_slides, progress_of, rejected_of, slide_json
+from hemoscope.server.store.tables import SignatureRow, SlideRow
+
+__all__ = ["router"]
+
+router = APIRouter(tags=["slides"])
+
+
+@router.get("/model")
+def get_model(site: Here) -> dict[str, Any]:
+    """The model that is served, its classes with their roles, and the reference ranges."""
+    facts, reference = site.facts, site.readings.reference
+    entries = reference.of(facts["classes"])
+    return {
+        **{k: facts[k] for k in ("name", "digest", "networks", "tta", "n_val", "coverage", "error_rate")},
+        **{k: facts[k] for k in ("review_below", "unknown_above")},
+        "classes": [
+            {"name": name, "label": entry.label, "role": entry.role, "percent": entry.percent, "key": key}
+            for name, entry, key in zip(facts["classes"], entries, _keys(facts["classes"]), strict=True)
+        ],
+        "reference": {"name": reference.name, "source": reference.source},
+        "research_use_only": True,
+        "demo": site.settings.demo,
+    }
+
+
+@router.get("/slides", response_model=list[SlideShape])
+def get_slides(site: Here) -> list[dict[str, Any]]:
+    """The slides, the newest first."""
+    with site.store.read() as session:
+        return list_slides(session)
+
+
+@router.post("/slides", status_code=201, response_model=SlideDetail)
+def new_slide(body: NewSlide, site: Here, who: Who) -> dict[str, Any]:
+    """Begin a slide."""
+    with site.store.write() as session:
+        row = SlideRow(
+            title=body.title,
+            white_count=body.white_count,
+            readings=body.readings,
+            blind=body.blind,
+            model=site.facts["digest"],
+            created=now(),
+            by=who.name,
+        )
+        session.add(row)
+        session.flush()
+        audit(session, who.name, "began", row.id)
+        made = row.id
+    return _slide(site, made)
+
+
+@router.get("/slides/{slide}", response_model=SlideDetail)
+def get_slide(slide: SlideId, site: Here) -> dict[str, Any]:
+    """A slide with its progress, its rejected files and its signatures."""
+    return _slide(site, slide)
+
+
+@router.get("/slides/{slide}/cells")
+def get_cells(slide: SlideId, site: Here, since: int = Query(0, ge=0, lt=2**31)) -> JSONResponse:
+    """The cells from a number on, as the model judged them."""
+    with site.store.read() as session:
+        find_slide(session, slide)
+        cells = cells_of(session, slide, since=since)
+    return JSONResponse({"cells": [jsonable(cell_json(cell)) for cell in cells]})
+
+
+@router.get("/slides/{slide}/order")
+def get_order(
+    slide: SlideId,
+    site: Here,
+    by: Literal["doubt", "influence"] = "doubt",
+    reading: Reading = 1,
+) -> dict[str, Any]:
+    """The order of the wall."""
+    read = site.readings.read(slide, reading)
+    return {"cells": by_doubt(read.cells, read.state)}
+
+
+@router.get("/slides/{slide}/events")
+def get_events(slide: SlideId, site: Here) -> StreamingResponse:
+    """News of a slide: `progress`, `cells`, `entry`, `signed`, `revised`, and `end` when the server stops."""
+    with site.store.read() as session:
+        find_slide(session, slide)
+    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    return StreamingResponse(site.events.listen(slide), media_type="text/event-stream", headers=headers)
+
+
+def _slide(site: Site, slide: int) -> dict[str, Any]:
+    with site.store.read() as session:
+        row = find_slide(session, slide)
+        progress = progress_of(session, slide)
+        counts = {
+            "waiting": progress["received"] - progress["predicted"] - progress["rejected"],
+            "rejected": progress["rejected"],
+        }
+        signatures = session.scalars(
+            select(SignatureRow).where(SignatureRow.slide == slide).order_by(SignatureRow.revision)
+        )
+        read = site.readings.read_in(session, row)
+        return {
+            **slide_json(row, counts),
+            "seq": row.seq,
+            "white_count": read.state.white_count,
+            "progress": progress,
+            "rejected": rejected_of(session, slide),
+            "signatures": [
+                {"revision": s.revision, "name": s.name, "at": s.at, "reason": s.reason, "log": s.log_digest}
+                for s in signatures
+            ],
+        }
+
+
+def _keys(classes: list[str]) -> list[str]:
+    """Return a key for each class: its first letter that is free, else the first free digit."""
+    taken: set[str] = set()
+    keys = []
+    for name in classes:
+        letters = [c for c in name.lower() if c.isascii() and c.isalpha()]
+        key = next((c for c in [*letters, *"1234567890"] if c not in taken), "")
+        taken.add(key)
+        keys.append(key)
+    return keys

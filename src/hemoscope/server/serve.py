@@ -1,0 +1,67 @@
+"""Listen: one process, stopped by SIGINT or SIGTERM after what is in hand."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from types import FrameType
+
+import uvicorn
+
+from hemoscope.errors import ConfigError
+from hemoscope.server.app import create_app
+from hemoscope.server.settings import Settings
+from hemoscope.server.site import Site
+
+__all__ = ["listen", "serve"]
+
+GRACE_S = 10  # for answers under way
+
+
+class _Server(uvicorn.Server):
+    """Ends the event streams when it is told to stop; it would wait for them otherwise."""
+
+    def __init__(self, config: uvicorn.Config, site: Site, on_ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._site, self._on_ready = site, on_ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._on_ready()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self._site.events.close()
+        super().handle_exit(sig, frame)
+
+
+def listen(settings: Settings) -> socket.socket:
+    """Return a socket that holds the port.
+
+    Raises:
+        ConfigError: If the address cannot be had.
+    """
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    # Of TCP by name: asyncio turns Nagle off for no other, and each answer would wait 40 ms.
+    held = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        held.bind((settings.host, settings.port))
+    except OSError as error:
+        held.close()
+        raise ConfigError(
+            f"port {settings.port} of {settings.host} cannot be had: {error.strerror}; choose another --port"
+        ) from None
+    return held
+
+
+def serve(site: Site, held: socket.socket, *, on_ready: Callable[[], None]) -> None:
+    """Serve until a signal comes."""
+    config = uvicorn.Config(
+        create_app(site),
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=GRACE_S,
+        lifespan="on",
+    )
+    _Server(config, site, on_ready).run([held])

@@ -1,0 +1,115 @@
+"""Everything one running server consists of, made in order and stopped in reverse."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from sqlalchemy import func, select
+
+from hemoscope.differential.reference import ReferenceTable
+from hemoscope.files import lock_folder
+from hemoscope.server.events import Events
+from hemoscope.server.guard import Guard, secret_of
+from hemoscope.server.intake import Intake
+from hemoscope.server.judge import Judge
+from hemoscope.server.limits import Failures
+from hemoscope.server.metrics import Metrics
+from hemoscope.server.pictures import Pictures
+from hemoscope.server.readings import Readings
+from hemoscope.server.settings import Settings
+from hemoscope.server.store.migrate import migrate
+from hemoscope.server.store.store import Store
+from hemoscope.server.store.tables import FileRow, ModelRow
+from hemoscope.server.uploads import Uploads
+from hemoscope.server.users import Users
+from hemoscope.server.worker import Worker
+
+__all__ = ["Site", "open_site"]
+
+
+@dataclass(frozen=True)
+class Site:
+    """The parts of a server."""
+
+    settings: Settings
+    store: Store
+    users: Users
+    guard: Guard
+    failures: Failures
+    pictures: Pictures
+    events: Events
+    metrics: Metrics
+    readings: Readings
+    uploads: Uploads
+    intake: Intake
+    worker: Worker
+    facts: dict
+
+    def start(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Begin to work on what waits."""
+        self.events.begin(loop)
+        self.intake.start()
+        self.worker.start()
+
+    def stop(self) -> None:
+        """End after what is in hand; what waits is found by the next start."""
+        self.events.close()
+        self.intake.stop()
+        self.worker.stop()
+
+
+@contextmanager
+def open_site(settings: Settings, judge: Judge, reference: ReferenceTable) -> Iterator[Site]:
+    """Open store and folder, and give the parts of a server.
+
+    Raises:
+        RunError: If another server has the folder.
+        StoreError: If the store does not answer or is from a newer version.
+        ConfigError: If the table does not know a class of the model.
+    """
+    facts = judge.facts()
+    reference.of(facts["classes"])
+    settings.data.mkdir(parents=True, exist_ok=True)
+    with lock_folder(settings.data):
+        store = Store(settings.store_url)
+        try:
+            migrate(store)
+            with store.write() as session:
+                session.merge(ModelRow(digest=facts["digest"], facts=facts))
+            yield _site(settings, judge, reference, store, facts)
+        finally:
+            store.close()
+
+
+def _site(settings: Settings, judge: Judge, reference: ReferenceTable, store: Store, facts: dict) -> Site:
+    capacity = settings.capacity
+    users = Users(store, session_s=capacity.session_s)
+    pictures, events = Pictures(settings.data), Events(capacity.streams)
+
+    def waiting() -> float:
+        with store.read() as session:
+            return float(session.scalar(select(func.count()).where(FileRow.status == "waiting")) or 0)
+
+    metrics = Metrics(waiting=waiting, streams=lambda: float(events.streams))
+    worker = Worker(store, pictures, judge, events, metrics, most=capacity.asked)
+    uploads = Uploads(store, settings.data, capacity)
+    intake = Intake(store, uploads, pictures, events, capacity, wake_worker=worker.wake)
+    uploads.wake = intake.called.set
+    return Site(
+        settings=settings,
+        store=store,
+        users=users,
+        guard=Guard(users, settings, secret_of(settings.data), sign_in=not settings.local or users.any()),
+        failures=Failures(capacity.failures, capacity.failure_s),
+        pictures=pictures,
+        events=events,
+        metrics=metrics,
+        readings=Readings(store, events, reference),
+        uploads=uploads,
+        intake=intake,
+        worker=worker,
+        facts=facts,
+    )

@@ -1,0 +1,116 @@
+"""Slides in the store: made, found, listed, and how far their files have come."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from hemoscope.server.problems import ApiError
+from hemoscope.server.store.tables import FileRow, SlideRow, UploadRow
+
+__all__ = ["find_slide", "list_slides", "open_slide", "progress_of", "rejected_of", "slide_json"]
+
+MOST_LISTED = 500
+
+
+def find_slide(session: Session, slide: int) -> SlideRow:
+    """Return a slide.
+
+    Raises:
+        ApiError: If there is none.
+    """
+    row = session.get(SlideRow, slide) if 0 < slide < 2**63 else None
+    if row is None:
+        raise ApiError(404, "no_slide", f"there is no slide {slide}; GET /api/v1/slides lists them")
+    return row
+
+
+def open_slide(session: Session, slide: int) -> SlideRow:
+    """Return a slide that may be changed, held until the transaction ends.
+
+    Raises:
+        ApiError: If there is none, or it is signed.
+    """
+    find_slide(session, slide)
+    row = session.scalars(
+        select(SlideRow)
+        .where(SlideRow.id == slide)
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    ).one()
+    if row.status != "open":
+        raise ApiError(
+            409,
+            "signed",
+            f"slide {slide} is signed and does not change; POST /slides/{slide}/revise opens it again",
+        )
+    return row
+
+
+def list_slides(session: Session) -> list[dict[str, Any]]:
+    """Return the latest slides, the newest first, as the API gives them."""
+    rows = session.scalars(select(SlideRow).order_by(SlideRow.id.desc()).limit(MOST_LISTED)).all()
+    counts = _counts(session, [row.id for row in rows])
+    return [slide_json(row, counts[row.id]) for row in rows]
+
+
+def progress_of(session: Session, slide: int) -> dict[str, int]:
+    """Return files received, predicted, rejected, and in all as far as it is known."""
+    counts = _counts(session, [slide])[slide]
+    coming = session.scalar(
+        select(func.count()).where(UploadRow.slide == slide, UploadRow.status.in_(("open", "whole")))
+    )
+    received = sum(counts.values())
+    return {
+        "received": received,
+        "predicted": counts["cell"],
+        "rejected": counts["rejected"],
+        "total": received + (coming or 0),
+    }
+
+
+def rejected_of(session: Session, slide: int) -> list[dict[str, str]]:
+    """Return the files of a slide that became no cells, with their reasons."""
+    rows = session.execute(
+        select(FileRow.name, FileRow.reason)
+        .where(FileRow.slide == slide, FileRow.status == "rejected")
+        .order_by(FileRow.id)
+    )
+    return [{"name": name, "reason": reason} for name, reason in rows]
+
+
+def slide_json(row: SlideRow, counts: dict[str, int]) -> dict[str, Any]:
+    """Return a slide as lists show it."""
+    return {
+        "id": row.id,
+        "title": row.title,
+        "status": row.status,
+        "revision": row.revision,
+        "readings": row.readings,
+        "blind": row.blind,
+        "cells": row.cells,
+        "waiting": counts["waiting"],
+        "rejected": counts["rejected"],
+        "reviewed": row.reviewed,
+        "open": row.open,
+        "created": row.created,
+        "by": row.by,
+        "model": row.model,
+    }
+
+
+def _counts(session: Session, slides: Sequence[int]) -> defaultdict[int, defaultdict[str, int]]:
+    """Return how many files of each slide have each status."""
+    found: defaultdict[int, defaultdict[str, int]] = defaultdict(lambda: defaultdict(int))
+    rows = session.execute(
+        select(FileRow.slide, FileRow.status, func.count())
+        .where(FileRow.slide.in_(slides))
+        .group_by(FileRow.slide, FileRow.status)
+    )
+    for slide, status, n in rows:
+        found[slide][status] = n
+    return found
