@@ -11,8 +11,8 @@ export interface Model {
 }
 export interface Slide {
   id: number; title: string; status: "open" | "signed"; revision: number; cells: number; waiting: number; rejected: number | Rejected[];
-  reviewed: number; open: number; created: string; readings?: number; blind?: boolean;
-  seq?: number; white_count?: number | null; progress?: Progress; signature?: Signature | null;
+  reviewed: number; open: number; created: string; readings: number; blind: boolean; by: string;
+  seq?: number; white_count?: number | null; progress?: Progress; signatures?: Signature[];
 }
 export interface Rejected { name: string; reason: string }
 export interface Progress { received: number; predicted: number; rejected: number; total: number }

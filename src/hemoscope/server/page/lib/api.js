@@ -33,7 +33,7 @@ export class ApiError extends Error {
 export async function request(method, path, body, options = {}) {
   /** @type {Record<string, string>} */
   const headers = { Accept: "application/json" };
-  if (method !== "GET") Object.assign(headers, { "X-CSRF-Token": csrf, "X-Client": CLIENT });
+  if (method !== "GET") headers["X-CSRF-Token"] = csrf;
   let payload;
   if (body instanceof Blob) {
     headers["Content-Type"] = "application/octet-stream";

@@ -75,7 +75,7 @@ async function pump() {
     const { command, done } = pending[0];
     const id = at.slide.value.id;
     try {
-      const answer = await post(`/slides/${encodeURIComponent(id)}/commands`, { base: at.seq.value, reading: at.reading.value, command });
+      const answer = await post(`/slides/${encodeURIComponent(id)}/commands`, { base: at.seq.value, reading: at.reading.value, command, client: CLIENT });
       pending.shift();
       const missed = answer.seq > at.seq.value + 1;
       batch(() => {

@@ -144,6 +144,7 @@ export async function openSlide(id, onEntry) {
   });
   events.addEventListener("entry", (event) => onEntry(JSON.parse(event.data)));
   events.addEventListener("signed", () => loadSlide().catch(tellError));
+  events.addEventListener("revised", () => refresh().catch(tellError));
 }
 
 export function closeSlide() {

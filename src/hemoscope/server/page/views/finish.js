@@ -46,7 +46,8 @@ function Sign() {
 
 function Signed() {
   const [asking, setAsking] = useState(false);
-  const { signature, revision } = at.slide.value ?? {};
+  const { signatures, revision } = at.slide.value ?? {};
+  const signature = signatures?.find((s) => s.revision === revision);
   /** @param {SubmitEvent} event */
   const revise = async (event) => {
     const { reason } = fields(event);
