@@ -67,9 +67,12 @@ let events = null;
 /** @param {number | string} id */
 const path = (id) => `/slides/${encodeURIComponent(id)}`;
 
+/** The first reading is what the server means without a word. */
+const ofReading = (sign = "?") => (reading.value === 1 ? "" : `${sign}reading=${reading.value}`);
+
 export async function loadState() {
   if (!slide.value) return;
-  const state = await get(`${path(slide.value.id)}/state?reading=${reading.value}`);
+  const state = await get(`${path(slide.value.id)}/state${ofReading()}`);
   batch(() => {
     places.value = new Map(Object.entries(state.places).map(([n, place]) => [Number(n), place]));
     reviewed.value = new Set(state.reviewed);
@@ -93,12 +96,12 @@ export async function loadCells() {
 
 export async function loadDifferential() {
   if (!slide.value) return;
-  differential.value = await get(`${path(slide.value.id)}/differential?reading=${reading.value}`);
+  differential.value = await get(`${path(slide.value.id)}/differential${ofReading()}`);
 }
 
 export async function loadOrder() {
   if (!slide.value) return;
-  const found = await get(`${path(slide.value.id)}/order?by=${orderBy.value}`);
+  const found = await get(`${path(slide.value.id)}/order?by=${orderBy.value}${ofReading("&")}`);
   rank.value = new Map(found.cells.map((/** @type {number} */ cell, /** @type {number} */ i) => [cell, i]));
 }
 

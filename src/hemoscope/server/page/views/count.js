@@ -48,11 +48,10 @@ function Row({ before, after, found }) {
       <span class="share-n">${number(after.counted)}</span><span class="share-percent">${shareText(found, after.name) || "–"}</span></div>
     ${after.role !== "other" && html`<${Bar} before=${before} after=${after} />
       <dl class="share-words">
-        <div><dt>${t("count.sampling")}</dt><dd>${intervalText(after.sampling)}</dd></div>
-        <div><dt>${t("count.whole")}</dt><dd>${intervalText(after.interval)}</dd></div>
-        <div><dt>${t("count.before")}</dt><dd>${intervalText(before.interval)} ${changed && html`<span class="was-flag">${before.finding ? t(`finding.${before.finding}`) : t("finding.none")} → ${after.finding ? t(`finding.${after.finding}`) : t("finding.none")}</span>`}</dd></div>
-        ${after.reference && html`<div><dt>${t("count.range")}</dt><dd>${intervalText(after.reference)}</dd></div>`}
+        ${[["sampling", after.sampling], ["whole", after.interval], ["before", before.interval], ["range", after.reference]].map(([name, interval]) => html`
+          <div key=${name}><dt class="unseen">${t(`count.${name}`)}</dt><dd>${intervalText(/** @type {[number, number] | null} */ (interval))}</dd></div>`)}
       </dl>
+      ${changed && html`<p class="was-flag">${t("count.flag_changed", { before: t(`finding.${before.finding || "none"}`), after: t(`finding.${after.finding || "none"}`) })}</p>`}
       ${straddles && html`<p class="settles">${settlesText(straddles)}</p>`}`}
   </li>`;
 }
@@ -109,6 +108,7 @@ export function CountPanel() {
     <${Summary} found=${found} />
     ${found.only_sampling_left && html`<p class="enough"><${Icon} name="check" />${t("count.only_sampling")}</p>`}
     <h3>${t("count.of_white")}</h3>
+    <div class="share-words share-head" aria-hidden="true">${["sampling", "whole", "before", "range"].map((name) => html`<span key=${name}>${t(`count.${name}`)}</span>`)}</div>
     <ul class="shares">${rows((s) => s.role === "white")}</ul>
     <h3>${t("count.apart")}</h3>
     <ul class="shares">${rows((s) => s.role !== "white")}</ul>

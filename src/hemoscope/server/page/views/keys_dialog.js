@@ -18,7 +18,7 @@ export function KeysDialog({ onClose }) {
     event.preventDefault();
     const key = event.key.toLowerCase();
     if ([...key].length !== 1 || key === " " || key === "?") {
-      setProblem(t("keys.one"));
+      setProblem(t("keys.single"));
       return;
     }
     const taken = actions.value.find((other) => other !== action && keys.value[other] === key);

@@ -74,6 +74,7 @@ export function Thumb({ cell, place, x, y, size, caption, chosen, done, hidden, 
     <img src=${imageUrl(cell.digest, thumbPx(size))} alt="" width=${size} height=${size} draggable=${false} decoding="async" />
     ${sure && html`<span class=${`sure ${cell.status}`}><span style=${{ width: `${Math.round(100 * sure.prob)}%` }}></span></span>`}
     ${done && html`<span class=${`mark ${moved ? "moved" : ""}`}><${Icon} name=${moved ? "right" : "check"} /></span>`}
-    ${caption && sure && html`<span class="caption">${sure.label.slice(0, 4)} ${percent(sure.prob, 0)}${second && size >= 100 ? html`<span class="second"> · ${second.label.slice(0, 4)} ${percent(second.prob, 0)}</span>` : ""}</span>`}
+    ${caption && sure && html`<span class="caption"><span>${sure.name}</span> ${percent(sure.prob, 0)}</span>`}
+    ${caption && second && html`<span class="caption second"><span>${second.name}</span> ${percent(second.prob, 0)}</span>`}
   </div>`;
 }

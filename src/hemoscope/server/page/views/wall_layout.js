@@ -4,7 +4,7 @@ export const GAP = 6;
 export const HEAD = 46;
 export const PAD = 12;
 const BELOW = 14;
-const CAPTION = 20;
+const CAPTION = 34;
 
 /** @typedef {import("../state/slide.js").Section} Section */
 /** @typedef {{section: Section, top: number, height: number, rowHeight: number, caption: boolean}} Block */
