@@ -3,7 +3,7 @@
     uv run --group bench python benchmarks/quantify.py --runs docs/results/2026-11-pbc-cpu/runs --out docs/results/2026-11-quantify/mixtures
 
 Smears are drawn from a run's test cells by a known composition, class by class with replacement. `counted` takes
-predictions as they are; `posterior` is the median of `hemoscope.differential.count.composition`, which knows the
+predictions as they are; `posterior` is the median of `hemoscope.differential.composition.composition`, which knows the
 validation confusion; EMQ (Saerens et al. 2002) and PACC (Bella et al. 2010) see every cell's probabilities, PACC also
 those of the validation cells. The error of a smear is the mean over the classes of the absolute difference from the
 composition it was drawn from, in points.
@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from measure import headline, machine, table
 
-from hemoscope.differential.count import composition
+from hemoscope.differential.composition import composition
 from hemoscope.differential.reference import read_reference
 from hemoscope.evaluation.metrics import confusion_matrix
 from hemoscope.records import Predictions

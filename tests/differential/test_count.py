@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from scipy.stats import beta
 
-from hemoscope.differential.count import composition, differential
+from hemoscope.differential.composition import composition
+from hemoscope.differential.count import differential
 from hemoscope.differential.reference import read_reference
 from hemoscope.errors import ConfigError, ShapeError
 from hemoscope.evaluation.intervals import clopper_pearson

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 from hemoscope.review.commands import read_command
-from hemoscope.review.log import apply, fold, perform, start
+from hemoscope.review.log import apply, fold, perform
+from hemoscope.review.state import start
 from tests.review.cells import CLASSES, cell
 
 

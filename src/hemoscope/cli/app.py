@@ -18,6 +18,7 @@ from hemoscope.cli import (
     predict,
     results,
     serve,
+    store,
     stress,
     sweep,
     tracking,
@@ -48,6 +49,7 @@ VERBS = {
     "explain": export.explain,
     "export": export.export,
     "serve": serve.serve,
+    "store": store.app,
 }
 
 

@@ -15,7 +15,7 @@ from hemoscope.cli.progress import progress
 from hemoscope.errors import ConfigError, MissingPackageError
 from hemoscope.places import cache_dir
 
-__all__ = ["serve"]
+__all__ = ["need_packages", "serve"]
 
 
 def serve(
@@ -39,6 +39,10 @@ def serve(
     ranges: Annotated[
         Path | None, typer.Option(help="Your laboratory's roles and ranges, as TOML; default: adults.")
     ] = None,
+    gallery: Annotated[
+        Path | None,
+        typer.Option(help="Class folders of reference cells, shown beside a doubtful one."),
+    ] = None,
     tta: Annotated[
         bool,
         typer.Option("--tta", help="Average over eight flips and turns; the bundle was made with --tta."),
@@ -49,8 +53,9 @@ def serve(
 
     Research software, not a medical device.
     """
-    _need_packages()
+    need_packages()
     from hemoscope.differential.reference import read_reference
+    from hemoscope.predict.model import load
     from hemoscope.server.judge import Judge
     from hemoscope.server.logs import log_to
     from hemoscope.server.serve import listen
@@ -68,6 +73,7 @@ def serve(
         store=store,
         demo=demo,
         tta=tta,
+        gallery=gallery or (made_in / "cells" if demo else None),
     )
     reference = read_reference(ranges)
     with ExitStack() as stack:
@@ -76,7 +82,7 @@ def serve(
         if demo:
             model = _demo_model(made_in)
         assert model is not None  # noqa: S101
-        judge = Judge(_load(model, device), tta=tta)
+        judge = Judge(load(model, device=device), tta=tta)
         site = stack.enter_context(open_site(settings, judge, reference))
         if site.guard.sign_in and not site.users.any():
             raise ConfigError(
@@ -94,7 +100,12 @@ def serve(
         )
 
 
-def _need_packages() -> None:
+def need_packages() -> None:
+    """Refuse where the extra `serve` is not installed.
+
+    Raises:
+        MissingPackageError: With the command that installs it.
+    """
     try:
         import alembic  # noqa: F401
         import argon2  # noqa: F401

@@ -14,19 +14,18 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
+from hemoscope.differential.composition import composition
 from hemoscope.differential.reference import ReferenceClass, ReferenceTable, Role
 from hemoscope.errors import ShapeError
 from hemoscope.evaluation.intervals import clopper_pearson
 from hemoscope.records import FloatArray
 
-__all__ = ["CellShare", "Differential", "Doubt", "composition", "differential"]
+__all__ = ["CellShare", "Differential", "Doubt", "differential"]
 
 ENOUGH_WHITE = 200  # one reader's part of the 400 cells of CLSI's H20
 ENOUGH_VAL = 30  # validation cells of a class, to know how the model errs on it
 SURE = 0.95
 MUCH_REVIEW = 0.1
-DRAWS = 2000
-SWEEPS = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,57 +106,6 @@ class Doubt:
     prob: float
     unknown: bool
     candidates: tuple[str, ...]
-
-
-def composition(
-    counts: ArrayLike,
-    confusion: ArrayLike,
-    *,
-    known: ArrayLike | None = None,
-    draws: int = DRAWS,
-    sweeps: int = SWEEPS,
-    seed: int = 0,
-) -> FloatArray:
-    """Draw the true composition of what a model counted, given how it errs.
-
-    How the model errs is drawn once a chain from the validation counts alone, p(predicted | true) ~
-    Dirichlet(row + 1/C): what is counted must not teach it (a cut model). Then cells are dealt back to
-    their true classes and the composition, with Jeffreys' prior Dirichlet(1/2), is drawn again, in turn.
-
-    Args:
-        counts: Predicted cells a class, shape (C,).
-        confusion: Validation counts[true, predicted], shape (C, C).
-        known: Further cells whose true class is known, shape (C,); none by default.
-        draws: Independent chains.
-        sweeps: Steps of each chain; its last is the draw.
-        seed: Of the draws.
-
-    Returns:
-        Compositions, shape (draws, C), rows sum to 1.
-
-    Raises:
-        ShapeError: If the shapes differ, or the counts are not whole and non-negative.
-    """
-    predicted, errs = np.asarray(counts), np.asarray(confusion)
-    c = predicted.size
-    if predicted.shape != (c,) or errs.shape != (c, c):
-        raise ShapeError(f"{c} counts need a confusion matrix of shape ({c}, {c}); got {errs.shape}")
-    sure = np.zeros_like(predicted) if known is None else np.asarray(known)
-    if sure.shape != (c,):
-        raise ShapeError(f"{c} counts need as many known ones; got shape {sure.shape}")
-    for array in (predicted, errs, sure):
-        if not np.issubdtype(array.dtype, np.integer) or (array < 0).any():
-            raise ShapeError(f"a composition needs whole counts that are not negative; got {array.dtype}")
-    rng = np.random.default_rng(seed)
-    said = _dirichlet(rng, np.broadcast_to(errs + 1 / c, (draws, c, c)))  # p(predicted | true)
-    first = predicted + sure + 0.5
-    share = np.broadcast_to(first / first.sum(), (draws, c))
-    for _ in range(sweeps):
-        origin = (share[:, :, None] * said).transpose(0, 2, 1)  # (draws, predicted, true)
-        origin = origin / origin.sum(axis=2, keepdims=True)
-        true = rng.multinomial(predicted, origin).sum(axis=1)  # (draws, true)
-        share = _dirichlet(rng, true + sure + 0.5)
-    return np.asarray(share)
 
 
 def differential(
@@ -288,8 +236,3 @@ def _remarks(found: Differential, n_val: dict[str, int], unknown_share: float | 
             f"The model was tried on fewer than {ENOUGH_VAL} validation cells each of: {', '.join(few)}."
         )
     return remarks
-
-
-def _dirichlet(rng: np.random.Generator, alpha: FloatArray) -> FloatArray:
-    gamma = rng.standard_gamma(alpha)
-    return gamma / gamma.sum(axis=-1, keepdims=True)

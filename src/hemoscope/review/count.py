@@ -1,56 +1,34 @@
 """The differential of a slide under review: counts, intervals and flags, before and after.
 
-The model's confusion acts only on cells that no person has looked at; reviewed cells are known.
+The model's confusion acts only on cells that no person has looked at; where a person put a cell is taken as true. So
+the interval shrinks with the review, down to what counting so few cells leaves open.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import numpy as np
 from numpy.typing import ArrayLike
 
-from hemoscope.differential.count import Differential, composition, differential
+from hemoscope.differential.composition import Drawn
+from hemoscope.differential.count import Differential, differential
 from hemoscope.differential.reference import ReferenceTable
+from hemoscope.errors import ShapeError
+from hemoscope.records import IntArray
 from hemoscope.review.cells import NOT_CLASSED, REVIEW, UNIDENTIFIED, Cell
-from hemoscope.review.log import State, start
+from hemoscope.review.rounding import percents
+from hemoscope.review.settles import Settles, taken_by_review, what_settles
+from hemoscope.review.state import State, start
+from hemoscope.review.unreviewed import Sides, counted, draw_slide, posterior_probs, sides_of
+from hemoscope.review.white_count import CorrectedWhite, corrected_white
 
-__all__ = ["CorrectedWhite", "ReviewedDifferential", "Settles", "count"]
+__all__ = ["ReviewedDifferential", "count"]
 
-
-@dataclass(frozen=True, slots=True)
-class CorrectedWhite:
-    """A white count without the erythroblasts that an analyser takes for white cells.
-
-    Attributes:
-        value: Corrected, 10^9/L.
-        given: As stated, 10^9/L.
-        erythroblasts: For every 100 white cells.
-        working: How it came about, as text.
-    """
-
-    value: float
-    given: float
-    erythroblasts: float
-    working: str
-
-
-@dataclass(frozen=True, slots=True)
-class Settles:
-    """What would settle a class whose interval straddles a limit of its range.
-
-    Attributes:
-        name: The class.
-        limit: The limit, cells for each white cell.
-        more_cells: White cells to count beyond those there are, read by the model alone; None where no number would do.
-        more_reviewed: The same where a person looks at every cell, the present ones too; None where no number would do.
-    """
-
-    name: str
-    limit: float
-    more_cells: int | None
-    more_reviewed: int | None
+NEGLIGIBLE = 0.05  # of a share's variance; its interval would become a fortieth narrower
+SURPRISE = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,15 +40,18 @@ class ReviewedDifferential:
         after: With reviewed cells where readers put them, and the others as the model says.
         percents: Of the white classes after review, rounded so that they add up to 100.
         erythroblasts: For every 100 white cells after review; None without white cells.
-        corrected_white: The corrected white count; None where no white count is stated.
+        corrected_white: The corrected white count; None where no white count is stated, or without white cells.
         cells: Cells of the slide.
         reviewed: Cells that a person has confirmed or moved.
+        moved: Those of them that the model had called another class.
+        moved_expected: As many let the model's probabilities expect among them.
         waiting: Cells in `review`.
         unidentified: Cells in `unidentified`, in no count.
         not_classed: Cells in `not_classed`, in no count.
+        wrong_left: Cells counted as the model says that are expected to be wrong.
         settles: What would settle each interval that straddles a limit.
         by_review: Share of each class's variance that reviewing every cell would take away.
-        only_sampling_left: Reviewing more would change nothing beyond sampling.
+        only_sampling_left: No cell is open, and reviewing the others would make no interval narrower to speak of.
     """
 
     before: Differential
@@ -80,9 +61,12 @@ class ReviewedDifferential:
     corrected_white: CorrectedWhite | None
     cells: int
     reviewed: int
+    moved: int
+    moved_expected: float
     waiting: int
     unidentified: int
     not_classed: int
+    wrong_left: float
     settles: tuple[Settles, ...]
     by_review: Mapping[str, float]
     only_sampling_left: bool
@@ -101,7 +85,7 @@ def count(
     """Count a slide.
 
     Args:
-        cells: Of the slide.
+        cells: Those that the state holds.
         state: Where they lie, and which a person has looked at.
         confusion: Validation counts[true, predicted] of the model, shape (C, C), in the order of `state.classes`.
         reference: Roles and ranges of the classes.
@@ -113,66 +97,76 @@ def count(
         ConfigError: If the table does not know a class.
         ShapeError: If shapes differ.
     """
-    before = _count(cells, start(state.classes, cells), confusion, reference, error, unknown_share, seed)
-    after = _count(cells, state, confusion, reference, error, unknown_share, seed)
+    matrix = np.asarray(confusion)
+    if matrix.shape != (len(state.classes),) * 2:
+        raise ShapeError(
+            f"{len(state.classes)} classes need a confusion matrix of as many rows and columns; got {matrix.shape}"
+        )
+    untouched = start(state.classes, cells, blind=state.blind)
+    first, sides = sides_of(cells, untouched), sides_of(cells, state)
+    draws_before, draws_after = draw_slide(first, matrix, seed=seed), draw_slide(sides, matrix, seed=seed)
+
+    def counts(side: Sides, of: State, draws: Drawn) -> Differential:
+        places = Counter(held.place for held in of.held.values())
+        waits = side.unreviewed & np.array([of.held[int(cell)].place == REVIEW for cell in side.cells], bool)
+        return differential(
+            state.classes,
+            counted(side).tolist(),
+            np.bincount(side.pred[waits], minlength=len(state.classes)).tolist(),
+            matrix,
+            reference,
+            unknown=places[UNIDENTIFIED],
+            error=error,
+            unknown_share=unknown_share,
+            draws=draws.shares,
+        )
+
+    before, after = counts(first, untouched, draws_before), counts(sides, state, draws_after)
+    moved, expected = _moved(sides, matrix)
+    remark = _surprise(moved, expected, int((sides.called & (sides.place >= 0)).sum()))
+    after = replace(after, remarks=(*after.remarks, *remark))
+    white = [share for share in after.shares if share.role == "white"]
+    red = sum(share.counted for share in after.shares if share.role == "erythroblast")
+    n_white = after.n_white
     places = Counter(held.place for held in state.held.values())
-    white = {s.name: s.counted for s in after.shares if s.role == "white"}
-    red = sum(s.counted for s in after.shares if s.role == "erythroblast")
-    per_100 = 100 * red / after.n_white if after.n_white else None
+    by_review = taken_by_review(after, state.classes, draws_after.true)
     return ReviewedDifferential(
         before=before,
         after=after,
-        percents={name: 100 * n / after.n_white if after.n_white else 0.0 for name, n in white.items()},
-        erythroblasts=per_100,
-        corrected_white=None,
+        percents=dict(zip((s.name for s in white), percents([s.counted for s in white]), strict=True)),
+        erythroblasts=100 * red / n_white if n_white else None,
+        corrected_white=None
+        if state.white_count is None
+        else corrected_white(state.white_count, red, n_white),
         cells=len(state.held),
-        reviewed=len(state.reviewed),
+        reviewed=int(sides.reviewed.sum()),
+        moved=moved,
+        moved_expected=expected,
         waiting=places[REVIEW],
         unidentified=places[UNIDENTIFIED],
         not_classed=places[NOT_CLASSED],
-        settles=(),
-        by_review={},
-        only_sampling_left=False,
+        wrong_left=float(draws_after.wrong.mean()),
+        settles=what_settles(after, state.classes, sides, matrix, draws_before, draws_after),
+        by_review=by_review,
+        only_sampling_left=not state.open and max(by_review.values()) <= NEGLIGIBLE,
     )
 
 
-def _count(
-    cells: Sequence[Cell],
-    state: State,
-    confusion: ArrayLike,
-    reference: ReferenceTable,
-    error: int,
-    unknown_share: float | None,
-    seed: int,
-) -> Differential:
-    classes = state.classes
-    known, said, doubtful = Counter(), Counter(), Counter()
-    for cell in cells:
-        held = state.held[cell.cell]
-        if held.reviewed:
-            known[held.place] += 1
-        elif held.place == REVIEW:
-            said[cell.pred] += 1
-            doubtful[cell.pred] += 1
-        elif held.place != UNIDENTIFIED:
-            said[held.place] += 1
-    draws = composition(
-        [said[name] for name in classes],
-        confusion,
-        known=[known[name] for name in classes],
-        draws=400,
-        sweeps=15,
-        seed=seed,
+def _moved(sides: Sides, confusion: IntArray) -> tuple[int, float]:
+    """Cells that a person put into another class than the model, and how many its probabilities let expect."""
+    rows = np.flatnonzero(sides.called & (sides.place >= 0))
+    probs = posterior_probs(sides, confusion)[rows]
+    pred = sides.pred[rows]
+    return int((sides.place[rows] != pred).sum()), float((1 - probs[np.arange(len(rows)), pred]).sum())
+
+
+def _surprise(moved: int, expected: float, n: int) -> list[str]:
+    from scipy.special import pdtrc
+
+    if not moved or pdtrc(moved - 1, expected) > SURPRISE:
+        return []
+    told = (
+        f"Readers moved {moved} of {n} cells, where the model's probabilities let expect {expected:.0f}: here it errs more "
+        "than on its validation cells, and the intervals do not cover that for cells that nobody has looked at."
     )
-    return differential(
-        classes,
-        [said[name] + known[name] for name in classes],
-        [doubtful[name] for name in classes],
-        confusion,
-        reference,
-        unknown=sum(held.place == UNIDENTIFIED for held in state.held.values()),
-        error=error,
-        unknown_share=unknown_share,
-        draws=draws,
-        seed=seed,
-    )
+    return [told]

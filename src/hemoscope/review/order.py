@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from hemoscope.review.cells import Cell
-from hemoscope.review.log import State
+from hemoscope.review.state import State
 
 __all__ = ["by_doubt"]
 

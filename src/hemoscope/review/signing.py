@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from hemoscope.errors import DataError
 from hemoscope.review.commands import Entry
-from hemoscope.review.log import State, digest
+from hemoscope.review.log import digest
+from hemoscope.review.state import State
 
 __all__ = ["Signature", "sign"]
 

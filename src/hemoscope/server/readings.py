@@ -119,6 +119,10 @@ class Readings:
         self._keep(key, kept)
         return kept
 
+    def final(self, session: Session, row: SlideRow, *, revision: int | None = None) -> Read:
+        """Return the reading that is signed: the one there is, or what two readers came to."""
+        return self.read_in(session, row, 1, revision=revision)
+
     def _begin(self, session: Session, row: SlideRow, revision: int, reading: Reading) -> Read:
         """Return a reading before its first entry: as the last revision ended, or as the model left it."""
         if revision > 1:

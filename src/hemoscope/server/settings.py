@@ -53,6 +53,7 @@ class Settings:
         store: URL of the store; empty for SQLite in `data`.
         demo: Whether cells and model are drawn and made for show.
         tta: Whether answers are averaged over eight flips and turns.
+        gallery: Folder of class folders of reference cells.
         capacity: What is refused.
     """
 
@@ -62,6 +63,7 @@ class Settings:
     store: str = ""
     demo: bool = False
     tta: bool = False
+    gallery: Path | None = None
     capacity: Capacity = field(default_factory=Capacity)
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from hemoscope.server.limits import Failures
 from hemoscope.server.metrics import Metrics
 from hemoscope.server.pictures import Pictures
 from hemoscope.server.readings import Readings
+from hemoscope.server.references import References
 from hemoscope.server.settings import Settings
 from hemoscope.server.store.migrate import migrate
 from hemoscope.server.store.store import Store
@@ -46,6 +48,7 @@ class Site:
     uploads: Uploads
     intake: Intake
     worker: Worker
+    references: References
     facts: dict
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -53,6 +56,13 @@ class Site:
         self.events.begin(loop)
         self.intake.start()
         self.worker.start()
+        if self.settings.gallery is not None:
+            threading.Thread(
+                target=self.references.fill,
+                args=(self.settings.gallery, self.facts["classes"], self.pictures, self.worker),
+                name="gallery",
+                daemon=True,
+            ).start()
 
     def stop(self) -> None:
         """End after what is in hand; what waits is found by the next start."""
@@ -88,6 +98,7 @@ def _site(settings: Settings, judge: Judge, reference: ReferenceTable, store: St
     capacity = settings.capacity
     users = Users(store, session_s=capacity.session_s)
     pictures, events = Pictures(settings.data), Events(capacity.streams)
+    readings = Readings(store, events, reference)
 
     def waiting() -> float:
         with store.read() as session:
@@ -107,9 +118,10 @@ def _site(settings: Settings, judge: Judge, reference: ReferenceTable, store: St
         pictures=pictures,
         events=events,
         metrics=metrics,
-        readings=Readings(store, events, reference),
+        readings=readings,
         uploads=uploads,
         intake=intake,
         worker=worker,
+        references=References(store, readings, facts["digest"], len(facts["networks"])),
         facts=facts,
     )

@@ -18,6 +18,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
 from hemoscope.archives import TAR_SUFFIXES
+from hemoscope.server.audit import audit
 from hemoscope.server.clock import now
 from hemoscope.server.disk import full_told, need_room, sync_folder
 from hemoscope.server.problems import ApiError
@@ -56,7 +57,7 @@ class Uploads:
         ending = next((e for e in _ARCHIVES if name.lower().endswith(e)), "")
         return self._folder / f"{upload}{ending}"
 
-    def begin(self, slide: int, name: str, size: int) -> UploadRow:
+    def begin(self, slide: int, name: str, size: int, *, by: str) -> UploadRow:
         """Take note of a file that is coming.
 
         Raises:
@@ -84,6 +85,7 @@ class Uploads:
             with full_told():
                 self.path(row.id, name).touch()
             session.add(row)
+            audit(session, by, "sends", slide, upload=row.id, bytes=size)
         if not size:
             self.wake()
         return row

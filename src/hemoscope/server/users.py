@@ -125,7 +125,7 @@ class Users:
                 row = session.get(SessionRow, _digest(cookie))
                 if row is not None:
                     row.used = now()
-        return name, role
+        return name, "administrator" if role == "administrator" else "reader"
 
     def sign_out(self, cookie: str) -> None:
         """End a session."""

@@ -11,7 +11,7 @@ from hemoscope.server.guard import Reader
 from hemoscope.server.problems import ApiError
 from hemoscope.server.site import Site
 
-__all__ = ["Administrator", "CellNumber", "Here", "SlideId", "Who", "site_of", "who"]
+__all__ = ["CellNumber", "Here", "SlideId", "Who", "administrator", "site_of", "who"]
 
 
 def site_of(request: Request) -> Site:
@@ -34,12 +34,15 @@ async def who(request: Request, site: Here) -> Reader:
 Who = Annotated[Reader, Depends(who)]
 
 
-async def _administrator(reader: Who) -> Reader:
+async def administrator(reader: Who) -> None:
+    """Refuse who is no administrator.
+
+    Raises:
+        ApiError: If so.
+    """
     if reader.role != "administrator":
         raise ApiError(403, "administrators_only", f"{reader.name} is a reader; this is for administrators")
-    return reader
 
 
-Administrator = Annotated[Reader, Depends(_administrator)]
 SlideId = Annotated[int, Path(ge=1, lt=2**63)]
 CellNumber = Annotated[int, Path(ge=0, lt=2**31)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import Future
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from fastapi import APIRouter, Query, Request, Response
 from PIL import Image
@@ -55,6 +55,15 @@ async def get_heatmap(
 
     made = await answered(request, site.worker.ask(look))
     return Response(made, media_type="image/png", headers=_FOREVER)
+
+
+@router.get("/slides/{slide}/cells/{cell}/neighbours")
+def get_neighbours(slide: SlideId, cell: CellNumber, site: Here) -> dict[str, Any]:
+    """The nearest reference cells of the classes that the cell may be, the predicted one first."""
+    with site.store.read() as session:
+        row = find_cell(session, slide, cell)
+    classes = list(dict.fromkeys([row.pred, *row.judged["candidates"]]))
+    return {"by_class": site.references.nearest(row.features, classes, but=row.digest)}
 
 
 async def answered(request: Request, future: Future[_T]) -> _T:

@@ -20,7 +20,7 @@ from hemoscope.server.store.cells import cell_json, cells_of
 from hemoscope.server.store.slides import find_slide, list_slides, progress_of, rejected_of, slide_json
 from hemoscope.server.store.tables import SignatureRow, SlideRow
 
-__all__ = ["router"]
+__all__ = ["router", "slide_detail"]
 
 router = APIRouter(tags=["slides"])
 
@@ -67,13 +67,13 @@ def new_slide(body: NewSlide, site: Here, who: Who) -> dict[str, Any]:
         session.flush()
         audit(session, who.name, "began", row.id)
         made = row.id
-    return _slide(site, made)
+    return slide_detail(site, made)
 
 
 @router.get("/slides/{slide}", response_model=SlideDetail)
 def get_slide(slide: SlideId, site: Here) -> dict[str, Any]:
     """A slide with its progress, its rejected files and its signatures."""
-    return _slide(site, slide)
+    return slide_detail(site, slide)
 
 
 @router.get("/slides/{slide}/cells")
@@ -106,7 +106,8 @@ def get_events(slide: SlideId, site: Here) -> StreamingResponse:
     return StreamingResponse(site.events.listen(slide), media_type="text/event-stream", headers=headers)
 
 
-def _slide(site: Site, slide: int) -> dict[str, Any]:
+def slide_detail(site: Site, slide: int) -> dict[str, Any]:
+    """Return a slide with its progress, rejected files and signatures."""
     with site.store.read() as session:
         row = find_slide(session, slide)
         progress = progress_of(session, slide)

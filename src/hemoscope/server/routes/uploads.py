@@ -6,7 +6,7 @@ from typing import Any
 
 from fastapi import APIRouter, Path, Query, Request
 
-from hemoscope.server.routes.needs import Here, SlideId
+from hemoscope.server.routes.needs import Here, SlideId, Who
 from hemoscope.server.shapes import BeginUpload, UploadShape
 from hemoscope.server.store.tables import UploadRow
 
@@ -17,9 +17,9 @@ _ID = Path(pattern=r"^[0-9a-f]{32}$")
 
 
 @router.post("/slides/{slide}/uploads", status_code=201, response_model=UploadShape)
-def begin_upload(slide: SlideId, body: BeginUpload, site: Here) -> dict[str, Any]:
+def begin_upload(slide: SlideId, body: BeginUpload, site: Here, who: Who) -> dict[str, Any]:
     """Announce an image or an archive (zip, tar) and get the name to send its bytes to."""
-    return _shape(site.uploads.begin(slide, body.name, body.bytes))
+    return _shape(site.uploads.begin(slide, body.name, body.bytes, by=who.name))
 
 
 @router.get("/uploads/{upload}", response_model=UploadShape)

@@ -46,12 +46,27 @@ class Store:
 
     @contextmanager
     def read(self) -> Iterator[Session]:
-        """Give a session that sees one moment of the store.
+        """Give a session to read with; SQLite's sees one moment, PostgreSQL's what is committed at each statement.
 
         Raises:
             StoreError: If the store cannot be reached.
         """
         with _told(), Session(self.engine, expire_on_commit=False) as session, session.begin():
+            yield session
+
+    @contextmanager
+    def moment(self) -> Iterator[Session]:
+        """Give a session all of whose statements see the same moment, also where others write meanwhile.
+
+        Raises:
+            StoreError: If the store cannot be reached.
+        """
+        engine = (
+            self.engine
+            if self.is_sqlite
+            else self.engine.execution_options(isolation_level="REPEATABLE READ")
+        )
+        with _told(), Session(engine, expire_on_commit=False) as session, session.begin():
             yield session
 
     @contextmanager

@@ -1,0 +1,147 @@
+"""Signing and revising: a signed revision never changes, and lies in a file of its own beside the store."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from hemoscope.encoding import jsonable
+from hemoscope.errors import DataError
+from hemoscope.files import write_json
+from hemoscope.review import signing
+from hemoscope.server.audit import audit
+from hemoscope.server.clock import now
+from hemoscope.server.disk import full_told, sync_folder
+from hemoscope.server.problems import ApiError
+from hemoscope.server.readings import Read, entries_of
+from hemoscope.server.site import Site
+from hemoscope.server.store.cells import cell_json
+from hemoscope.server.store.slides import find_slide, open_slide
+from hemoscope.server.store.tables import FileRow, ModelRow, SignatureRow, SlideRow, UploadRow
+
+__all__ = ["revise", "sign"]
+
+
+def sign(site: Site, slide: int, *, user: str, name: str, reason: str) -> dict[str, Any]:
+    """Sign a slide and lock it; return the signature.
+
+    Raises:
+        ApiError: If it is signed, files are still on their way to the model, or cells are open and no reason is given.
+    """
+    with site.store.write() as session:
+        row = open_slide(session, slide)
+        _refuse_coming(session, slide)
+        read = site.readings.final(session, row)
+        entries = entries_of(session, slide, row.revision)
+        try:
+            signature = signing.sign(
+                read.state, entries, name=name, at=now(), revision=row.revision, reason=reason
+            )
+        except DataError as error:
+            raise ApiError(409, "not_signed", str(error), open=len(read.state.open)) from error
+        shown = {**asdict(signature), "user": user}
+        record = {
+            "signature": shown,
+            "differential": site.readings.differential(read),
+            "reference": site.readings.reference.model_dump(mode="json"),
+        }
+        dropped = _drop_uploads(session, slide)
+        row.status = "signed"
+        session.add(
+            SignatureRow(
+                slide=slide,
+                revision=row.revision,
+                name=signature.name,
+                at=signature.at,
+                reason=signature.reason,
+                log_digest=signature.log,
+                signed=record,
+            )
+        )
+        audit(
+            session,
+            user,
+            "signed",
+            slide,
+            revision=row.revision,
+            name=signature.name,
+            reason=signature.reason,
+        )
+        session.flush()
+        facts = session.get_one(ModelRow, row.model).facts
+        log = [entry.model_dump(mode="json") for entry in entries]
+        _keep_file(site.settings.data / "signed", row, read, {**record, "model": facts, "log": log})
+    for upload in dropped:
+        site.uploads.path(upload.id, upload.name).unlink(missing_ok=True)
+    site.events.tell(slide, "signed", shown)
+    return shown
+
+
+def revise(site: Site, slide: int, *, user: str, reason: str) -> None:
+    """Open a signed slide again as its next revision, with the places it was signed with.
+
+    Raises:
+        ApiError: If there is none, or it is not signed.
+    """
+    with site.store.write() as session:
+        find_slide(session, slide)
+        row = session.scalars(
+            select(SlideRow)
+            .where(SlideRow.id == slide)
+            .with_for_update()
+            .execution_options(populate_existing=True)
+        ).one()
+        if row.status != "signed":
+            raise ApiError(409, "not_signed", f"slide {slide} is not signed, and can be changed as it is")
+        row.status, row.revision, row.seq = "open", row.revision + 1, 0
+        audit(session, user, "revised", slide, revision=row.revision, reason=reason)
+        revision = row.revision
+    site.events.tell(slide, "revised", {"revision": revision})
+
+
+def _refuse_coming(session: Session, slide: int) -> None:
+    waiting = session.scalar(select(func.count()).where(FileRow.slide == slide, FileRow.status == "waiting"))
+    whole = session.scalar(select(func.count()).where(UploadRow.slide == slide, UploadRow.status == "whole"))
+    if waiting or whole:
+        raise ApiError(
+            409,
+            "still_coming",
+            f"{(waiting or 0) + (whole or 0)} files are still on their way to the model; sign when all cells are there",
+        )
+
+
+def _drop_uploads(session: Session, slide: int) -> list[UploadRow]:
+    """Give up uploads that were begun and not finished; a signed slide takes no more."""
+    rows = session.scalars(
+        select(UploadRow).where(UploadRow.slide == slide, UploadRow.status == "open")
+    ).all()
+    for row in rows:
+        row.status = "dropped"
+    return list(rows)
+
+
+def _keep_file(folder: Path, row: SlideRow, read: Read, record: dict[str, Any]) -> None:
+    """Write what was signed beside the store, so that it outlives it."""
+    with full_told():
+        folder.mkdir(exist_ok=True)
+        cells = [
+            {
+                **cell_json(cell),
+                "place": read.state.held[cell.cell].place,
+                "note": read.state.held[cell.cell].note,
+            }
+            for cell in read.cells
+        ]
+        slide = {
+            "id": row.id,
+            "title": row.title,
+            "revision": row.revision,
+            "white_count": read.state.white_count,
+        }
+        path = folder / f"slide-{row.id}-revision-{row.revision}.json"
+        write_json(path, jsonable({"slide": slide, **record, "cells": cells}))
+        sync_folder(folder)

@@ -1,0 +1,113 @@
+"""Cells of a slide under review: what is saved, what two browsers do to each other, what is signed."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.server.client import Client
+from tests.server.pictures import smear
+
+
+@pytest.fixture
+def slide(on_both: Client) -> int:
+    return on_both.slide_of(smear(12))
+
+
+def test_each_image_of_an_archive_is_a_cell_of_the_slide_in_the_order_of_its_names(on_both: Client, slide: int):
+    cells = on_both.cells(slide)
+    assert [c["cell"] for c in cells] == list(range(12))
+    assert [c["name"] for c in cells] == [f"cell_{i:03d}.png" for i in range(12)]
+    assert {c["status"] for c in cells} <= {"accepted", "review", "unknown"}
+    assert all(sum(c["probs"]) == pytest.approx(1, abs=1e-4) for c in cells)
+
+
+def test_a_moved_cell_lies_where_it_was_put_and_undo_and_redo_are_entries_of_the_log(on_both: Client, slide: int):
+    before = on_both.state(slide)
+    moved = on_both.place(slide, [0, 3], "monocyte").json()
+    assert moved["seq"] == 1
+    assert [c[::2] for c in moved["changes"]] == [[0, "monocyte"], [3, "monocyte"]]
+    assert moved["differential"]["reviewed"] == 2
+    assert on_both.state(slide)["places"]["3"] == "monocyte"
+    assert on_both.command(slide, {"kind": "undo"}).status_code == 200
+    undone = on_both.state(slide)
+    assert undone["places"] == before["places"]
+    assert undone["reviewed"] == []
+    assert undone["can_redo"]
+    assert on_both.command(slide, {"kind": "redo"}).status_code == 200
+    assert on_both.state(slide)["reviewed"] == [0, 3]
+    entries = on_both.get(f"/slides/{slide}/log").json()["entries"]
+    assert [e["command"]["kind"] for e in entries] == ["place", "undo", "redo"]
+    assert [e["seq"] for e in entries] == [1, 2, 3]
+    assert {e["reader"] for e in entries} == {"local"}
+
+
+def test_the_second_of_two_browsers_on_one_cell_is_told_what_the_first_did(on_both: Client, slide: int):
+    assert on_both.place(slide, [1], "ig", base=0, window="a").status_code == 200
+    refused = on_both.place(slide, [1, 2], "basophil", base=0, window="b")
+    assert refused.status_code == 409
+    assert refused.json()["error"]["code"] == "conflict"
+    (entry,) = refused.json()["entries"]
+    assert entry["command"] == {"kind": "place", "cells": [1], "to": "ig"}
+    assert on_both.state(slide)["places"]["1"] == "ig"
+    assert on_both.place(slide, [2], "basophil", base=0, window="b").status_code == 200
+    assert on_both.place(slide, [1], "basophil", base=1, window="b").status_code == 200
+
+
+def test_what_was_done_is_there_after_a_new_start(started, store_url: str):
+    with started(store_url) as first:
+        slide = first.slide_of(smear(5))
+        first.place(slide, [4], "eosinophil")
+        first.command(slide, {"kind": "note", "cell": 2, "text": "Auer rod?"})
+        first.command(slide, {"kind": "white_count", "value": 6.1})
+        state, cells = first.state(slide), first.cells(slide)
+    with started(store_url) as second:
+        assert second.state(slide) == state
+        assert second.cells(slide) == cells
+        assert state["notes"] == {"2": "Auer rod?"}
+        assert state["white_count"] == 6.1
+
+
+def test_signing_refuses_open_cells_unless_a_reason_is_given(on_both: Client, slide: int):
+    n_open = len([p for p in on_both.state(slide)["places"].values() if p in ("review", "unidentified")])
+    refused = on_both.post(f"/slides/{slide}/sign", {"name": "Dr A. Beck"})
+    assert refused.status_code == 409
+    assert refused.json()["error"]["code"] == "not_signed"
+    assert refused.json()["open"] == n_open > 0
+    signed = on_both.post(f"/slides/{slide}/sign", {"name": "Dr A. Beck", "reason": "clotted"})
+    assert signed.status_code == 200, signed.text
+    assert signed.json()["reason"] == "clotted"
+    assert on_both.get(f"/slides/{slide}").json()["status"] == "signed"
+
+
+def test_a_signed_slide_changes_only_as_a_new_revision_that_begins_where_it_was_signed(on_both: Client, slide: int):
+    on_both.review_all(slide)
+    on_both.place(slide, [0], "ig")
+    signature = on_both.post(f"/slides/{slide}/sign", {"name": "Dr A. Beck"}).json()
+    places = on_both.state(slide)["places"]
+    assert on_both.place(slide, [0], "basophil").status_code == 409
+    begun = on_both.post(f"/slides/{slide}/uploads", {"name": "more.png", "bytes": 3})
+    assert (begun.status_code, begun.json()["error"]["code"]) == (409, "signed")
+    revised = on_both.post(f"/slides/{slide}/revise", {"reason": "wrong smear"})
+    assert revised.json()["revision"] == 2
+    assert revised.json()["status"] == "open"
+    assert [s["log"] for s in revised.json()["signatures"]] == [signature["log"]]
+    state = on_both.state(slide)
+    assert (state["places"], state["seq"], state["can_undo"]) == (places, 0, False)
+    assert on_both.place(slide, [0], "basophil").json()["seq"] == 1
+    assert on_both.get(f"/slides/{slide}/log", revision=1).json()["entries"][-1]["command"]["to"] == "ig"
+    what = [line["what"] for line in on_both.get(f"/slides/{slide}/audit").json()["audit"]]
+    assert what == ["began", "sends", "signed", "revised"]
+
+
+def test_a_command_the_review_refuses_changes_nothing(on_both: Client, slide: int):
+    for command in (
+        {"kind": "place", "cells": [99], "to": "ig"},
+        {"kind": "place", "cells": [0], "to": "no such class"},
+        {"kind": "undo"},
+        {"kind": "place", "cells": [], "to": "ig"},
+        {"kind": "dance"},
+    ):
+        refused = on_both.command(slide, command)
+        assert refused.status_code == 422, command
+        assert refused.json()["error"]["message"]
+    assert on_both.state(slide)["seq"] == 0
