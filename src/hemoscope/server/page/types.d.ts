@@ -47,6 +47,15 @@ export interface Differential {
   before: Count; after: Count; percents: Record<string, number>; erythroblasts: number | null;
   corrected_white: { value: number; given: number; erythroblasts: number; working: string } | null;
   cells: number; reviewed: number; waiting: number; unidentified: number; not_classed: number;
-  settles: Settles[]; by_review: Record<string, number>; only_sampling_left: boolean;
+  moved: number; wrong_left: number; settles: Settles[]; by_review: Record<string, number>; only_sampling_left: boolean;
 }
 export interface Neighbour { digest: string; distance: number; source: string }
+export interface Agreement {
+  both: number; agreed: number; kappa: { value: number | null; low: number | null; high: number | null } | null;
+  differ: [cell: number, first: Place, second: Place][]; settled: Record<string, Place>;
+  merged: Record<string, number>; first: Record<string, number>; second: Record<string, number>;
+}
+export interface Followed { audited: number; wrong: number; followed: number; rate: number | null; interval: [number | null, number | null]; right: number; overturned: number }
+export interface Readers {
+  agreement: Agreement | null; bias: Record<string, Followed>; readers: Record<string, string | null>; cells: Record<string, number>;
+}

@@ -1,9 +1,9 @@
 // What a person does, in order, to the server's log. A move is seen at once and taken back with a message where the server refuses it.
 
 import { batch, signal } from "../vendor/preact.js";
-import { ApiError, CLIENT, post } from "../lib/api.js";
+import { ApiError, CLIENT, get, post } from "../lib/api.js";
 import { t } from "../lib/text.js";
-import { model } from "./session.js";
+import { model, session } from "./session.js";
 import * as at from "./slide.js";
 import { say, tell, tellError } from "./toasts.js";
 
@@ -16,6 +16,9 @@ let pending = [];
 let running = false;
 /** Commands that the server has not answered yet. */
 export const unsaved = signal(0);
+/** The server does not take them now; they are sent again. */
+export const waiting = signal(false);
+const PASSING = [0, 429, 502, 503, 504, 507];
 
 /** @param {number[]} cells @param {(cell: number) => string | null} whereTo */
 function show(cells, whereTo) {
@@ -73,14 +76,13 @@ async function pump() {
   running = true;
   while (pending.length && at.slide.value) {
     const { command, done } = pending[0];
-    const id = at.slide.value.id;
     try {
-      const answer = await post(`/slides/${encodeURIComponent(id)}/commands`, { base: at.seq.value, reading: at.reading.value, command, client: CLIENT });
+      const answer = await send(command);
       pending.shift();
       const missed = answer.seq > at.seq.value + 1;
       batch(() => {
         at.seq.value = Math.max(at.seq.value, answer.seq);
-        if (answer.differential && !pending.length) at.differential.value = answer.differential;
+        if (answer.differential && !pending.length && !at.blind.value) at.differential.value = answer.differential;
       });
       if (missed || command.kind === "undo" || command.kind === "redo") await settle();
       done(true);
@@ -92,6 +94,32 @@ async function pump() {
     unsaved.value = pending.length;
   }
   running = false;
+}
+
+/**
+ * Send a command until the server has it or refuses it. Where an answer was lost, the log says whether the command arrived.
+ * @param {Command} command
+ */
+async function send(command) {
+  const path = `/slides/${encodeURIComponent(/** @type {number} */ (at.slide.value?.id))}`;
+  const base = at.seq.value;
+  for (let attempt = 0; ; attempt += 1) {
+    try {
+      if (attempt) {
+        /** @type {Entry[]} */
+        const entries = (await get(`${path}/log?since=${base}`)).entries;
+        const mine = entries.findLast((entry) => entry.client === CLIENT);
+        if (mine) return { seq: mine.seq, entry: mine, differential: undefined };
+      }
+      const answer = await post(`${path}/commands`, { base, reading: at.reading.value, command, client: CLIENT });
+      waiting.value = false;
+      return answer;
+    } catch (error) {
+      if (!(error instanceof ApiError) || !PASSING.includes(error.status) || at.slide.value === null) throw error;
+      waiting.value = true;
+      await new Promise((again) => setTimeout(again, Math.min(5000, 300 * 2 ** attempt)));
+    }
+  }
 }
 
 /** What the server holds, with what is still on its way to it on top. */
@@ -116,7 +144,7 @@ export function onEntry(entry) {
   if (entry.client === CLIENT) return;
   const { kind } = entry.command;
   const own = new Set(pending.flatMap((p) => [...p.touched]));
-  if (kind === "undo" || kind === "redo") settle().catch(tellError);
+  if (kind === "undo" || kind === "redo" || entry.reader === session.value?.user) settle().catch(tellError);
   else if (kind === "place" || kind === "confirm") {
     const changed = new Map(entry.changes.map(([cell, , to]) => [cell, to]));
     const { canUndo, canRedo } = { canUndo: at.canUndo.value, canRedo: at.canRedo.value };
@@ -129,7 +157,8 @@ export function onEntry(entry) {
 
 /** @param {string} place @returns {string} */
 export function placeLabel(place) {
-  return model.value?.classes.find((c) => c.name === place)?.label ?? t(`place.${place}`);
+  const shown = place === "review" && at.blind.value ? "to_read" : place;
+  return model.value?.classes.find((c) => c.name === place)?.label ?? t(`place.${shown}`);
 }
 
 /** @param {number[]} cells @param {string} to */

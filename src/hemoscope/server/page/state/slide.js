@@ -27,6 +27,8 @@ export const reading = signal(1);
 export const orderBy = signal(/** @type {"doubt" | "influence"} */ ("doubt"));
 /** @type {{value: Map<number, number>}} */
 export const rank = signal(new Map());
+/** @type {{value: Map<number, [Place, Place]>}} what two readers said of the cells they differ on */
+export const differing = signal(new Map());
 export const seq = signal(0);
 export const canUndo = signal(false);
 export const canRedo = signal(false);
@@ -35,7 +37,8 @@ export const whiteCount = signal(null);
 export const connected = signal(true);
 
 export const signed = computed(() => slide.value?.status === "signed");
-export const blind = computed(() => reading.value === "audit" || Boolean(slide.value?.blind && reading.value !== "settle"));
+/** What the model says is hidden. */
+export const blind = computed(() => reading.value === "audit" || reading.value === "settle" || Boolean(slide.value?.blind));
 
 /** Sections of the wall in their order: what is open first, then the classes as the laboratory lists them. */
 export const sections = computed(() => {
@@ -96,7 +99,7 @@ export async function loadCells() {
 
 export async function loadDifferential() {
   if (!slide.value) return;
-  differential.value = await get(`${path(slide.value.id)}/differential${ofReading()}`);
+  differential.value = blind.value ? null : await get(`${path(slide.value.id)}/differential${ofReading()}`);
 }
 
 export async function loadOrder() {
@@ -115,9 +118,20 @@ export async function refresh() {
   await Promise.all([loadState(), loadDifferential()]);
 }
 
+async function loadDiffering() {
+  const found = await get(`${path(/** @type {Slide} */ (slide.value).id)}/agreement`);
+  const differ = /** @type {import("../types.d.ts").Agreement} */ (found.agreement)?.differ ?? [];
+  differing.value = new Map(differ.map(([cell, first, second]) => [cell, [first, second]]));
+}
+
 /** @param {import("../types.d.ts").Reading} wanted */
 export async function switchReading(wanted) {
-  reading.value = wanted;
+  batch(() => {
+    reading.value = wanted;
+    differing.value = new Map();
+    if (blind.value) differential.value = null;
+  });
+  if (wanted === "settle") await loadDiffering().catch(tellError);
   await Promise.all([loadState(), loadDifferential(), loadOrder()]).catch(tellError);
 }
 

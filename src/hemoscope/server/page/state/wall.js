@@ -60,6 +60,13 @@ function focusedOnWall() {
   return cellOf(document.activeElement) === focused.value ? focused.value : null;
 }
 
+/** From now on keys mean the cell with the focus, until the pointer moves. */
+export function byKeyboard() {
+  last = "keyboard";
+}
+
+export const isKeyboard = () => last === "keyboard";
+
 let wanting = false;
 export const wantsFocus = () => wanting;
 export function focusGiven() {
@@ -68,7 +75,7 @@ export function focusGiven() {
 
 /** @param {number | null} cell */
 export function focusCell(cell) {
-  last = "keyboard";
+  byKeyboard();
   wanting = true;
   focused.value = cell;
 }

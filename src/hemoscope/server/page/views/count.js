@@ -107,6 +107,7 @@ export function CountPanel() {
   return html`<div class="count">
     <${Summary} found=${found} />
     ${found.only_sampling_left && html`<p class="enough"><${Icon} name="check" />${t("count.only_sampling")}</p>`}
+    ${found.wrong_left >= 0.05 && html`<p class="quiet-text">${t("count.wrong_left", { n: number(found.wrong_left, 1) })}</p>`}
     <h3>${t("count.of_white")}</h3>
     <div class="share-words share-head" aria-hidden="true">${["sampling", "whole", "before", "range"].map((name) => html`<span key=${name}>${t(`count.${name}`)}</span>`)}</div>
     <ul class="shares">${rows((s) => s.role === "white")}</ul>

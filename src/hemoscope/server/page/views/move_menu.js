@@ -6,7 +6,7 @@ import { placeLabel } from "../state/commands.js";
 import { actions, CONFIRM, keys } from "../state/keys.js";
 import { settings } from "../state/settings.js";
 import { blind } from "../state/slide.js";
-import { focusCell, menu, opened, selected } from "../state/wall.js";
+import { menu, opened } from "../state/wall.js";
 import { Dot } from "./dot.js";
 import { act } from "./press.js";
 
@@ -46,10 +46,8 @@ export function MoveMenu() {
   };
   /** @param {string} action */
   const choose = (action) => {
-    const [first] = cells;
-    close();
-    if (!selected.value.size && cells.length === 1) focusCell(first);
     act(action, cells);
+    close();
   };
   const offered = actions.value.filter((action) => action !== CONFIRM || !blind.value);
   return html`<div ref=${element} class="menu" role="menu" aria-label=${t("menu.label", { n: cells.length })} onKeyDown=${keyed}>

@@ -12,12 +12,11 @@ const STEPS = ["ArrowRight", "ArrowLeft", "ArrowDown", "ArrowUp", "Home", "End",
 /** Put the cells that a key means where its action says. @param {string} action @param {number[]} cells */
 export function act(action, cells) {
   if (!cells.length) return;
-  const onWall = wall.cellOf(document.activeElement) !== null;
-  const next = onWall ? wall.successor(cells) : wall.focused.value;
+  const next = wall.isKeyboard() ? wall.successor(cells) : wall.focused.value;
   if (action === CONFIRM) confirm(cells);
   else place(cells, action);
   wall.clearSelection();
-  if (onWall && next !== wall.focused.value) wall.focusCell(next);
+  if (next !== wall.focused.value) wall.focusCell(next);
 }
 
 /** @param {KeyboardEvent} event @param {() => void} showKeys */
@@ -34,7 +33,8 @@ export function pressed(event, showKeys) {
   } else if (control && event.key.toLowerCase() === "a" && !isTyping(event)) {
     event.preventDefault();
     wall.selectAll();
-  } else if (event.key === "Escape") wall.clearSelection();
+  } else if (event.key === "Tab") wall.byKeyboard();
+  else if (event.key === "Escape") wall.clearSelection();
   else if (event.key === "?" && !isTyping(event)) showKeys();
   else if (!control && !event.altKey) letterOrStep(event);
 }

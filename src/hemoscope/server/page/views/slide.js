@@ -3,7 +3,7 @@
 import { html, useEffect, useState } from "../vendor/preact.js";
 import { monitorForElements } from "../vendor/drag.js";
 import { t } from "../lib/text.js";
-import { onEntry, unsaved } from "../state/commands.js";
+import { onEntry, unsaved, waiting } from "../state/commands.js";
 import * as at from "../state/slide.js";
 import { sending } from "../state/uploads.js";
 import { tellError } from "../state/toasts.js";
@@ -18,7 +18,7 @@ import { KeysDialog } from "./keys_dialog.js";
 import { MoveMenu } from "./move_menu.js";
 import { pressed } from "./press.js";
 import { PlacesRail } from "./places_rail.js";
-import { ReadersPanel } from "./readers.js";
+import { ReadersPanel, ReadingBanner } from "./readers.js";
 import { SelectionBar } from "./selection_bar.js";
 import { addMore, Arriving } from "./arriving.js";
 import { Tools } from "./tools.js";
@@ -54,7 +54,7 @@ function Header() {
     ${at.signed.value && html`<span class="tag state-signed"><${Icon} name="lock" />${t("slide.signed")}</span>`}
     <${ResearchOnly} />
     <span class="grow"></span>
-    <span class=${`saved ${unsaved.value ? "busy" : ""}`}>${!at.connected.value ? t("saved.away") : unsaved.value ? t("saved.busy") : t("saved.all")}</span>
+    <span class=${`saved ${unsaved.value ? "busy" : ""}`}>${waiting.value ? t("saved.retry") : !at.connected.value ? t("saved.away") : unsaved.value ? t("saved.busy") : t("saved.all")}</span>
     <${Person} />
   </header>`;
 }
@@ -102,6 +102,7 @@ export function SlideView({ id }) {
     <${Tools} onKeys=${() => setKeysOpen(true)} />
     <${PlacesRail} />
     <main class="middle" aria-label=${t("tab.wall")}>
+      <${ReadingBanner} />
       <${Arriving} id=${id} />
       ${empty && !sending.value[id] ? html`<div class="empty-slide"><${DropZone} onItems=${(/** @type {any[]} */ items) => addMore(items, id)} /></div>` : html`<${Wall} />`}
       <${SelectionBar} />

@@ -3,10 +3,10 @@
 import { html, useEffect, useRef } from "../vendor/preact.js";
 import { draggable, pointerOutsideOfPreview, setCustomNativeDragPreview } from "../vendor/drag.js";
 import { imageUrl } from "../lib/api.js";
-import { percent, t } from "../lib/text.js";
+import { number, percent, t } from "../lib/text.js";
 import { labelOf, model } from "../state/session.js";
 import { placeLabel } from "../state/commands.js";
-import { signed } from "../state/slide.js";
+import { differing, signed } from "../state/slide.js";
 import { lassoMode, selected } from "../state/wall.js";
 import { Icon } from "./icon.js";
 
@@ -74,6 +74,7 @@ export function Thumb({ cell, place, x, y, size, caption, chosen, done, hidden, 
     <img src=${imageUrl(cell.digest, thumbPx(size))} alt="" width=${size} height=${size} draggable=${false} decoding="async" />
     ${sure && html`<span class=${`sure ${cell.status}`}><span style=${{ width: `${Math.round(100 * sure.prob)}%` }}></span></span>`}
     ${done && html`<span class=${`mark ${moved ? "moved" : ""}`}><${Icon} name=${moved ? "right" : "check"} /></span>`}
+    ${caption && (differing.value.get(cell.cell) ?? []).map((said, i) => html`<span class="caption" key=${i}>${number(i + 1)} <span>${said}</span></span>`)}
     ${caption && sure && html`<span class="caption"><span>${sure.name}</span> ${percent(sure.prob, 0)}</span>`}
     ${caption && second && html`<span class="caption second"><span>${second.name}</span> ${percent(second.prob, 0)}</span>`}
   </div>`;

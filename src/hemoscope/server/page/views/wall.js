@@ -5,7 +5,7 @@ import { dropTargetForElements } from "../vendor/drag.js";
 import { SelectionArea } from "../vendor/lasso.js";
 import { t } from "../lib/text.js";
 import { confirm, place as move, placeLabel } from "../state/commands.js";
-import { blind, differential, reviewed, sections, signed } from "../state/slide.js";
+import { blind, differential, differing, reviewed, sections, signed } from "../state/slide.js";
 import { settings } from "../state/settings.js";
 import * as wall from "../state/wall.js";
 import { Dot } from "./dot.js";
@@ -139,7 +139,8 @@ export function Wall() {
   const [width, setWidth] = useState(0);
   const { size } = settings.value;
   const shown = sections.value;
-  const layout = useMemo(() => layOut(shown, width, size, !blind.value), [shown, width, size, blind.value]);
+  const captions = !blind.value || differing.value.size > 0;
+  const layout = useMemo(() => layOut(shown, width, size, captions), [shown, width, size, captions]);
   current = layout;
   const items = useRows(scroller, layout.rows);
   useLayoutEffect(() => {
@@ -163,6 +164,7 @@ export function Wall() {
   const last = items.length ? layout.rows[items[items.length - 1].index] : undefined;
   const to = last ? last.top + last.height - 1 : 0;
   return html`<div ref=${scroller} class=${`wall ${wall.lassoMode.value ? "lasso-mode" : ""}`} tabindex="-1"
+    onFocusIn=${(/** @type {FocusEvent} */ event) => { wall.focused.value = wall.cellOf(/** @type {Element} */ (event.target)) ?? wall.focused.value; }}
     onPointerMove=${wall.pointed} onPointerLeave=${wall.left} onClick=${clicked} onContextMenu=${menuAsked}
     onDblClick=${(/** @type {MouseEvent} */ event) => { const cell = wall.cellOf(/** @type {Element} */ (event.target)); if (cell !== null) wall.opened.value = cell; }}>
     <div class="wall-inner" style=${{ height: `${layout.height}px` }}>
