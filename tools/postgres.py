@@ -10,7 +10,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-BINARIES = (*sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True), Path("/usr/local/bin"), Path("/usr/bin"))
+BINARIES = (
+    *sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True),
+    Path("/usr/local/bin"),
+    Path("/usr/bin"),
+)
 
 
 class NoPostgresError(Exception):
@@ -22,7 +26,9 @@ def binaries() -> Path:
     for folder in BINARIES:
         if (folder / "initdb").is_file() and (folder / "postgres").is_file():
             return folder
-    raise NoPostgresError("no PostgreSQL here: expected initdb and postgres in /usr/lib/postgresql/*/bin; .ci/run installs them")
+    raise NoPostgresError(
+        "no PostgreSQL here: expected initdb and postgres in /usr/lib/postgresql/*/bin; .ci/run installs them"
+    )
 
 
 @contextmanager
@@ -37,12 +43,41 @@ def postgres(*, fsync: bool = True) -> Iterator[str]:
     port, data, log = _free_port(), folder / "data", folder / "log"
     server = None
     try:
-        _run([found / "initdb", "-D", data, "-U", "hemoscope", "-A", "trust", "-E", "UTF8", "--no-locale", "--no-sync"], options)
+        _run(
+            [
+                found / "initdb",
+                "-D",
+                data,
+                "-U",
+                "hemoscope",
+                "-A",
+                "trust",
+                "-E",
+                "UTF8",
+                "--no-locale",
+                "--no-sync",
+            ],
+            options,
+        )
         with log.open("wb") as out:
             server = subprocess.Popen(
-                [found / "postgres", "-D", data, "-p", str(port), "-c", "listen_addresses=127.0.0.1",
-                 "-c", f"unix_socket_directories={folder}", "-c", f"fsync={'on' if fsync else 'off'}"],
-                stdout=out, stderr=out, cwd="/", **options,
+                [
+                    found / "postgres",
+                    "-D",
+                    data,
+                    "-p",
+                    str(port),
+                    "-c",
+                    "listen_addresses=127.0.0.1",
+                    "-c",
+                    f"unix_socket_directories={folder}",
+                    "-c",
+                    f"fsync={'on' if fsync else 'off'}",
+                ],
+                stdout=out,
+                stderr=out,
+                cwd="/",
+                **options,
             )
         _wait(server, port, log)
         yield f"postgresql://hemoscope@127.0.0.1:{port}"

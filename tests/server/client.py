@@ -81,7 +81,13 @@ class Client:
         return self.get(f"/slides/{slide}/state", reading=reading).json()
 
     def command(
-        self, slide: int, command: Json, *, base: int | None = None, window: str | None = None, reading: Json = 1
+        self,
+        slide: int,
+        command: Json,
+        *,
+        base: int | None = None,
+        window: str | None = None,
+        reading: Json = 1,
     ) -> httpx.Response:
         base = self.state(slide, reading)["seq"] if base is None else base
         body = {"base": base, "reading": reading, "command": command, "client": window or self.window}

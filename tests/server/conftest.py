@@ -12,7 +12,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pytest
 
 from tools.postgres import NoPostgresError, new_database, postgres
@@ -98,9 +97,11 @@ def small_model() -> Model:
         created="",
     )
 
+    tmp = Path()
+
     def model(card: BundleCard) -> Model:
         network = build("squeezenet1_1", 8, seed=0).eval()
-        return on_device(Bundle(card, (network,), "d" * 64, (known,)), "cpu", "fp32")
+        return on_device(Bundle(tmp, card, (network,), {}, {}, "d" * 64, (known,)), "cpu", "fp32")
 
     said = list(model(card).judge([noise(i) for i in range(30)]))
     sure = sorted(max(v.probs) for v in said)
@@ -129,7 +130,9 @@ def started(small_model: Model, tmp_path: Path) -> Callable[..., Iterator[Client
         settings = replace(Settings(tmp_path / "data", store=store), **changes)
         with (
             open_site(settings, Judge(model), read_reference()) as site,
-            TestClient(create_app(site), base_url="http://127.0.0.1:8000", raise_server_exceptions=False) as http,
+            TestClient(
+                create_app(site), base_url="http://127.0.0.1:8000", raise_server_exceptions=False
+            ) as http,
         ):
             yield Client(http, site)
 

@@ -13,7 +13,9 @@ def slide(on_both: Client) -> int:
     return on_both.slide_of(smear(12))
 
 
-def test_each_image_of_an_archive_is_a_cell_of_the_slide_in_the_order_of_its_names(on_both: Client, slide: int):
+def test_each_image_of_an_archive_is_a_cell_of_the_slide_in_the_order_of_its_names(
+    on_both: Client, slide: int
+):
     cells = on_both.cells(slide)
     assert [c["cell"] for c in cells] == list(range(12))
     assert [c["name"] for c in cells] == [f"cell_{i:03d}.png" for i in range(12)]
@@ -21,7 +23,9 @@ def test_each_image_of_an_archive_is_a_cell_of_the_slide_in_the_order_of_its_nam
     assert all(sum(c["probs"]) == pytest.approx(1, abs=1e-4) for c in cells)
 
 
-def test_a_moved_cell_lies_where_it_was_put_and_undo_and_redo_are_entries_of_the_log(on_both: Client, slide: int):
+def test_a_moved_cell_lies_where_it_was_put_and_undo_and_redo_are_entries_of_the_log(
+    on_both: Client, slide: int
+):
     before = on_both.state(slide)
     moved = on_both.place(slide, [0, 3], "monocyte").json()
     assert moved["seq"] == 1
@@ -79,7 +83,9 @@ def test_signing_refuses_open_cells_unless_a_reason_is_given(on_both: Client, sl
     assert on_both.get(f"/slides/{slide}").json()["status"] == "signed"
 
 
-def test_a_signed_slide_changes_only_as_a_new_revision_that_begins_where_it_was_signed(on_both: Client, slide: int):
+def test_a_signed_slide_changes_only_as_a_new_revision_that_begins_where_it_was_signed(
+    on_both: Client, slide: int
+):
     on_both.review_all(slide)
     on_both.place(slide, [0], "ig")
     signature = on_both.post(f"/slides/{slide}/sign", {"name": "Dr A. Beck"}).json()

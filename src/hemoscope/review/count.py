@@ -129,7 +129,7 @@ def count(
     red = sum(share.counted for share in after.shares if share.role == "erythroblast")
     n_white = after.n_white
     places = Counter(held.place for held in state.held.values())
-    by_review = taken_by_review(after, state.classes, draws_after.true)
+    by_review = taken_by_review(after, state.classes, draws_after)
     return ReviewedDifferential(
         before=before,
         after=after,

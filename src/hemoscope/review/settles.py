@@ -15,12 +15,13 @@ import numpy as np
 from hemoscope.differential.composition import Drawn, endless
 from hemoscope.differential.count import CellShare, Differential
 from hemoscope.records import FloatArray, IntArray
-from hemoscope.review.unreviewed import Sides, counted
+from hemoscope.review.unreviewed import Sides
 
-__all__ = ["Settles", "Spread", "settles", "straddled", "taken_by_review", "what_settles"]
+__all__ = ["Settles", "taken_by_review", "what_settles"]
 
 COMMON_DRAWS = 200
 MOST = 100_000  # cells; more than anybody counts
+MORE = np.unique(np.concatenate([[0], np.geomspace(1, MOST, 600).round()])).astype(np.int64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +32,8 @@ class Settles:
         name: The class.
         limit: The limit, cells for each white cell.
         more_cells: White cells to count beyond those there are, read by the model alone; None where no number would do.
-        more_reviewed: The same where a person looks at every cell, the present ones too; 0 where that alone would do,
-            None where no number would do.
+        more_reviewed: The same where a person looks at every cell, the present ones too; 0 where looking at these would
+            do, None where no number would.
     """
 
     name: str
@@ -42,74 +43,40 @@ class Settles:
 
 
 @dataclass(frozen=True, slots=True)
-class Spread:
-    """Where the variance of a class's share comes from; of a white cell's share, or of one in a class and the white cells.
+class _Share:
+    """What is known of a class's share: in the white cells, or of a class counted apart in its own cells and the white ones.
 
     Attributes:
-        n: Cells among which the share is.
-        unreviewed: Those of them that nobody has looked at.
-        now: Variance of the share as it stands.
-        each: Variance that a cell read by the model alone brings, divided by n where there are n.
-        common: Variance that cells read by the model alone have in common.
+        n: Cells among which it is, expected.
+        rate: Share of them, expected.
+        prior: How many cells the prior weighs.
+        mean: Mean of the posterior.
+        by_cells: Its variance, as far as the cells' true classes would take it away.
+        by_sampling: The rest of it.
     """
 
-    n: int
-    unreviewed: int
-    now: float
-    each: float
-    common: float
+    n: float
+    rate: float
+    prior: float
+    mean: float
+    by_cells: float
+    by_sampling: float
+
+    @property
+    def variance(self) -> float:
+        return self.by_cells + self.by_sampling
 
 
-def straddled(share: CellShare) -> tuple[float, ...]:
-    """Return the limits of the reference range that lie within the interval."""
-    low, high = share.interval
-    return tuple(limit for limit in share.reference or () if limit > 0 and low < limit < high)
-
-
-def settles(share: CellShare, limit: float, spread: Spread) -> Settles:
-    """Return how many more cells bring the end of the 95 % interval to the limit.
-
-    Args:
-        share: The class.
-        limit: A limit of its range, cells for each white cell.
-        spread: Where the variance comes from.
-    """
-    ratio = share.role != "white"  # counted apart: as a share in its own cells and the white ones
-    middle, line = ((x / (1 + x) if ratio else x) for x in (share.corrected, limit))
-    white = 1 - middle if ratio else 1.0  # white cells among those counted
-    more = np.unique(np.concatenate([[0], np.geomspace(1, MOST, 400).round()])).astype(np.int64)
-    x = more / white
-    both = spread.n + x
-    alone = (
-        spread.now * spread.n**2 + spread.each * x + spread.common * (x**2 + 2 * spread.unreviewed * x)
-    ) / both**2
-    sampling = middle * (1 - middle) / (both + 1)
-    return Settles(
-        share.name,
-        limit,
-        _first(more, _beyond(middle, alone, line)),
-        _first(more, _beyond(middle, sampling, line)),
-    )
-
-
-def taken_by_review(found: Differential, classes: Sequence[str], true: IntArray) -> dict[str, float]:
+def taken_by_review(found: Differential, classes: Sequence[str], drawn: Drawn) -> dict[str, float]:
     """Return which share of every class's variance would go if a person looked at every cell; sampling stays.
 
     Args:
         found: The count.
         classes: In the model's order, length C.
-        true: Draws of the true cells a class, shape (N, C).
+        drawn: Draws of what is true of the slide.
     """
-    n_white = true[:, _white(found, classes)].sum(axis=1)
-    halves = len(_white(found, classes)) / 2  # of Jeffreys' prior
-    told = {}
-    for share in found.shares:
-        a = true[:, classes.index(share.name)] + 0.5
-        size = n_white + halves + (0 if share.role == "white" else a)
-        mean = a / size
-        by_cells, by_sampling = mean.var(), (mean * (1 - mean) / (size + 1)).mean()
-        told[share.name] = float(by_cells / (by_cells + by_sampling))
-    return told
+    shares = {each.name: _share(drawn.true, *_among(found, classes, each)) for each in found.shares}
+    return {name: each.by_cells / each.variance for name, each in shares.items()}
 
 
 def what_settles(
@@ -130,47 +97,74 @@ def what_settles(
         before: Draws by the model alone.
         after: Draws after review.
     """
-    wanted = [(share, limit) for share in found.shares for limit in straddled(share)]
+    wanted = [(each, limit) for each in found.shares for limit in _straddled(each)]
     if not wanted or not found.n_white:
         return ()
-    white = _white(found, classes)
-    predicted = np.bincount(sides.pred[sides.called], minlength=len(classes))
-    limits = endless(predicted, confusion, draws=COMMON_DRAWS, seed=0)
+    c = len(classes)
+    limits = endless(np.bincount(sides.pred[sides.called], minlength=c), confusion, draws=COMMON_DRAWS)
     told = []
-    for share, limit in wanted:
-        i = classes.index(share.name)
-        among = white if share.role == "white" else [*white, i]
-
-        def variance(shares: FloatArray, i: int = i, among: list[int] = among) -> float:
-            return float((shares[:, i] / shares[:, among].sum(axis=1)).var())
-
-        common = variance(limits)
-        n_model = int(predicted[among].sum())
-        each = max(n_model * (variance(before.shares) - common), share.corrected * (1 - share.corrected), 0)
-        spread = Spread(
-            n=int(counted(sides)[among].sum()),
-            unreviewed=int(np.isin(sides.pred[sides.unreviewed], among).sum()),
-            now=variance(after.shares),
-            each=each,
-            common=common,
+    for each, limit in wanted:
+        i, among = _among(found, classes, each)
+        model, now = _share(before.true, i, among), _share(after.true, i, among)
+        common = float((limits[:, i] / limits[:, among].sum(axis=1)).var())
+        alone = max(model.n * (model.variance - common), now.rate * (1 - now.rate))
+        unreviewed = int(np.isin(sides.pred[sides.unreviewed], among).sum())
+        apart = each.role != "white"
+        x = MORE / ((1 - now.rate) if apart else 1.0)  # white cells bring those of the class along
+        both = now.n + x
+        mean = (now.n * now.mean + x * now.rate) / both
+        variance = now.variance * now.n**2 + alone * x + common * (x**2 + 2 * unreviewed * x)
+        size = np.maximum(mean * (1 - mean) * both**2 / variance - 1, 1e-3)
+        hits = now.rate * both + 0.5
+        line = limit / (1 + limit) if apart else limit
+        high = now.rate < line
+        told.append(
+            Settles(
+                each.name,
+                limit,
+                _first(_beyond(mean * size, (1 - mean) * size, line, high=high), least=1),
+                _first(_beyond(hits, both + now.prior - hits, line, high=high), least=0 if unreviewed else 1),
+            )
         )
-        told.append(settles(share, limit, spread))
     return tuple(told)
 
 
-def _beyond(middle: float, variance: FloatArray, limit: float) -> FloatArray:
-    """Probability beyond the limit, seen from the middle, of the beta distribution with this mean and variance."""
+def _straddled(share: CellShare) -> tuple[float, ...]:
+    """The limits of the reference range that lie within the interval."""
+    low, high = share.interval
+    return tuple(limit for limit in share.reference or () if limit > 0 and low < limit < high)
+
+
+def _among(found: Differential, classes: Sequence[str], share: CellShare) -> tuple[int, list[int]]:
+    """A class, and the classes among which its share is."""
+    white = [classes.index(each.name) for each in found.shares if each.role == "white"]
+    i = classes.index(share.name)
+    return i, white if share.role == "white" else [*white, i]
+
+
+def _share(true: IntArray, i: int, among: list[int]) -> _Share:
+    """What draws of the true cells, shape (N, C), say of a class; the prior is Jeffreys'."""
+    prior = len(among) / 2
+    n = true[:, among].sum(axis=1)
+    mean = (true[:, i] + 0.5) / (n + prior)
+    return _Share(
+        n=float(n.mean()),
+        rate=float(true[:, i].mean() / max(n.mean(), 1)),
+        prior=prior,
+        mean=float(mean.mean()),
+        by_cells=float(mean.var()),
+        by_sampling=float((mean * (1 - mean) / (n + prior + 1)).mean()),
+    )
+
+
+def _beyond(a: FloatArray, b: FloatArray, limit: float, *, high: bool) -> FloatArray:
+    """Probability of beta distributions on the far side of the limit."""
     from scipy.special import betainc
 
-    size = np.maximum(middle * (1 - middle) / variance - 1, 1e-3)
-    below = betainc(middle * size, (1 - middle) * size, limit)
-    return 1 - below if limit > middle else below
+    below = betainc(a, b, limit)
+    return 1 - below if high else below
 
 
-def _first(more: IntArray, beyond: FloatArray) -> int | None:
-    enough = np.flatnonzero(beyond <= 0.025)
-    return int(more[enough[0]]) if enough.size else None
-
-
-def _white(found: Differential, classes: Sequence[str]) -> list[int]:
-    return [classes.index(share.name) for share in found.shares if share.role == "white"]
+def _first(beyond: FloatArray, *, least: int) -> int | None:
+    enough = np.flatnonzero((beyond <= 0.025) & (least <= MORE))
+    return int(MORE[enough[0]]) if enough.size else None

@@ -80,19 +80,26 @@ class Front:
         if not length.isdigit() or int(length) > self._most:
             await refusal(scope, receive, send)
             return
-        came = 0
+        came, refused = 0, False
 
         async def receive_some() -> Message:
-            nonlocal came
+            nonlocal came, refused
             message = await receive()
             came += len(message.get("body", b""))
             if came > self._most:
+                refused = True
                 raise _TooLargeError
             return message
 
+        async def send_unless_refused(message: Message) -> None:
+            if not refused:  # the app would say that a body it could not read to its end is malformed
+                await send(message)
+
         try:
-            await self._app(scope, receive_some, send)
+            await self._app(scope, receive_some, send_unless_refused)
         except _TooLargeError:
+            pass
+        if refused:
             await refusal(scope, receive, send)
 
     def _count(self, scope: Scope, status: int, seconds: float) -> None:

@@ -21,7 +21,7 @@ from hemoscope.review import log
 from hemoscope.review.cells import Cell
 from hemoscope.review.commands import Command, Entry, Reading
 from hemoscope.review.count import count
-from hemoscope.review.log import State
+from hemoscope.review.state import State, arrive, revised, start
 from hemoscope.server.clock import now
 from hemoscope.server.events import Events
 from hemoscope.server.problems import ApiError
@@ -111,7 +111,7 @@ class Readings:
             kept = self._begin(session, row, revision, reading)
         if len(kept.cells) < row.cells:
             new = cells_of(session, row.id, since=len(kept.cells))
-            kept = Read(row.id, revision, (*kept.cells, *new), log.arrive(kept.state, new))
+            kept = Read(row.id, revision, (*kept.cells, *new), arrive(kept.state, new))
         state = kept.state
         for entry in entries_of(session, row.id, revision, since=state.seq):
             state = log.apply(state, entry)
@@ -127,11 +127,11 @@ class Readings:
         """Return a reading before its first entry: as the last revision ended, or as the model left it."""
         if revision > 1:
             before = self.read_in(session, row, reading, revision=revision - 1)
-            return Read(row.id, revision, before.cells, log.revised(before.state))
+            return Read(row.id, revision, before.cells, revised(before.state))
         facts = session.get_one(ModelRow, row.model).facts
         cells = tuple(cells_of(session, row.id))
         blind = reading == "audit" or (row.blind and reading in (1, 2))
-        state = log.start(facts["classes"], cells, reading=reading, blind=blind, white_count=row.white_count)
+        state = start(facts["classes"], cells, reading=reading, blind=blind, white_count=row.white_count)
         return Read(row.id, revision, cells, state)
 
     def _keep(self, key: tuple[int, int, Reading], read: Read) -> None:

@@ -54,8 +54,14 @@ def listen(settings: Settings) -> socket.socket:
     return held
 
 
-def serve(site: Site, held: socket.socket, *, on_ready: Callable[[], None]) -> None:
-    """Serve until a signal comes."""
+def serve(
+    site: Site,
+    held: socket.socket,
+    *,
+    on_ready: Callable[[], None],
+    made: Callable[[uvicorn.Server], None] = lambda _: None,
+) -> None:
+    """Serve until a signal comes, or the server that `made` is given is told to stop."""
     config = uvicorn.Config(
         create_app(site),
         log_config=None,
@@ -64,4 +70,6 @@ def serve(site: Site, held: socket.socket, *, on_ready: Callable[[], None]) -> N
         timeout_graceful_shutdown=GRACE_S,
         lifespan="on",
     )
-    _Server(config, site, on_ready).run([held])
+    server = _Server(config, site, on_ready)
+    made(server)
+    server.run([held])

@@ -106,7 +106,7 @@ def _site(settings: Settings, judge: Judge, reference: ReferenceTable, store: St
 
     metrics = Metrics(waiting=waiting, streams=lambda: float(events.streams))
     worker = Worker(store, pictures, judge, events, metrics, most=capacity.asked)
-    uploads = Uploads(store, settings.data, capacity)
+    uploads = Uploads(store, settings.data, capacity, facts["digest"])
     intake = Intake(store, uploads, pictures, events, capacity, wake_worker=worker.wake)
     uploads.wake = intake.called.set
     return Site(

@@ -40,13 +40,15 @@ class Uploads:
         store: Rows.
         folder: Of the data; parts lie in `uploads` in it.
         capacity: What is refused.
+        model: Digest of the model that is served; slides of others take no more files.
 
     Attributes:
         wake: Called when an upload is whole.
     """
 
-    def __init__(self, store: Store, folder: Path, capacity: Capacity) -> None:
+    def __init__(self, store: Store, folder: Path, capacity: Capacity, model: str = "") -> None:
         self._store, self._folder, self._capacity = store, folder / "uploads", capacity
+        self._model = model
         self.wake: Callable[[], object] = lambda: None
         self._folder.mkdir(parents=True, exist_ok=True)
         self._writers: dict[str, object] = {}
@@ -71,7 +73,12 @@ class Uploads:
             )
         need_room(self._folder, size, spare=self._capacity.free_bytes)
         with self._store.write() as session:
-            open_slide(session, slide)
+            if open_slide(session, slide).model != self._model:
+                raise ApiError(
+                    409,
+                    "other_model",
+                    "the slide was begun with another model than the one that is served now; begin another slide",
+                )
             self._refuse_many(session, slide)
             row = UploadRow(
                 id=secrets.token_hex(16),

@@ -7,9 +7,8 @@ from typing import Any
 from fastapi import APIRouter, Query
 from fastapi.responses import JSONResponse
 
-from hemoscope.review.commands import Reading
 from hemoscope.server.readings import Asked, entries_of
-from hemoscope.server.routes.needs import Here, SlideId, Who
+from hemoscope.server.routes.needs import Here, InReading, SlideId, Who
 from hemoscope.server.shapes import CommandBody
 from hemoscope.server.store.slides import find_slide
 
@@ -19,7 +18,7 @@ router = APIRouter(tags=["review"])
 
 
 @router.get("/slides/{slide}/state")
-def get_state(slide: SlideId, site: Here, who: Who, reading: Reading = 1) -> dict[str, Any]:
+def get_state(slide: SlideId, site: Here, who: Who, reading: InReading = 1) -> dict[str, Any]:
     """Where every cell lies, and what a person has looked at."""
     state = site.readings.read(slide, reading).state
     return {
@@ -66,6 +65,6 @@ def post_command(slide: SlideId, body: CommandBody, site: Here, who: Who) -> JSO
 
 
 @router.get("/slides/{slide}/differential")
-def get_differential(slide: SlideId, site: Here, reading: Reading = 1) -> JSONResponse:
+def get_differential(slide: SlideId, site: Here, reading: InReading = 1) -> JSONResponse:
     """The count, by the model alone and after review."""
     return JSONResponse(site.readings.differential(site.readings.read(slide, reading)))

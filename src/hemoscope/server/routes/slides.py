@@ -9,11 +9,10 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from sqlalchemy import select
 
 from hemoscope.encoding import jsonable
-from hemoscope.review.commands import Reading
 from hemoscope.review.order import by_doubt
 from hemoscope.server.audit import audit
 from hemoscope.server.clock import now
-from hemoscope.server.routes.needs import Here, SlideId, Who
+from hemoscope.server.routes.needs import Here, InReading, SlideId, Who
 from hemoscope.server.shapes import NewSlide, SlideDetail, SlideShape
 from hemoscope.server.site import Site
 from hemoscope.server.store.cells import cell_json, cells_of
@@ -90,7 +89,7 @@ def get_order(
     slide: SlideId,
     site: Here,
     by: Literal["doubt", "influence"] = "doubt",
-    reading: Reading = 1,
+    reading: InReading = 1,
 ) -> dict[str, Any]:
     """The order of the wall."""
     read = site.readings.read(slide, reading)

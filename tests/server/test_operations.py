@@ -1,0 +1,190 @@
+"""Alive, ready, figures, logs, news, stopping; a store that goes away."""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from hemoscope.errors import ConfigError, RunError, StoreError
+from hemoscope.server.logs import log_to
+from hemoscope.server.serve import listen, serve
+from hemoscope.server.settings import Settings
+from hemoscope.server.store.migrate import migrate
+from hemoscope.server.store.store import Store
+from tests.server.client import API, Client
+from tests.server.pictures import noise, smear
+
+
+def test_health_readiness_and_figures_need_no_sign_in(started):
+    with started(host="0.0.0.0") as client:
+        assert client.http.get("/healthz").json() == {"status": "ok"}
+        assert client.http.get("/readyz").json() == {"status": "ready"}
+        assert "hemoscope_waiting_images 0.0" in client.http.get("/metrics").text
+
+
+def test_figures_count_images_and_requests_by_route_and_never_by_name(client: Client):
+    client.slide_of(smear(3))
+    client.http.get("/nobody/Mrs-Miller")
+    text = client.http.get("/metrics").text
+    assert "hemoscope_images_total 3.0" in text
+    assert 'route="/slides/{slide}/uploads",status="201"' in text
+    assert "Miller" not in text
+    assert "cell_000" not in text
+
+
+def test_the_log_has_no_name_of_a_file_slide_or_folder(client: Client, tmp_path: Path):
+    log_to(tmp_path / "server.log")
+    try:
+        slide = client.new_slide("Mrs Miller")
+        client.send(slide, "miller_1957.png", noise(1))
+        client.send(slide, "miller_bad.png", b"x")
+        client.settled(slide)
+        client.get(f"/images/{'0' * 64}")
+        client.http.get("/Miller?name=Miller")
+        logging.getLogger("hemoscope.server").error("defect", exc_info=ValueError("miller_1957.png"))
+    finally:
+        for handler in list(logging.getLogger("hemoscope.server").handlers):
+            logging.getLogger("hemoscope.server").removeHandler(handler)
+            handler.close()
+    text = (tmp_path / "server.log").read_text("utf-8")
+    lines = [json.loads(line) for line in text.splitlines()]
+    assert {line["route"] for line in lines if "route" in line} >= {"/slides/{slide}/uploads", "other"}
+    assert "iller" not in text
+    assert lines[-1]["error"] == "ValueError"
+
+
+def test_a_defect_is_told_without_its_reason_or_a_path(client: Client, monkeypatch: pytest.MonkeyPatch):
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError("/secret/path")
+
+    monkeypatch.setattr(client.site.uploads, "find", fail)
+    answer = client.get(f"/uploads/{'0' * 32}")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (500, "defect")
+    assert "secret" not in answer.text
+
+
+def test_a_second_server_on_a_folder_is_refused(started):
+    with started(), pytest.raises(RunError, match="in use by another process"), started():
+        pass
+
+
+def test_a_store_of_a_newer_version_is_refused(store_url: str):
+    from sqlalchemy import text
+
+    store = Store(store_url)
+    migrate(store)
+    migrate(store)  # there is nothing to do
+    with store.write() as session:
+        session.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    with pytest.raises(StoreError, match="newer"):
+        migrate(store)
+    store.close()
+
+
+def test_the_migrations_make_the_tables_that_the_program_has(store_url: str):
+    from alembic.autogenerate import compare_metadata
+    from alembic.migration import MigrationContext
+
+    from hemoscope.server.store.tables import Base
+
+    store = Store(store_url)
+    migrate(store)
+    with store.engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []
+    store.close()
+
+
+@pytest.mark.parametrize("url", ["mysql://x/y", "no url", "postgresql+nothing://x/y", "sqlite+nothing:///x"])
+def test_another_kind_of_store_is_refused(url: str):
+    with pytest.raises(ConfigError, match="expected a store"):
+        Store(url)
+
+
+def test_a_store_that_does_not_answer_is_told_and_nothing_is_changed(started, postgres_server: str):
+    import secrets
+
+    import psycopg
+
+    from tools.postgres import new_database
+
+    name = f"t{secrets.token_hex(6)}"
+    with started(new_database(postgres_server, name)) as client:
+        slide = client.slide_of(smear(3))
+        client.place(slide, [0], "ig")
+        with psycopg.connect(f"{postgres_server}/postgres", autocommit=True) as other:
+            other.execute(f'ALTER DATABASE "{name}" WITH ALLOW_CONNECTIONS false')
+            other.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [name])
+            refused = client.place(slide, [1], "ig", base=1)
+            assert (refused.status_code, refused.json()["error"]["code"]) == (503, "store_away")
+            assert refused.headers["retry-after"]
+            assert client.http.get("/readyz").status_code == 503
+            assert client.http.get("/healthz").status_code == 200
+            other.execute(f'ALTER DATABASE "{name}" WITH ALLOW_CONNECTIONS true')
+        assert client.state(slide)["seq"] == 1
+        assert client.place(slide, [1], "ig").status_code == 200
+        client.send(slide, "more.zip", smear(2, seed=1))
+        assert client.settled(slide)["cells"] == 5
+
+
+@pytest.fixture
+def listening(small_model, tmp_path: Path) -> Iterator[str]:
+    """A server on a port of its own; the address."""
+    from dataclasses import replace
+
+    from hemoscope.differential.reference import read_reference
+    from hemoscope.server.judge import Judge
+    from hemoscope.server.site import open_site
+
+    settings = Settings(tmp_path / "data", port=0)
+    held = listen(settings)
+    settings = replace(settings, port=held.getsockname()[1])
+    ready = threading.Event()
+    servers = []
+    with open_site(settings, Judge(small_model), read_reference()) as site:
+        thread = threading.Thread(
+            target=serve, args=(site, held), kwargs={"on_ready": ready.set, "made": servers.append}
+        )
+        thread.start()
+        ready.wait()
+        yield f"http://127.0.0.1:{settings.port}"
+        site.events.close()
+        servers[0].should_exit = True
+        thread.join()
+
+
+def test_news_of_a_slide_come_as_they_happen_and_end_when_the_server_stops(listening: str):
+    with httpx.Client(base_url=listening, timeout=None) as http:
+        client = Client(http, site=None)  # type: ignore[arg-type]
+        slide = client.new_slide()
+        kinds, begun = [], threading.Event()
+
+        def listen_to() -> None:
+            with httpx.stream("GET", f"{listening}{API}/slides/{slide}/events", timeout=None) as stream:
+                for line in stream.iter_lines():
+                    begun.set()
+                    if line.startswith("event: "):
+                        kinds.append(line.removeprefix("event: "))
+                    if line == "event: signed":
+                        return
+
+        thread = threading.Thread(target=listen_to)
+        thread.start()
+        begun.wait()
+        client.send(slide, "smear.zip", smear(2))
+        client.settled(slide)
+        client.review_all(slide)
+        client.post(f"/slides/{slide}/sign", {"name": "A"})
+        thread.join()
+    assert kinds.index("progress") < kinds.index("cells") < kinds.index("entry") < kinds.index("signed")
+
+
+def test_a_port_that_is_taken_is_told(listening: str, tmp_path: Path):
+    port = int(listening.rpartition(":")[2])
+    with pytest.raises(ConfigError, match="choose another --port"):
+        listen(Settings(tmp_path, port=port))
