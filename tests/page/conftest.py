@@ -133,11 +133,11 @@ class Window:
 
 
 @pytest.fixture
-def windows(running: Running, chromium: Browser) -> Iterator[Any]:
-    """A maker of windows; at the end none of them had an error."""
+def windows_at(chromium: Browser) -> Iterator[Any]:
+    """A maker of windows at a server; at the end none of them had an error."""
     made: list[Window] = []
 
-    def window(width: int = 1440, height: int = 900, **context: Any) -> Window:
+    def window(running: Running, width: int = 1440, height: int = 900, **context: Any) -> Window:
         page = chromium.new_context(viewport={"width": width, "height": height}, **context).new_page()
         page.set_default_timeout(20_000)
         new = Window(page, running.url)
@@ -150,6 +150,12 @@ def windows(running: Running, chromium: Browser) -> Iterator[Any]:
     for each in made:
         each.page.context.close()
         assert each.wrong == []
+
+
+@pytest.fixture
+def windows(running: Running, windows_at: Any) -> Any:
+    """A maker of windows at the one server."""
+    return lambda *size, **context: windows_at(running, *size, **context)
 
 
 @pytest.fixture

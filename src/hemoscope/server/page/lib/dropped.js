@@ -37,7 +37,7 @@ export async function dropped(transfer) {
   const items = [];
   if (entries.some(Boolean)) for (const entry of entries) await walk(entry, items);
   else for (const file of transfer.files) items.push({ name: file.name, file });
-  const only = entries.length === 1 ? (entries[0]?.name ?? "") : "";
+  const only = entries.length === 1 ? (entries[0]?.name ?? items[0]?.name ?? "") : "";
   return { title: only.replace(/\.(zip|jpe?g|png|tiff?|bmp|webp)$/i, ""), items };
 }
 

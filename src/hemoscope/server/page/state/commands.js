@@ -78,15 +78,17 @@ async function pump() {
     const { command, done } = pending[0];
     try {
       const answer = await send(command);
+      waiting.value = false;
       pending.shift();
       const missed = answer.seq > at.seq.value + 1;
       batch(() => {
         at.seq.value = Math.max(at.seq.value, answer.seq);
         if (answer.differential && !pending.length && !at.blind.value) at.differential.value = answer.differential;
       });
-      if (missed || command.kind === "undo" || command.kind === "redo") await settle();
+      if (missed || command.kind === "undo" || command.kind === "redo") await at.loadState();
       done(true);
     } catch (error) {
+      waiting.value = false;
       pending.shift();
       await takeBack(error).catch(tellError);
       done(false);
@@ -109,11 +111,9 @@ async function send(command) {
         /** @type {Entry[]} */
         const entries = (await get(`${path}/log?since=${base}`)).entries;
         const mine = entries.findLast((entry) => entry.client === CLIENT);
-        if (mine) return { seq: mine.seq, entry: mine, differential: undefined };
+        if (mine) return { seq: mine.seq, entry: mine, differential: await get(`${path}/differential?reading=${mine.reading}`) };
       }
-      const answer = await post(`${path}/commands`, { base, reading: at.reading.value, command, client: CLIENT });
-      waiting.value = false;
-      return answer;
+      return await post(`${path}/commands`, { base, reading: at.reading.value, command, client: CLIENT });
     } catch (error) {
       if (!(error instanceof ApiError) || !PASSING.includes(error.status) || at.slide.value === null) throw error;
       waiting.value = true;
@@ -122,11 +122,9 @@ async function send(command) {
   }
 }
 
-/** What the server holds, with what is still on its way to it on top. */
-async function settle() {
-  await at.loadState();
+at.onTop.show = () => {
   for (const { command } of pending) showCommand(command);
-}
+};
 
 /** @param {unknown} error */
 async function takeBack(error) {
@@ -134,7 +132,7 @@ async function takeBack(error) {
     const others = [...new Set((error.body?.entries ?? []).map((/** @type {Entry} */ entry) => entry.reader))];
     tell(others.length ? t("command.conflict", { who: others.join(", ") }) : error.message, "error");
   } else tellError(error);
-  await settle();
+  await at.loadState();
   await at.loadDifferential();
 }
 
@@ -144,13 +142,13 @@ export function onEntry(entry) {
   if (entry.client === CLIENT) return;
   const { kind } = entry.command;
   const own = new Set(pending.flatMap((p) => [...p.touched]));
-  if (kind === "undo" || kind === "redo" || entry.reader === session.value?.user) settle().catch(tellError);
+  if (kind === "undo" || kind === "redo" || entry.reader === session.value?.user) at.loadState().catch(tellError);
   else if (kind === "place" || kind === "confirm") {
     const changed = new Map(entry.changes.map(([cell, , to]) => [cell, to]));
     const { canUndo, canRedo } = { canUndo: at.canUndo.value, canRedo: at.canRedo.value };
     show([...changed.keys()].filter((cell) => !own.has(cell)), (cell) => changed.get(cell) ?? null);
     batch(() => { at.canUndo.value = canUndo; at.canRedo.value = canRedo; });
-  } else settle().catch(tellError);
+  } else at.loadState().catch(tellError);
   if (!pending.length) at.seq.value = entry.seq;
   at.loadDifferential().catch(tellError);
 }

@@ -11,7 +11,7 @@ function stored() {
   const wide = globalThis.innerWidth >= 2200;
   const narrow = globalThis.innerWidth < 700;
   /** @type {Settings} */
-  const usual = { theme: "auto", size: wide ? 112 : narrow ? 72 : 84, keysOn: true, keys: {} };
+  const usual = { theme: "auto", size: wide ? 112 : narrow ? 76 : 92, keysOn: true, keys: {} };
   try {
     return { ...usual, ...JSON.parse(localStorage.getItem(STORE) ?? "{}") };
   } catch {

@@ -64,6 +64,7 @@ export const sections = computed(() => {
   }));
 });
 
+const AGAIN_MS = 3000;
 /** @type {EventSource | null} */
 let events = null;
 
@@ -73,9 +74,16 @@ const path = (id) => `/slides/${encodeURIComponent(id)}`;
 /** The first reading is what the server means without a word. */
 const ofReading = (sign = "?") => (reading.value === 1 ? "" : `${sign}reading=${reading.value}`);
 
+/** What is shown on top of the server's state: commands on their way to it. */
+export const onTop = { show: () => {} };
+
 export async function loadState() {
   if (!slide.value) return;
   const state = await get(`${path(slide.value.id)}/state${ofReading()}`);
+  if (state.seq < seq.value) {
+    await loadState(); // older than what has been answered meanwhile
+    return;
+  }
   batch(() => {
     places.value = new Map(Object.entries(state.places).map(([n, place]) => [Number(n), place]));
     reviewed.value = new Set(state.reviewed);
@@ -84,6 +92,7 @@ export async function loadState() {
     canUndo.value = state.can_undo;
     canRedo.value = state.can_redo;
     whiteCount.value = state.white_count;
+    onTop.show();
   });
 }
 
@@ -124,6 +133,12 @@ async function loadDiffering() {
   differing.value = new Map(differ.map(([cell, first, second]) => [cell, [first, second]]));
 }
 
+/** A new revision: its log begins anew. */
+export async function reopen() {
+  seq.value = 0;
+  await refresh();
+}
+
 /** @param {import("../types.d.ts").Reading} wanted */
 export async function switchReading(wanted) {
   batch(() => {
@@ -146,22 +161,40 @@ export async function openSlide(id, onEntry) {
   batch(() => {
     slide.value = found;
     reading.value = 1;
+    seq.value = 0;
   });
   await refresh();
-  events = new EventSource(apiUrl(`${path(id)}/events`));
-  events.addEventListener("open", () => { connected.value = true; });
-  events.addEventListener("error", () => { connected.value = false; });
-  events.addEventListener("progress", (event) => {
+  listen(id, onEntry);
+}
+
+/**
+ * Hear what happens on a slide; after a break, load what was missed.
+ * @param {string | number} id
+ * @param {(entry: import("../types.d.ts").Entry) => void} onEntry
+ */
+function listen(id, onEntry) {
+  const stream = new EventSource(apiUrl(`${path(id)}/events`));
+  events = stream;
+  stream.addEventListener("open", () => {
+    if (!connected.value) refresh().catch(tellError);
+    connected.value = true;
+  });
+  stream.addEventListener("error", () => {
+    connected.value = false;
+    if (stream.readyState !== EventSource.CLOSED) return; // it tries again by itself
+    setTimeout(() => { if (events === stream) listen(id, onEntry); }, AGAIN_MS);
+  });
+  stream.addEventListener("progress", (event) => {
     if (slide.value) slide.value = { ...slide.value, progress: JSON.parse(event.data) };
   });
   let due = 0;
-  events.addEventListener("cells", () => {
+  stream.addEventListener("cells", () => {
     clearTimeout(due);
     due = window.setTimeout(() => refresh().catch(tellError), 120);
   });
-  events.addEventListener("entry", (event) => onEntry(JSON.parse(event.data)));
-  events.addEventListener("signed", () => loadSlide().catch(tellError));
-  events.addEventListener("revised", () => refresh().catch(tellError));
+  stream.addEventListener("entry", (event) => onEntry(JSON.parse(event.data)));
+  stream.addEventListener("signed", () => loadSlide().catch(tellError));
+  stream.addEventListener("revised", () => reopen().catch(tellError));
 }
 
 export function closeSlide() {

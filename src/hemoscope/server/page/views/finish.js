@@ -54,7 +54,7 @@ function Signed() {
     try {
       await post(`/slides/${at.slide.value?.id}/revise`, { reason });
       setAsking(false);
-      await at.refresh();
+      await at.reopen();
     } catch (error) {
       tellError(error);
     }

@@ -16,7 +16,7 @@ export function shareText(found, place) {
   return "";
 }
 
-/** An interval in percent. @param {[number, number] | null | undefined} interval */
+/** An interval in percent, without the sign. @param {[number, number] | null | undefined} interval */
 export function intervalText(interval) {
   if (!interval || interval[0] === null || interval[1] === null) return "–";
   return t("interval", { low: number(100 * interval[0], 1), high: number(100 * interval[1], 1) });

@@ -13,12 +13,13 @@ const CAPTION = 34;
 /**
  * @param {Section[]} sections those without cells take no room
  * @param {number} width of the wall
- * @param {number} size of a cell
+ * @param {number} wanted size of a cell; it grows until the rows fill the width
  * @param {boolean} captions whether cells that are open say below them what they may be
  * @returns {Layout} `rows` are all headers and rows of cells, for the virtual list
  */
-export function layOut(sections, width, size, captions) {
-  const columns = Math.max(1, Math.floor((width - 2 * PAD + GAP) / (size + GAP)));
+export function layOut(sections, width, wanted, captions) {
+  const columns = Math.max(1, Math.floor((width - 2 * PAD + GAP) / (wanted + GAP)));
+  const size = Math.max(24, Math.floor((width - 2 * PAD + GAP) / columns) - GAP);
   /** @type {Block[]} */
   const blocks = [];
   const rows = [];
