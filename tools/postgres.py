@@ -6,6 +6,7 @@ import shutil
 import socket
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -123,15 +124,18 @@ def _run(command: list, options: dict) -> None:
 
 
 def _wait(server: subprocess.Popen, port: int, log: Path) -> None:
+    while server.poll() is None:
+        if _answers(port):
+            return
+        time.sleep(0.1)
+    raise NoPostgresError(f"postgres ended: {log.read_text(errors='replace')[-300:]}")
+
+
+def _answers(port: int) -> bool:
     import psycopg
 
-    while server.poll() is None:
-        try:
-            psycopg.connect(f"postgresql://hemoscope@127.0.0.1:{port}/postgres", connect_timeout=5).close()
-            return
-        except psycopg.OperationalError:
-            try:
-                server.wait(0.1)
-            except subprocess.TimeoutExpired:
-                continue
-    raise NoPostgresError(f"postgres ended: {log.read_text(errors='replace')[-300:]}")
+    try:
+        psycopg.connect(f"postgresql://hemoscope@127.0.0.1:{port}/postgres", connect_timeout=5).close()
+    except psycopg.OperationalError:
+        return False
+    return True

@@ -126,10 +126,12 @@ def started(small_model: Model, tmp_path: Path) -> Callable[..., Iterator[Client
     from tests.server.client import Client
 
     @contextmanager
-    def start(store: str = "", *, model: Model = small_model, **changes: object) -> Iterator[Client]:
+    def start(
+        store: str = "", *, model: Model = small_model, ranges: Path | None = None, **changes: object
+    ) -> Iterator[Client]:
         settings = replace(Settings(tmp_path / "data", store=store), **changes)
         with (
-            open_site(settings, Judge(model), read_reference()) as site,
+            open_site(settings, Judge(model), read_reference(ranges)) as site,
             TestClient(
                 create_app(site), base_url="http://127.0.0.1:8000", raise_server_exceptions=False
             ) as http,

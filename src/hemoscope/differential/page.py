@@ -10,31 +10,34 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hemoscope.differential.count import CellShare, Differential, Doubt
+from hemoscope.differential.facts import ModelFacts
 from hemoscope.differential.reference import ReferenceTable
 from hemoscope.files import write_text
 from hemoscope.report.montage import thumbnail
 from hemoscope.report.page import data_uri, render
 
-__all__ = ["ModelFacts", "write_differential"]
+__all__ = ["Review", "differential_page", "write_differential"]
 
 BAR_WIDTH = 150
 
 
 @dataclass(frozen=True, slots=True)
-class ModelFacts:
-    """The model that counted.
+class Review:
+    """What persons did to a count.
 
     Attributes:
-        name: Its name.
-        digest: SHA-256 of its bundle.
-        networks: The architectures that vote.
-        n_val: Validation images its confusion is known from.
+        percents: Of the white classes by name, which add up to 100.
+        before: Cells a class that the model alone counted.
+        facts: Numbers and what they are of, above the table.
+        notes: Sentences below the table: the corrected white count, agreement of readers.
+        signed: Who stands for it, in one sentence; that nobody does, before it is signed.
     """
 
-    name: str
-    digest: str
-    networks: tuple[str, ...]
-    n_val: int
+    percents: Mapping[str, float]
+    before: Mapping[str, int]
+    facts: Sequence[tuple[int, str]]
+    notes: Sequence[str]
+    signed: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +66,7 @@ def write_differential(
     doubts: Sequence[Doubt] = (),
     pixels: Mapping[str, NDArray[np.uint8]] | None = None,
 ) -> Path:
-    """Write the page.
+    """Write the page of a count that nobody has reviewed.
 
     Args:
         out: The HTML file.
@@ -78,12 +81,30 @@ def write_differential(
     Returns:
         `out`.
     """
+    write_text(
+        out, differential_page(found, reference, model, title=title, date=date, doubts=doubts, pixels=pixels)
+    )
+    return out
+
+
+def differential_page(
+    found: Differential,
+    reference: ReferenceTable,
+    model: ModelFacts,
+    *,
+    title: str,
+    date: str,
+    doubts: Sequence[Doubt] = (),
+    pixels: Mapping[str, NDArray[np.uint8]] | None = None,
+    review: Review | None = None,
+) -> str:
+    """Return the page as HTML; what persons did to the count stands on it where `review` is given."""
     cells = [
         _Cell(doubt, data_uri("image/jpeg", thumbnail(pixels[doubt.path]).jpeg))
         for doubt in doubts
         if pixels and doubt.path in pixels
     ]
-    page = render(
+    return render(
         "page.html.j2",
         package="hemoscope.differential",
         found=found,
@@ -91,6 +112,7 @@ def write_differential(
         model=model,
         title=title,
         date=date,
+        review=review,
         white=[share for share in found.shares if share.role == "white"],
         apart=[share for share in found.shares if share.role in ("erythroblast", "platelet")],
         other=[share for share in found.shares if share.role == "other"],
@@ -100,8 +122,6 @@ def write_differential(
         uncertain=[cell for cell in cells if not cell.doubt.unknown],
         unknown=[cell for cell in cells if cell.doubt.unknown],
     )
-    write_text(out, page)
-    return out
 
 
 def _bar(share: CellShare) -> _Bar:

@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 
 from hemoscope.data.images.decode import decode
 from hemoscope.differential.count import Differential, Doubt, differential
-from hemoscope.differential.page import ModelFacts, write_differential
+from hemoscope.differential.facts import ModelFacts
+from hemoscope.differential.page import write_differential
 from hemoscope.differential.reference import ReferenceTable
 from hemoscope.encoding import from_cell, to_text
 from hemoscope.errors import DataError, ImageError

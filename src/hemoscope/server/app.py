@@ -14,7 +14,7 @@ from starlette.staticfiles import StaticFiles
 
 from hemoscope.server.front import Front
 from hemoscope.server.problems import tell_problems
-from hemoscope.server.routes import operations, pictures, review, session, sign, slides, uploads
+from hemoscope.server.routes import export, operations, pictures, review, session, sign, slides, uploads
 from hemoscope.server.routes.needs import who
 from hemoscope.server.site import Site
 
@@ -51,7 +51,7 @@ def create_app(site: Site) -> FastAPI:
     app.add_middleware(Front, site=site)
     tell_problems(app)
     app.include_router(session.router, prefix=API)
-    for group in (slides, uploads, review, sign, pictures):
+    for group in (slides, uploads, review, sign, export, pictures):
         app.include_router(group.router, prefix=API, dependencies=[Depends(who)])
     app.include_router(operations.router)
     _add_page(app)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
+from contextlib import suppress
 from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -95,10 +96,8 @@ class Front:
             if not refused:  # the app would say that a body it could not read to its end is malformed
                 await send(message)
 
-        try:
+        with suppress(_TooLargeError):
             await self._app(scope, receive_some, send_unless_refused)
-        except _TooLargeError:
-            pass
         if refused:
             await refusal(scope, receive, send)
 

@@ -20,9 +20,9 @@ from sqlalchemy.orm import Session
 
 from hemoscope.data.images.decode import IMAGE_SUFFIXES
 from hemoscope.errors import HemoscopeError
+from hemoscope.server.folds import Folds
 from hemoscope.server.judge import Judged
 from hemoscope.server.pictures import Pictures
-from hemoscope.server.readings import Readings
 from hemoscope.server.store.store import Store
 from hemoscope.server.store.tables import CellRow, SignatureRow, SlideRow
 from hemoscope.server.worker import Worker
@@ -50,13 +50,13 @@ class References:
 
     Args:
         store: Rows.
-        readings: Say where cells of signed slides lie.
+        folds: Say where cells of signed slides lie.
         model: Digest of the model whose features are compared.
         networks: How many members' features lie side by side.
     """
 
-    def __init__(self, store: Store, readings: Readings, model: str, networks: int) -> None:
-        self._store, self._readings, self._model, self._networks = store, readings, model, networks
+    def __init__(self, store: Store, folds: Folds, model: str, networks: int) -> None:
+        self._store, self._folds, self._model, self._networks = store, folds, model, networks
         self._gallery: defaultdict[str, list[_Known]] = defaultdict(list)
         self._signed: defaultdict[str, list[_Known]] = defaultdict(list)
         self._signatures = -1
@@ -107,13 +107,15 @@ class References:
             self._signed, self._signatures = found, n
 
     def _add(self, session: Session, slide: SlideRow, found: defaultdict[str, list[_Known]]) -> None:
-        held = self._readings.final(session, slide).state.held
+        held = self._folds.final(session, slide).state.held
         rows = session.execute(
             select(CellRow.cell, CellRow.digest, CellRow.features).where(CellRow.slide == slide.id)
         )
         for cell, digest, features in rows:
+            if cell not in held or not held[cell].reviewed:
+                continue
             place = held[cell].place
-            if held[cell].reviewed and len(found[place]) < PER_CLASS:
+            if len(found[place]) < PER_CLASS:
                 found[place].append(_Known(digest, slide.title, features))
 
     def fill(self, gallery: Path, classes: list[str], pictures: Pictures, worker: Worker) -> None:

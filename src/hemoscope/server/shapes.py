@@ -137,6 +137,7 @@ class SlideDetail(_Slide):
 
     rejected: list[RejectedShape]
     seq: int
+    readers: dict[str, str]
     white_count: float | None
     progress: ProgressShape
     signatures: list[SignatureShape]

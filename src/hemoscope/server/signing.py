@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from hemoscope.encoding import jsonable
@@ -15,13 +15,14 @@ from hemoscope.files import write_json
 from hemoscope.review import signing
 from hemoscope.server.audit import audit
 from hemoscope.server.clock import now
+from hemoscope.server.counts import count_json, errors_of
 from hemoscope.server.disk import full_told, sync_folder
+from hemoscope.server.folds import Read, entries_of
 from hemoscope.server.problems import ApiError
-from hemoscope.server.readings import Read, entries_of
 from hemoscope.server.site import Site
 from hemoscope.server.store.cells import cell_json
-from hemoscope.server.store.slides import find_slide, open_slide
-from hemoscope.server.store.tables import FileRow, ModelRow, SignatureRow, SlideRow, UploadRow
+from hemoscope.server.store.slides import coming_of, find_slide, open_slide
+from hemoscope.server.store.tables import ModelRow, SignatureRow, SlideRow, UploadRow
 
 __all__ = ["revise", "sign"]
 
@@ -35,7 +36,7 @@ def sign(site: Site, slide: int, *, user: str, name: str, reason: str) -> dict[s
     with site.store.write() as session:
         row = open_slide(session, slide)
         _refuse_coming(session, slide)
-        read = site.readings.final(session, row)
+        read = site.readings.folds.final(session, row)
         entries = entries_of(session, slide, row.revision)
         try:
             signature = signing.sign(
@@ -46,8 +47,10 @@ def sign(site: Site, slide: int, *, user: str, name: str, reason: str) -> dict[s
         shown = {**asdict(signature), "user": user}
         record = {
             "signature": shown,
-            "differential": site.readings.differential(read),
-            "reference": site.readings.reference.model_dump(mode="json"),
+            "differential": count_json(site.readings.counts.of(session, read)),
+            "reference": site.readings.counts.reference.model_dump(mode="json"),
+            "cells": row.cells,
+            "errors": errors_of(session, slide),
         }
         dropped = _drop_uploads(session, slide)
         row.status = "signed"
@@ -104,13 +107,11 @@ def revise(site: Site, slide: int, *, user: str, reason: str) -> None:
 
 
 def _refuse_coming(session: Session, slide: int) -> None:
-    waiting = session.scalar(select(func.count()).where(FileRow.slide == slide, FileRow.status == "waiting"))
-    whole = session.scalar(select(func.count()).where(UploadRow.slide == slide, UploadRow.status == "whole"))
-    if waiting or whole:
+    if n := coming_of(session, slide):
         raise ApiError(
             409,
             "still_coming",
-            f"{(waiting or 0) + (whole or 0)} files are still on their way to the model; sign when all cells are there",
+            f"{n} files are still on their way to the model; sign when all cells are there",
         )
 
 
@@ -143,5 +144,5 @@ def _keep_file(folder: Path, row: SlideRow, read: Read, record: dict[str, Any]) 
             "white_count": read.state.white_count,
         }
         path = folder / f"slide-{row.id}-revision-{row.revision}.json"
-        write_json(path, jsonable({"slide": slide, **record, "cells": cells}))
+        write_json(path, jsonable({**record, "slide": slide, "cells": cells}))
         sync_folder(folder)

@@ -12,6 +12,7 @@ from sqlalchemy import func, select
 
 from hemoscope.differential.reference import ReferenceTable
 from hemoscope.files import lock_folder
+from hemoscope.server.counts import Counts
 from hemoscope.server.events import Events
 from hemoscope.server.guard import Guard, secret_of
 from hemoscope.server.intake import Intake
@@ -98,7 +99,7 @@ def _site(settings: Settings, judge: Judge, reference: ReferenceTable, store: St
     capacity = settings.capacity
     users = Users(store, session_s=capacity.session_s)
     pictures, events = Pictures(settings.data), Events(capacity.streams)
-    readings = Readings(store, events, reference)
+    readings = Readings(store, events, Counts(reference))
 
     def waiting() -> float:
         with store.read() as session:
@@ -122,6 +123,6 @@ def _site(settings: Settings, judge: Judge, reference: ReferenceTable, store: St
         uploads=uploads,
         intake=intake,
         worker=worker,
-        references=References(store, readings, facts["digest"], len(facts["networks"])),
+        references=References(store, readings.folds, facts["digest"], len(facts["networks"])),
         facts=facts,
     )

@@ -25,7 +25,7 @@ from hemoscope.server.problems import ApiError
 from hemoscope.server.settings import Capacity
 from hemoscope.server.store.slides import open_slide
 from hemoscope.server.store.store import Store
-from hemoscope.server.store.tables import FileRow, UploadRow
+from hemoscope.server.store.tables import EntryRow, FileRow, UploadRow
 
 __all__ = ["Uploads"]
 
@@ -73,7 +73,16 @@ class Uploads:
             )
         need_room(self._folder, size, spare=self._capacity.free_bytes)
         with self._store.write() as session:
-            if open_slide(session, slide).model != self._model:
+            row = open_slide(session, slide)
+            if row.readings == 2 and session.scalar(
+                select(EntryRow.seq).where(EntryRow.slide == slide).limit(1)
+            ):
+                raise ApiError(
+                    409,
+                    "being_read",
+                    "two readers have begun on the cells there are; begin another slide for more",
+                )
+            if row.model != self._model:
                 raise ApiError(
                     409,
                     "other_model",

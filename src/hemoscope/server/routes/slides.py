@@ -9,15 +9,15 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from sqlalchemy import select
 
 from hemoscope.encoding import jsonable
-from hemoscope.review.order import by_doubt
+from hemoscope.review.order import by_doubt, by_influence
 from hemoscope.server.audit import audit
 from hemoscope.server.clock import now
 from hemoscope.server.routes.needs import Here, InReading, SlideId, Who
 from hemoscope.server.shapes import NewSlide, SlideDetail, SlideShape
 from hemoscope.server.site import Site
-from hemoscope.server.store.cells import cell_json, cells_of
+from hemoscope.server.store.cells import cell_json, cells_of, covered
 from hemoscope.server.store.slides import find_slide, list_slides, progress_of, rejected_of, slide_json
-from hemoscope.server.store.tables import SignatureRow, SlideRow
+from hemoscope.server.store.tables import ModelRow, SignatureRow, SlideRow
 
 __all__ = ["router", "slide_detail"]
 
@@ -27,7 +27,7 @@ router = APIRouter(tags=["slides"])
 @router.get("/model")
 def get_model(site: Here) -> dict[str, Any]:
     """The model that is served, its classes with their roles, and the reference ranges."""
-    facts, reference = site.facts, site.readings.reference
+    facts, reference = site.facts, site.readings.counts.reference
     entries = reference.of(facts["classes"])
     return {
         **{k: facts[k] for k in ("name", "digest", "networks", "tta", "n_val", "coverage", "error_rate")},
@@ -76,12 +76,23 @@ def get_slide(slide: SlideId, site: Here) -> dict[str, Any]:
 
 
 @router.get("/slides/{slide}/cells")
-def get_cells(slide: SlideId, site: Here, since: int = Query(0, ge=0, lt=2**31)) -> JSONResponse:
-    """The cells from a number on, as the model judged them."""
+def get_cells(
+    slide: SlideId,
+    site: Here,
+    since: int = Query(0, ge=0, lt=2**31),
+    reading: InReading | None = None,
+) -> JSONResponse:
+    """The cells from a number on as the model judged them; of a blind reading those of its sample, without its answers."""
     with site.store.read() as session:
-        find_slide(session, slide)
-        cells = cells_of(session, slide, since=since)
-    return JSONResponse({"cells": [jsonable(cell_json(cell)) for cell in cells]})
+        row = find_slide(session, slide)
+        folds = site.readings.folds
+        blind = row.blind and not site.readings.uncovered(session, row)
+        if reading is None:
+            cells = cells_of(session, slide, since=since)
+        else:
+            cells = [cell for cell in folds.read(session, row, reading).cells if cell.cell >= since]
+            blind = blind or reading == "audit"
+    return JSONResponse({"cells": [jsonable(cell_json(covered(cell) if blind else cell)) for cell in cells]})
 
 
 @router.get("/slides/{slide}/order")
@@ -91,9 +102,16 @@ def get_order(
     by: Literal["doubt", "influence"] = "doubt",
     reading: InReading = 1,
 ) -> dict[str, Any]:
-    """The order of the wall."""
-    read = site.readings.read(slide, reading)
-    return {"cells": by_doubt(read.cells, read.state)}
+    """The order of the wall: the most doubtful first, or those first that could still change a flag; blind: as they came."""
+    with site.store.read() as session:
+        row = find_slide(session, slide)
+        read = site.readings.folds.read(session, row, reading)
+        facts = session.get_one(ModelRow, row.model).facts
+    if read.state.blind:
+        return {"cells": [cell.cell for cell in read.cells]}
+    if by == "doubt":
+        return {"cells": by_doubt(read.cells, read.state)}
+    return {"cells": by_influence(read.cells, read.state, facts["confusion"], site.readings.counts.reference)}
 
 
 @router.get("/slides/{slide}/events")
@@ -117,10 +135,11 @@ def slide_detail(site: Site, slide: int) -> dict[str, Any]:
         signatures = session.scalars(
             select(SignatureRow).where(SignatureRow.slide == slide).order_by(SignatureRow.revision)
         )
-        read = site.readings.read_in(session, row)
+        read = site.readings.folds.final(session, row)
         return {
             **slide_json(row, counts),
             "seq": row.seq,
+            "readers": row.readers,
             "white_count": read.state.white_count,
             "progress": progress,
             "rejected": rejected_of(session, slide),

@@ -11,7 +11,7 @@ from hemoscope.review.cells import Cell
 from hemoscope.server.problems import ApiError
 from hemoscope.server.store.tables import CellRow
 
-__all__ = ["cell_json", "cell_of", "cells_of", "find_cell"]
+__all__ = ["cell_json", "cell_of", "cells_of", "covered", "find_cell"]
 
 
 def cells_of(session: Session, slide: int, *, since: int = 0) -> list[Cell]:
@@ -42,6 +42,11 @@ def cell_of(row: Any) -> Cell:
 def cell_json(cell: Cell) -> dict[str, Any]:
     """Return a cell as the API gives it."""
     return {name: getattr(cell, name) for name in Cell.__dataclass_fields__}
+
+
+def covered(cell: Cell) -> Cell:
+    """Return a cell without the model's answers, for a reader who is not to see them."""
+    return Cell(cell.cell, cell.digest, cell.name, "review", "", (), 0.0)
 
 
 def find_cell(session: Session, slide: int, cell: int) -> CellRow:

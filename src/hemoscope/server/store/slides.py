@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from hemoscope.server.problems import ApiError
 from hemoscope.server.store.tables import FileRow, SlideRow, UploadRow
 
-__all__ = ["find_slide", "list_slides", "open_slide", "progress_of", "rejected_of", "slide_json"]
+__all__ = ["coming_of", "find_slide", "list_slides", "open_slide", "progress_of", "rejected_of", "slide_json"]
 
 MOST_LISTED = 500
 
@@ -71,6 +71,13 @@ def progress_of(session: Session, slide: int) -> dict[str, int]:
         "rejected": counts["rejected"],
         "total": received + (coming or 0),
     }
+
+
+def coming_of(session: Session, slide: int) -> int:
+    """Return how many files of a slide have come and are neither cells nor rejected yet."""
+    waiting = session.scalar(select(func.count()).where(FileRow.slide == slide, FileRow.status == "waiting"))
+    whole = session.scalar(select(func.count()).where(UploadRow.slide == slide, UploadRow.status == "whole"))
+    return (waiting or 0) + (whole or 0)
 
 
 def rejected_of(session: Session, slide: int) -> list[dict[str, str]]:

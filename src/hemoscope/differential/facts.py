@@ -1,0 +1,24 @@
+"""What a reader of a count is told of the model that counted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["ModelFacts"]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFacts:
+    """The model that counted.
+
+    Attributes:
+        name: Its name.
+        digest: SHA-256 of its bundle.
+        networks: The architectures that vote.
+        n_val: Validation images its confusion is known from.
+    """
+
+    name: str
+    digest: str
+    networks: tuple[str, ...]
+    n_val: int

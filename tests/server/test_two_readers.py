@@ -1,0 +1,119 @@
+"""Two readers of one slide, blind to each other and to the model; an audit of one reader."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.server.client import Client
+from tests.server.pictures import noise, smear
+
+PASSWORD = "correct horse battery"
+
+
+@pytest.fixture
+def closed(started):
+    with started(host="0.0.0.0") as client:
+        for name in ("ada", "bob", "eve"):
+            client.site.users.add(name, "reader", PASSWORD)
+        yield client
+
+
+def become(client: Client, name: str) -> Client:
+    assert client.post("/session", {"name": name, "password": PASSWORD}).status_code == 200
+    client.renew()
+    return client
+
+
+@pytest.fixture
+def slide(closed: Client) -> int:
+    become(closed, "ada")
+    slide = closed.new_slide(readings=2, blind=True)
+    closed.send(slide, "smear.zip", smear(10))
+    closed.settled(slide)
+    return slide
+
+
+def test_neither_sees_the_model_s_answers_or_the_other_s_before_both_have_finished(
+    closed: Client, slide: int
+):
+    assert {c["pred"] for c in closed.cells(slide)} == {""}
+    assert {c["status"] for c in closed.cells(slide)} == {"review"}
+    assert set(closed.state(slide)["places"].values()) == {"review"}
+    assert closed.get(f"/slides/{slide}/cells/0/neighbours").status_code == 403
+    assert closed.get(f"/slides/{slide}/cells/0/heatmap").status_code == 403
+    assert closed.place(slide, list(range(10)), "neutrophil", reading=1).status_code == 200
+    become(closed, "bob")
+    assert closed.get(f"/slides/{slide}/state", reading=1).status_code == 403
+    assert closed.get(f"/slides/{slide}/log").json()["entries"] == []
+    assert closed.get(f"/slides/{slide}/agreement").json()["agreement"] is None
+    assert closed.place(slide, [0], "ig", reading=1, base=0).status_code == 403
+    assert closed.place(slide, list(range(9)), "neutrophil", reading=2).status_code == 200
+    assert closed.place(slide, [9], "lymphocyte", reading=2).status_code == 200
+    assert closed.get(f"/slides/{slide}/state", reading=1).status_code == 200
+    assert {c["pred"] for c in closed.cells(slide)} != {""}
+    found = closed.get(f"/slides/{slide}/agreement").json()
+    assert found["readers"] == {"1": "ada", "2": "bob"}
+    assert found["agreement"]["differ"] == [[9, "neutrophil", "lymphocyte"]]
+    assert found["agreement"]["agreed"] == 9
+
+
+def test_one_person_cannot_be_both_readers(closed: Client, slide: int):
+    assert closed.place(slide, [0], "ig", reading=1).status_code == 200
+    assert closed.place(slide, [0], "ig", reading=2).status_code == 403
+
+
+def test_what_they_differ_on_is_settled_and_signed(closed: Client, slide: int):
+    closed.place(slide, list(range(10)), "neutrophil", reading=1)
+    assert closed.place(slide, [9], "monocyte", reading="settle").status_code == 409
+    become(closed, "bob")
+    closed.place(slide, list(range(9)), "neutrophil", reading=2)
+    closed.place(slide, [9], "lymphocyte", reading=2)
+    refused = closed.post(f"/slides/{slide}/sign", {"name": "B"})
+    assert (refused.status_code, refused.json()["open"]) == (409, 1)
+    assert closed.place(slide, [3], "monocyte", reading="settle").status_code == 422
+    assert closed.place(slide, [9], "monocyte", reading="settle").status_code == 200
+    assert closed.place(slide, [0], "ig", reading=2).json()["error"]["code"] == "settled"
+    assert closed.post(f"/slides/{slide}/sign", {"name": "B"}).status_code == 200
+    shares = closed.get(f"/slides/{slide}/differential").json()["after"]["shares"]
+    assert {s["name"]: s["counted"] for s in shares if s["counted"]} == {"neutrophil": 9, "monocyte": 1}
+
+
+def test_cells_that_come_after_the_readers_have_begun_are_refused(closed: Client, slide: int):
+    closed.place(slide, [0], "ig", reading=1)
+    refused = closed.post(f"/slides/{slide}/uploads", {"name": "a.png", "bytes": len(noise(9))})
+    assert (refused.status_code, refused.json()["error"]["code"]) == (409, "being_read")
+
+
+def test_both_read_the_same_200_cells_of_more(started):
+    with started() as client:
+        slide = client.new_slide(readings=2)
+        client.send(slide, "smear.zip", smear(210))
+        client.settled(slide)
+        first, second = client.state(slide, 1)["places"], client.state(slide, 2)["places"]
+        assert len(first) == 200
+        assert first.keys() == second.keys()
+
+
+def test_a_slide_of_one_reader_has_no_second_reading(client: Client):
+    slide = client.slide_of(smear(2))
+    assert client.get(f"/slides/{slide}/state", reading=2).status_code == 404
+    assert client.place(slide, [0], "ig", reading="settle", base=0).status_code == 404
+
+
+def test_the_audit_shows_a_share_of_the_accepted_cells_without_the_model_s_answer(client: Client):
+    slide = client.slide_of(smear(200))
+    accepted = {c["cell"] for c in client.cells(slide) if c["status"] == "accepted"}
+    client.review_all(slide)
+    found = client.get(f"/slides/{slide}/agreement").json()
+    audited = found["audit"]["cells"]
+    assert set(audited) <= accepted
+    assert 0 < len(audited) < 0.2 * len(accepted)
+    cells = client.get(f"/slides/{slide}/cells", reading="audit").json()["cells"]
+    assert [c["cell"] for c in cells] == audited
+    assert {c["pred"] for c in cells} == {""}
+    preds = {c["cell"]: c["pred"] for c in client.cells(slide)}
+    other = {"neutrophil": "ig"}
+    for cell in audited:
+        client.place(slide, [cell], other.get(preds[cell], "neutrophil"), reading="audit")
+    bias = client.get(f"/slides/{slide}/agreement").json()["bias"]["local"]
+    assert (bias["wrong"], bias["followed"]) == (len(audited), len(audited))
