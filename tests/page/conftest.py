@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
     from hemoscope.predict.model import Model
+    from hemoscope.review.state import State
     from hemoscope.server.site import Site
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -45,7 +46,14 @@ class Running:
 
     def places(self, slide: int, reading: Any = 1) -> dict[int, str]:
         """Where the server says each cell lies."""
-        return self.site.readings.read(slide, reading).state.places
+        return self.state(slide, reading).places
+
+    def state(self, slide: int, reading: Any = 1) -> State:
+        """What the server holds of a reading."""
+        from hemoscope.server.store.slides import find_slide
+
+        with self.site.store.read() as session:
+            return self.site.readings.folds.read(session, find_slide(session, slide), reading).state
 
 
 @contextmanager

@@ -40,7 +40,7 @@ def test_pointing_and_pressing_a_key_moves_one_cell_after_the_other(running: Run
     saved(page)
     places = running.places(slide)
     assert (places[first], places[second]) == ("eosinophil", "monocyte")
-    assert running.site.readings.read(slide).state.reviewed == {first, second}
+    assert running.state(slide).reviewed == {first, second}
 
 
 def test_a_held_key_counts_once(running: Running, window: Window):
@@ -52,7 +52,7 @@ def test_a_held_key_counts_once(running: Running, window: Window):
         page.keyboard.down("n")  # every further one is a repeat
     page.keyboard.up("n")
     saved(page)
-    assert running.site.readings.read(slide).state.reviewed == {first}
+    assert running.state(slide).reviewed == {first}
 
 
 def test_keys_do_nothing_in_a_field_in_an_input_method_and_when_switched_off(running: Running, window: Window):
@@ -72,7 +72,7 @@ def test_keys_do_nothing_in_a_field_in_an_input_method_and_when_switched_off(run
     page.mouse.move(*middle(page, cell))
     page.keyboard.press("n")
     saved(page)
-    assert running.site.readings.read(slide).state.reviewed == frozenset()
+    assert running.state(slide).reviewed == frozenset()
 
 
 def test_a_changed_key_is_the_one_that_counts_and_stays_after_a_reload(running: Running, window: Window):
@@ -106,7 +106,7 @@ def test_clicks_with_shift_and_control_select_and_a_key_moves_them_all(running: 
     saved(page)
     moved = {cell for cell, place in running.places(slide).items() if place == "not_classed"}
     assert moved == {cells[1], cells[3], cells[4]}
-    assert running.site.readings.read(slide).state.seq == 1  # one command
+    assert running.state(slide).seq == 1  # one command
 
 
 def test_control_a_selects_the_section_with_the_cells_that_are_not_drawn(running: Running, window: Window):
@@ -185,7 +185,7 @@ def test_everything_by_keyboard_alone(running: Running, window: Window):
     page.keyboard.press("Escape")
     page.wait_for_selector("dialog[open]", state="detached")
     saved(page)
-    state = running.site.readings.read(slide).state
+    state = running.state(slide)
     assert [state.places[cell] for cell in cells[1:3]] == ["ig", "ig"]
     assert state.places[focused] == "eosinophil"
     assert len(state.reviewed) == 4
@@ -233,4 +233,4 @@ def test_a_move_that_collides_with_another_windows_is_taken_back_with_a_message(
     assert "changed the same cells" in second.locator(".toast-error").inner_text()
     second.wait_for_selector(f'[data-place="review"] [data-cell="{cell}"]', state="detached")
     assert running.places(slide)[cell] == "lymphocyte"
-    assert running.site.readings.read(slide).state.seq == 1
+    assert running.state(slide).seq == 1

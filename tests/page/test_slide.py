@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from hemoscope.review.readers import agreement
 from tests.page.conftest import Running, Window, serving
 from tests.page.drawn_slide import CLASSES, png_of
 from tests.page.test_moving import middle, saved, thumbs
@@ -103,7 +104,7 @@ def test_a_cell_looked_at_closely_has_its_heatmap_probabilities_and_a_note_that_
     saved(page)
     page.reload()
     page.wait_for_selector("[data-cell]")
-    assert list(running.site.readings.read(1).state.notes.values()) == ["ruptured"]
+    assert list(running.state(1).notes.values()) == ["ruptured"]
 
 
 def test_signing_asks_for_a_reason_locks_and_a_revision_opens_again(running: Running, window: Window, tmp_path: Path):
@@ -130,7 +131,8 @@ def test_signing_asks_for_a_reason_locks_and_a_revision_opens_again(running: Run
     page.wait_for_selector(f'[data-place="review"] [data-cell="{cell}"]', state="detached")
     saved(page)
     assert running.places(slide)[cell] == "neutrophil"
-    assert running.site.readings.read(slide, revision=1).state.places[cell] == "review"
+    log = page.request.get(f"{running.url}api/v1/slides/{slide}/log?revision=1").json()["entries"]
+    assert log == []  # what was signed is as it was
 
 
 def test_the_count_follows_a_move_and_says_what_the_server_says(running: Running, window: Window):
@@ -140,7 +142,7 @@ def test_the_count_follows_a_move_and_says_what_the_server_says(running: Running
     page.mouse.move(*middle(page, cell))
     page.keyboard.press("b")
     saved(page)
-    found = running.site.readings.differential(running.site.readings.read(slide))
+    found = page.request.get(f"{running.url}api/v1/slides/{slide}/differential").json()
     for share in found["after"]["shares"]:
         row = page.locator(".share", has=page.locator(".share-name", has_text=share["label"]))
         assert row.locator(".share-n").inner_text() == str(share["counted"])
@@ -167,7 +169,7 @@ def test_a_command_whose_answer_was_lost_is_not_done_twice(running: Running, win
     page.keyboard.press("n")
     saved(page)
     assert lost == [200]
-    state = running.site.readings.read(slide).state
+    state = running.state(slide)
     assert (state.seq, state.places[cell]) == (1, "neutrophil")
 
 
@@ -197,3 +199,54 @@ def test_exports_are_offered_and_the_page_to_print_has_the_reviewers_count(runni
         page.get_by_role("link", name="JSON every figure").click()
     found = json.loads(Path(waited.value.path()).read_text("utf-8"))
     assert "Smear 17" in json.dumps(found)
+
+
+def read_all(page: Any, keys: str) -> None:
+    """Read every cell of a blind reading by pointing and pressing keys in turn."""
+    number = 0
+    while cells := thumbs(page, "review"):
+        page.mouse.move(*middle(page, cells[0]))
+        page.keyboard.press(keys[number % len(keys)])
+        page.wait_for_selector(f'[data-place="review"] [data-cell="{cells[0]}"]', state="detached")
+        number += 1
+    saved(page)
+
+
+def test_two_readers_read_blindly_agree_by_kappa_and_settle_what_they_differ_on(running: Running, window: Window):
+    slide = running.put_slide(cells=20, readings=2)
+    page = window.open(slide)
+    assert page.locator(".section-head").first.inner_text().startswith("To read")
+    assert page.locator(".caption, .sure, .share").count() == 0  # nothing of what the model says
+    read_all(page, "nl")
+    page.get_by_role("tab", name="Readers").click()
+    page.get_by_role("button", name="Second reading").click()
+    page.wait_for_selector('[data-place="review"] [data-cell]')
+    read_all(page, "nlnn")
+    page.wait_for_selector("text=Cohen's kappa")
+    told = agreement(running.state(slide, 1), running.state(slide, 2))
+    assert told.kappa is not None
+    assert len(told.differ) == 5
+    assert page.locator(".readers .figure strong").all_inner_texts() == [f"{told.kappa.value:.2f}", "75.0 %", "5"]
+    page.get_by_role("button", name="Settling").click()
+    page.wait_for_selector(".reading-banner >> text=settled")
+    page.wait_for_function("() => document.querySelectorAll('[data-cell]').length === 5")
+    read_all(page, "l")
+    page.wait_for_function("() => [...document.querySelectorAll('.readers .figure strong')].at(-1).textContent === '0'")
+
+
+def test_accepted_cells_read_again_blindly_tell_whether_a_wrong_suggestion_was_followed(running: Running, window: Window):
+    slide = running.put_slide(cells=109)
+    page = window.open(slide)
+    page.mouse.move(*middle(page, thumbs(page, "review")[0]))
+    page.locator('[data-rail="neutrophil"]').click()
+    page.locator('[data-place="neutrophil"]').get_by_role("button", name="Confirm").click()
+    saved(page)
+    page.get_by_role("tab", name="Readers").click()
+    page.get_by_role("button", name="Blind check").click()
+    page.wait_for_selector(".reading-banner")
+    page.wait_for_selector('[data-place="review"] [data-cell]')
+    read_all(page, "e")  # says of all of them that the model is wrong, but for eosinophils
+    page.wait_for_selector(".bias")
+    assert "Followed" in page.locator(".bias").inner_text()
+    page.get_by_role("button", name="Back to the review").click()
+    page.wait_for_selector('[data-place="unidentified"] [data-cell]')

@@ -33,7 +33,7 @@ export type Command =
   | { kind: "white_count"; value: number | null }
   | { kind: "undo" }
   | { kind: "redo" };
-export interface Entry { seq: number; at: string; reader: string; reading: Reading; command: Command; changes: Change[]; client?: string }
+export interface Entry { seq: number; at: string; reader: string; reading: Reading; command?: Command; changes?: Change[]; client?: string }
 export interface Answer { seq: number; entry: Entry; changes: Change[]; differential?: Differential }
 export type Interval = [number, number];
 export interface Share {
@@ -57,5 +57,6 @@ export interface Agreement {
 }
 export interface Followed { audited: number; wrong: number; followed: number; rate: number | null; interval: [number | null, number | null]; right: number; overturned: number }
 export interface Readers {
-  agreement: Agreement | null; bias: Record<string, Followed>; readers: Record<string, string | null>; cells: Record<string, number>;
+  readings: number; blind: boolean; readers: Record<string, string>; bias: Record<string, Followed>; agreement: Agreement | null;
+  audit: { cells: number[]; read: number }; cells?: number[]; read?: Record<string, number>; complete?: boolean;
 }

@@ -140,11 +140,10 @@ async function takeBack(error) {
 export function onEntry(entry) {
   if (entry.seq <= at.seq.value || entry.reading !== at.reading.value) return;
   if (entry.client === CLIENT) return;
-  const { kind } = entry.command;
+  const { command, changes = [] } = entry;
   const own = new Set(pending.flatMap((p) => [...p.touched]));
-  if (kind === "undo" || kind === "redo" || entry.reader === session.value?.user) at.loadState().catch(tellError);
-  else if (kind === "place" || kind === "confirm") {
-    const changed = new Map(entry.changes.map(([cell, , to]) => [cell, to]));
+  if ((command?.kind === "place" || command?.kind === "confirm") && entry.reader !== session.value?.user) {
+    const changed = new Map(changes.map(([cell, , to]) => [cell, to]));
     const { canUndo, canRedo } = { canUndo: at.canUndo.value, canRedo: at.canRedo.value };
     show([...changed.keys()].filter((cell) => !own.has(cell)), (cell) => changed.get(cell) ?? null);
     batch(() => { at.canUndo.value = canUndo; at.canRedo.value = canRedo; });

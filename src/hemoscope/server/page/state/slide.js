@@ -71,8 +71,7 @@ let events = null;
 /** @param {number | string} id */
 const path = (id) => `/slides/${encodeURIComponent(id)}`;
 
-/** The first reading is what the server means without a word. */
-const ofReading = (sign = "?") => (reading.value === 1 ? "" : `${sign}reading=${reading.value}`);
+const ofReading = (sign = "?") => `${sign}reading=${reading.value}`;
 
 /** What is shown on top of the server's state: commands on their way to it. */
 export const onTop = { show: () => {} };
@@ -96,19 +95,22 @@ export async function loadState() {
   });
 }
 
-export async function loadCells() {
+/** The cells that have come since; all of them where the reading is another one. */
+export async function loadCells(anew = false) {
   if (!slide.value) return;
-  const since = cells.value.size ? Math.max(...cells.value.keys()) + 1 : 0;
-  const found = (await get(`${path(slide.value.id)}/cells?since=${since}`)).cells;
-  if (!found.length) return;
-  const all = new Map(cells.value);
+  const since = cells.value.size && !anew ? Math.max(...cells.value.keys()) + 1 : 0;
+  const found = (await get(`${path(slide.value.id)}/cells?since=${since}${ofReading("&")}`)).cells;
+  if (!found.length && !anew) return;
+  const all = anew ? new Map() : new Map(cells.value);
   for (const cell of found) all.set(cell.cell, cell);
   cells.value = all;
 }
 
 export async function loadDifferential() {
   if (!slide.value) return;
-  differential.value = blind.value ? null : await get(`${path(slide.value.id)}/differential${ofReading()}`);
+  const settling = reading.value === "settle";
+  const found = blind.value && !settling ? null : await get(`${path(slide.value.id)}/differential${settling ? "" : ofReading()}`);
+  differential.value = found;
 }
 
 export async function loadOrder() {
@@ -143,11 +145,12 @@ export async function reopen() {
 export async function switchReading(wanted) {
   batch(() => {
     reading.value = wanted;
+    places.value = new Map();
     differing.value = new Map();
     if (blind.value) differential.value = null;
   });
   if (wanted === "settle") await loadDiffering().catch(tellError);
-  await Promise.all([loadState(), loadDifferential(), loadOrder()]).catch(tellError);
+  await Promise.all([loadCells(true), loadState(), loadDifferential(), loadOrder()]).catch(tellError);
 }
 
 /**

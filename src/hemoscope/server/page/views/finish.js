@@ -10,7 +10,7 @@ import { tellError } from "../state/toasts.js";
 import { Dialog } from "./dialog.js";
 import { Icon } from "./icon.js";
 
-const FORMATS = /** @type {const} */ (["html", "csv", "json", "fhir", "hl7", "labelled"]);
+const FORMATS = /** @type {const} */ (["html", "csv", "cells", "json", "fhir", "hl7", "labelled"]);
 
 /** @param {SubmitEvent} event */
 const fields = (event) => {
@@ -85,7 +85,8 @@ function Exports() {
 
 /** @param {import("../types.d.ts").Entry} entry */
 function whatOf(entry) {
-  const { command, changes } = entry;
+  const { command, changes = [] } = entry;
+  if (!command) return "";
   if (command.kind === "note") return t("log.note", { cell: String(command.cell + 1), text: command.text });
   if (command.kind === "white_count") return command.value === null ? t("log.white_none") : t("log.white", { value: command.value });
   if (changes.length === 1) {

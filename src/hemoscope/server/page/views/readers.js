@@ -13,13 +13,19 @@ import { Icon } from "./icon.js";
 /** @typedef {import("../types.d.ts").Agreement} Agreement */
 /** @typedef {import("../types.d.ts").Reading} Reading */
 
+/** How many cells of a reading are read, and how many it has. @param {Found} found @param {Reading} reading @returns {[number, number]} */
+function progressOf(found, reading) {
+  if (reading === "audit") return [found.audit.read, found.audit.cells.length];
+  if (reading === "settle") return [Object.keys(found.agreement?.settled ?? {}).length, found.agreement?.differ.length ?? 0];
+  return found.readings === 2 ? [found.read?.[String(reading)] ?? 0, found.cells?.length ?? 0] : [at.slide.value?.reviewed ?? 0, at.slide.value?.cells ?? 0];
+}
+
 /** @param {{reading: Reading, found: Found}} props */
 function Choice({ reading, found }) {
   const here = at.reading.value === reading;
-  const name = found.readers[String(reading)];
-  const cells = found.cells[String(reading)];
-  return html`<button class=${`reading ${here ? "on" : ""}`} aria-pressed=${here} disabled=${!cells && !here} onClick=${() => at.switchReading(reading)}>
-    <strong>${t(`reading.${reading}`)}</strong><span>${name ?? t("reading.nobody")}</span><span class="number">${t("section.count", { n: cells ?? 0 })}</span></button>`;
+  const [done, of] = progressOf(found, reading);
+  return html`<button class=${`reading ${here ? "on" : ""}`} aria-pressed=${here} disabled=${!of && !here} onClick=${() => at.switchReading(reading)}>
+    <strong>${t(`reading.${reading}`)}</strong><span>${found.readers[String(reading)] ?? ""}</span><span class="number">${t("slides.reviewed_of", { reviewed: done, cells: of })}</span></button>`;
 }
 
 /** @param {{found: Agreement}} props */
@@ -81,6 +87,6 @@ export function ReadingBanner() {
   if (reading === 1 && !two) return null;
   const done = at.reviewed.value.size;
   return html`<div class="reading-banner" role="status"><${Icon} name="people" /><strong>${t(`reading.${reading}`)}</strong>
-    <span>${t(`reading.${at.blind.value ? "blind" : "open"}`, { done: number(done), of: number(at.places.value.size) })}</span>
+    <span>${t(reading === "settle" ? "reading.open" : "reading.blind", { done: number(done), of: number(at.places.value.size) })}</span>
     <span class="grow"></span>${!two && html`<button class="button small" onClick=${() => at.switchReading(1)}>${t("reading.back")}</button>`}</div>`;
 }
