@@ -84,8 +84,9 @@ export async function loadState() {
     return;
   }
   batch(() => {
-    places.value = new Map(Object.entries(state.places).map(([n, place]) => [Number(n), place]));
-    reviewed.value = new Set(state.reviewed);
+    const all = Object.entries(state.places).map(([n, place]) => /** @type {[number, Place]} */ ([Number(n), place]));
+    places.value = new Map(reading.value === "settle" ? all.filter(([cell]) => differing.value.has(cell)) : all);
+    reviewed.value = new Set(state.reviewed.filter((/** @type {number} */ cell) => places.value.has(cell)));
     notes.value = state.notes;
     seq.value = state.seq;
     canUndo.value = state.can_undo;

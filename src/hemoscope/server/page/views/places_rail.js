@@ -7,7 +7,7 @@ import { place as move, placeLabel } from "../state/commands.js";
 import { keys } from "../state/keys.js";
 import { model } from "../state/session.js";
 import { settings } from "../state/settings.js";
-import { differential, sections } from "../state/slide.js";
+import { blind, differential, sections } from "../state/slide.js";
 import { clearSelection, goTo } from "../state/wall.js";
 import { Dot } from "./dot.js";
 import { shareText } from "./shares.js";
@@ -51,7 +51,7 @@ export function PlacesRail() {
       <ul aria-labelledby=${`rail-${title}`}>${own.map((s) => html`<${Item} key=${s.place} place=${s.place} count=${s.cells.length} unreviewed=${s.unreviewed} />`)}</ul></li>` : null;
   };
   return html`<nav class="rail" aria-label=${t("rail.label")}><ul>
-    ${group("open", (p) => p === "review" || p === "unidentified")}
+    ${group("open", (p) => p === "review" || (p === "unidentified" && !blind.value))}
     ${group("white", (p) => roleOf(p) === "white")}
     ${group("apart", (p) => roleOf(p) !== undefined && roleOf(p) !== "white")}
     ${group("out", (p) => p === "not_classed")}

@@ -71,7 +71,7 @@ export function ReadersPanel() {
   if (!found) return html`<p class="quiet-text">${problem || t("loading")}</p>`;
   const two = at.slide.value?.readings === 2;
   /** @type {Reading[]} */
-  const readings = two ? [1, 2, "settle", "audit"] : [1, "audit"];
+  const readings = two ? [1, 2, "settle"] : [1, "audit"];
   return html`<div class="readers">
     <section class="finish-block"><h3>${t("readers.which")}</h3><p class="quiet-text">${t(two ? "readers.pair" : "readers.single")}</p>
       <div class="readings" role="group" aria-label=${t("readers.which")}>${readings.map((reading) => html`<${Choice} key=${reading} reading=${reading} found=${found} />`)}</div></section>

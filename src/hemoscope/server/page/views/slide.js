@@ -47,7 +47,7 @@ function Tabs({ tab, onTab, names, label }) {
 function Header() {
   const { title, revision } = at.slide.value ?? { title: "", revision: 1 };
   return html`<header class="top">
-    <a class="home" href="#/" aria-label=${t("slides.title")}><${Brand} /></a>
+    <a class="home" href="#/"><${Brand} /><span class="unseen">${t("slides.title")}</span></a>
     <span class="crumb" aria-hidden="true">/</span>
     <h1 class="slide-title" title=${title}>${title}</h1>
     ${revision > 1 && html`<span class="tag">${t("slide.revision", { revision })}</span>`}

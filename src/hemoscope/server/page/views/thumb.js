@@ -68,14 +68,15 @@ export function Thumb({ cell, place, x, y, size, caption, chosen, done, hidden, 
   const moved = !hidden && done && cell.status !== "unknown" && cell.pred !== place;
   const [sure, second] = best;
   return html`<div ref=${element} role="option" data-cell=${cell.cell} tabindex=${stop ? 0 : -1}
-    aria-selected=${chosen} aria-setsize=${of} aria-posinset=${at} aria-label=${describe(cell, place, done, hidden)}
+    aria-selected=${chosen} aria-setsize=${of} aria-posinset=${at}
     class=${`thumb ${chosen ? "chosen" : ""} ${done ? "done" : ""}`}
     style=${{ transform: `translate(${x}px,${y}px)`, width: `${size}px` }}>
+    <span class="unseen">${describe(cell, place, done, hidden)}</span>
     <img src=${imageUrl(cell.digest, thumbPx(size))} alt="" width=${size} height=${size} draggable=${false} decoding="async" />
     ${sure && html`<span class=${`sure ${cell.status}`}><span style=${{ width: `${Math.round(100 * sure.prob)}%` }}></span></span>`}
     ${done && html`<span class=${`mark ${moved ? "moved" : ""}`}><${Icon} name=${moved ? "right" : "check"} /></span>`}
-    ${caption && (differing.value.get(cell.cell) ?? []).map((said, i) => html`<span class="caption" key=${i}>${number(i + 1)} <span>${said}</span></span>`)}
-    ${caption && sure && html`<span class="caption"><span>${sure.name}</span> ${percent(sure.prob, 0)}</span>`}
-    ${caption && second && html`<span class="caption second"><span>${second.name}</span> ${percent(second.prob, 0)}</span>`}
+    ${caption && (differing.value.get(cell.cell) ?? []).map((said, i) => html`<span class="caption" aria-hidden="true" key=${i}>${number(i + 1)} <span>${said}</span></span>`)}
+    ${caption && sure && html`<span class="caption" aria-hidden="true"><span>${sure.name}</span> ${percent(sure.prob, 0)}</span>`}
+    ${caption && second && html`<span class="caption second" aria-hidden="true"><span>${second.name}</span> ${percent(second.prob, 0)}</span>`}
   </div>`;
 }
