@@ -92,9 +92,10 @@ def postgres(*, fsync: bool = True) -> Iterator[str]:
 def new_database(server: str, name: str) -> str:
     """Create an empty database and return its URL."""
     import psycopg
+    import psycopg.sql
 
     with psycopg.connect(f"{server}/postgres", autocommit=True) as connection:
-        connection.execute(f'CREATE DATABASE "{name}"')
+        connection.execute(psycopg.sql.SQL("CREATE DATABASE {}").format(psycopg.sql.Identifier(name)))
     return f"{server}/{name}"
 
 

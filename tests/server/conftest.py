@@ -6,6 +6,7 @@ What the network says is chance and stays the same; these tests are of what beco
 from __future__ import annotations
 
 import secrets
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from hemoscope.predict.model import Model
     from tests.server.client import Client
 
-CLASSES = ("basophil", "eosinophil", "erythroblast", "ig", "lymphocyte", "monocyte", "neutrophil", "platelet")
 KINDS = ("sqlite", "postgresql")
 
 
@@ -43,74 +43,10 @@ def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 @pytest.fixture(scope="session")
 def small_model() -> Model:
-    """Eight classes of blood by a SqueezeNet that has learned nothing; a third each accepted, for review, unknown."""
-    import torch
+    """Eight classes of blood by a network that has learned nothing."""
+    from tests.server.small_model import make_small_model
 
-    from hemoscope.bundle.card import BundleCard, Calibration, MemberCard, Preprocessing
-    from hemoscope.bundle.file import Bundle
-    from hemoscope.models.build import build
-    from hemoscope.predict.model import on_device
-    from tests.server.pictures import noise
-
-    torch.set_num_threads(1)
-    generator = torch.Generator().manual_seed(0)
-    known = torch.nn.functional.normalize(torch.rand(16, 512, generator=generator), dim=1)
-    trust = Calibration(
-        n_val=800,
-        temperature=0.05,
-        review_below=None,
-        error_rate=0.01,
-        conformal_score=0.9,
-        coverage=0.99,
-        unknown_above=3,
-        unknown_share=0.01,
-        confusion=tuple(tuple(90 if i == j else 1 for j in range(8)) for i in range(8)),
-        measured={},
-    )
-    square = Preprocessing(
-        image_px=64, canvas_px=64, view="full_image", fill="black", mean=(0.5,) * 3, std=(0.5,) * 3
-    )
-    member = MemberCard(
-        run="random",
-        arch="squeezenet1_1",
-        head="replace_last",
-        preprocessing=square,
-        recipe={},
-        seed=0,
-        digest="0" * 64,
-        parameters=1,
-        pretrained={},
-    )
-    card = BundleCard(
-        name="random",
-        classes=CLASSES,
-        members=(member,),
-        vote="soft",
-        chosen="",
-        data={},
-        split={},
-        scores={},
-        calibration=trust,
-        intended_use="",
-        limits=(),
-        versions={},
-        created="",
-    )
-
-    tmp = Path()
-
-    def model(card: BundleCard) -> Model:
-        network = build("squeezenet1_1", 8, seed=0).eval()
-        return on_device(Bundle(tmp, card, (network,), {}, {}, "d" * 64, (known,)), "cpu", "fp32")
-
-    said = list(model(card).judge([noise(i) for i in range(30)]))
-    sure = sorted(max(v.probs) for v in said)
-    far = sorted(v.distance for v in said)
-    chosen = trust.model_copy(update={"review_below": float(sure[12]), "unknown_above": float(far[20])})
-    return model(card.model_copy(update={"calibration": chosen}))
-
-
-Started = Callable[..., "contextmanager"]
+    return make_small_model()
 
 
 @pytest.fixture
@@ -153,3 +89,29 @@ def on_both(started: Callable[..., Iterator[Client]], store_url: str) -> Iterato
     """A running server on SQLite, and once more on PostgreSQL."""
     with started(store_url) as running:
         yield running
+
+
+@pytest.fixture
+def listening(small_model, tmp_path: Path) -> Iterator[str]:
+    """A server on a port of its own; the address."""
+    from hemoscope.differential.reference import read_reference
+    from hemoscope.server.judge import Judge
+    from hemoscope.server.serve import listen, serve
+    from hemoscope.server.settings import Settings
+    from hemoscope.server.site import open_site
+
+    settings = Settings(tmp_path / "data", port=0)
+    held = listen(settings)
+    settings = replace(settings, port=held.getsockname()[1])
+    ready = threading.Event()
+    servers = []
+    with open_site(settings, Judge(small_model), read_reference()) as site:
+        thread = threading.Thread(
+            target=serve, args=(site, held), kwargs={"on_ready": ready.set, "made": servers.append}
+        )
+        thread.start()
+        ready.wait()
+        yield f"http://127.0.0.1:{settings.port}"
+        site.events.close()
+        servers[0].should_exit = True
+        thread.join()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -13,7 +12,7 @@ import pytest
 
 from hemoscope.errors import ConfigError, RunError, StoreError
 from hemoscope.server.logs import log_to
-from hemoscope.server.serve import listen, serve
+from hemoscope.server.serve import listen
 from hemoscope.server.settings import Settings
 from hemoscope.server.store.migrate import migrate
 from hemoscope.server.store.store import Store
@@ -130,32 +129,6 @@ def test_a_store_that_does_not_answer_is_told_and_nothing_is_changed(started, po
         assert client.place(slide, [1], "ig").status_code == 200
         client.send(slide, "more.zip", smear(2, seed=1))
         assert client.settled(slide)["cells"] == 5
-
-
-@pytest.fixture
-def listening(small_model, tmp_path: Path) -> Iterator[str]:
-    """A server on a port of its own; the address."""
-    from dataclasses import replace
-
-    from hemoscope.differential.reference import read_reference
-    from hemoscope.server.judge import Judge
-    from hemoscope.server.site import open_site
-
-    settings = Settings(tmp_path / "data", port=0)
-    held = listen(settings)
-    settings = replace(settings, port=held.getsockname()[1])
-    ready = threading.Event()
-    servers = []
-    with open_site(settings, Judge(small_model), read_reference()) as site:
-        thread = threading.Thread(
-            target=serve, args=(site, held), kwargs={"on_ready": ready.set, "made": servers.append}
-        )
-        thread.start()
-        ready.wait()
-        yield f"http://127.0.0.1:{settings.port}"
-        site.events.close()
-        servers[0].should_exit = True
-        thread.join()
 
 
 def test_news_of_a_slide_come_as_they_happen_and_end_when_the_server_stops(listening: str):

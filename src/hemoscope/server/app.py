@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 from fastapi import Depends, FastAPI
 from fastapi.responses import FileResponse, PlainTextResponse, Response
@@ -16,11 +17,15 @@ from hemoscope.server.front import Front
 from hemoscope.server.problems import tell_problems
 from hemoscope.server.routes import export, operations, pictures, review, session, sign, slides, uploads
 from hemoscope.server.routes.needs import who
+from hemoscope.server.shapes import Refusal
 from hemoscope.server.site import Site
 
 __all__ = ["API", "create_app"]
 
 API = "/api/v1"
+_REFUSALS: dict[int | str, dict[str, Any]] = {
+    status: {"model": Refusal, "description": "Refused, with the reason."} for status in (422, "4XX", "5XX")
+}
 _PAGE = Path(__file__).parent / "page"
 
 
@@ -50,10 +55,10 @@ def create_app(site: Site) -> FastAPI:
     app.state.site = site
     app.add_middleware(Front, site=site)
     tell_problems(app)
-    app.include_router(session.router, prefix=API)
+    app.include_router(session.router, prefix=API, responses=_REFUSALS)
     for group in (slides, uploads, review, sign, export, pictures):
-        app.include_router(group.router, prefix=API, dependencies=[Depends(who)])
-    app.include_router(operations.router)
+        app.include_router(group.router, prefix=API, dependencies=[Depends(who)], responses=_REFUSALS)
+    app.include_router(operations.router, responses=_REFUSALS)
     _add_page(app)
     return app
 

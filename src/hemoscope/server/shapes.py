@@ -12,6 +12,7 @@ __all__ = [
     "BeginUpload",
     "CommandBody",
     "NewSlide",
+    "Refusal",
     "Revise",
     "SessionShape",
     "Sign",
@@ -82,6 +83,19 @@ class SessionShape(BaseModel):
     role: Literal["reader", "administrator"] | None
     csrf: str
     sign_in: bool
+
+
+class _Error(BaseModel):
+    code: str
+    message: str
+
+
+class Refusal(BaseModel):
+    """What was expected, what came, what to do; more keys may stand beside it."""
+
+    model_config = ConfigDict(extra="allow")
+
+    error: _Error
 
 
 class _Slide(BaseModel):
