@@ -45,7 +45,7 @@ function Row({ before, after, found }) {
   return html`<li class="share">
     <div class="share-line"><${Dot} place=${after.name} /><strong class="share-name">${after.label}</strong>
       <${Flag} finding=${after.finding} />
-      <span class="share-n">${number(after.counted)}</span><span class="share-percent">${shareText(found, after.name) || "–"}</span></div>
+      ${before.counted !== after.counted && html`<span class="share-was" title=${t("count.before")}>${number(before.counted)} →</span>`}<span class="share-n">${number(after.counted)}</span><span class="share-percent">${shareText(found, after.name) || "–"}</span></div>
     ${after.role !== "other" && html`<${Bar} before=${before} after=${after} />
       <dl class="share-words">
         ${[["sampling", after.sampling], ["whole", after.interval], ["before", before.interval], ["range", after.reference]].map(([name, interval]) => html`
