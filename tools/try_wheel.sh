@@ -8,7 +8,7 @@ env=$PWD/build/wheel-env
 rm -rf build/wheel && "$uv" build --quiet --wheel --out-dir build/wheel
 "$uv" venv --quiet --clear --python 3.11 "$env"  # the lowest too
 wheel=$(ls "$PWD"/build/wheel/hemoscope-*.whl)
-"$uv" pip install --quiet --python "$env" --resolution lowest-direct "hemoscope[export,explain] @ file://$wheel"
+"$uv" pip install --quiet --python "$env" --resolution lowest-direct "hemoscope[export,explain,serve] @ file://$wheel"
 place=$(mktemp -d)
 trap 'rm -rf "$place"' EXIT
 cd "$place"
@@ -25,3 +25,9 @@ hemoscope predict small.hemo cells --out cells.csv
 hemoscope differential small.hemo cells/neutrophil > /dev/null
 hemoscope explain small.hemo cells/basophil/BA_00000[1-3].jpg > /dev/null
 hemoscope export small.hemo --out small.onnx
+echo "a very long password" | hemoscope store user add ada --role administrator
+"$env/bin/hemoscope" serve small.hemo --port 0 > address & server=$!
+trap 'kill "$server"; rm -rf "$place"' EXIT
+until [ -s address ]; do kill -0 "$server"; sleep 0.2; done
+"$env/bin/python" -c "import sys, urllib.request as r; print(r.urlopen(sys.argv[1] + 'readyz').read())" "$(tail -n 1 address)"
+hemoscope store backup review.zip

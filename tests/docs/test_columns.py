@@ -24,10 +24,17 @@ from hemoscope.data.scan.scan import scan
 from hemoscope.data.split import make_split
 from hemoscope.files import sha256_of
 from hemoscope.records import SIDES
+from hemoscope.review.bias import Followed
+from hemoscope.review.exports.tables import as_json, cells_csv, differential_csv
+from hemoscope.review.readers import agreement
+from hemoscope.review.state import start
 from hemoscope.runs import Run
 from hemoscope.tracking.record import record_of
 from tests.data import boxed
 from tests.docs.reading import DOCS, table_rows, tokens
+from tests.review.reports import report
+from tests.review.slides import CLASSES, cells_of, give
+from tests.review.slides import place as put
 from tests.suspects.conftest import write_folds, write_run
 
 PAGE = DOCS / "columns.md"
@@ -49,6 +56,13 @@ OPEN = {
     "conformal_coverage_by_class": "CLASS",
     "versions": "PACKAGE",
     "files": "FILE",
+    "percents": "CLASS",
+    "by_review": "CLASS",
+    "merged": "CLASS",
+    "first": "CLASS",
+    "second": "CLASS",
+    "settled": "CELL",
+    "automation_bias": "READER",
 }
 ON_CUDA = {"machine.driver", "machine.cudnn"}
 OF_SEVERAL = {"machine.ranks", "machine.backend"}  # tests/training/test_ranks.py has them
@@ -64,6 +78,7 @@ QUICK = [
     "--set",
     "canvas_px=36",
 ]
+SLIDE = tuple(f"What a slide is exported as, {how}" for how in ("a row a class", "a row a cell", "in JSON"))
 RANGES = """
 name = "Discs"
 source = "tests"
@@ -167,6 +182,7 @@ def test_every_section_is_compared():
             "contradictions.csv",
             "What a tracker is told",
             "differential.json",
+            *SLIDE,
         ),
         *(
             "demo",
@@ -203,6 +219,19 @@ def test_every_section_is_compared():
         *("predict with `--out`", "explain", "export"),
     }
     assert set(sections()) == tested
+
+
+def test_exports_of_a_slide():
+    cells = cells_of({"neutrophil": 90, "lymphocyte": 45, "ig": 2})
+    one = give(start(CLASSES, cells, blind=True), put([0, 1], "ig"))
+    two = give(start(CLASSES, cells, blind=True, reading=2), put([0], "ig"), put([1], "neutrophil"))
+    last = give(start(CLASSES, cells, blind=True, reading="settle"), put([1], "ig"))
+    bias = {"Bo": Followed(20, 4, 3, 0.75, (0.3, 0.95), 16, 1)}
+    made = report(put([0], "ig"), cells=cells, agreement=agreement(one, two, last), bias=bias)
+    for head, text in zip(SLIDE, (differential_csv(made), cells_csv(made)), strict=False):
+        agrees(head, next(csv.reader(text.splitlines())))
+    counts = r"(differential\.(before|after))\..*"
+    agrees(SLIDE[-1], (re.sub(counts, r"\1", key) for key in keys_of(json.loads(as_json(made)))))
 
 
 def test_tables_of_a_run(runs: list[Run]):

@@ -7,7 +7,7 @@ from dataclasses import asdict
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import beta
 
@@ -92,11 +92,24 @@ def test_moved_cells_count_where_they_were_put():
     assert found.moved == 2  # of those that the model had called something
 
 
+@settings(max_examples=15)
+@given(st.lists(st.tuples(st.integers(0, 29), st.sampled_from([*CLASSES, "not_classed"])), max_size=20))
+def test_every_cell_is_counted_once_or_named_as_not_counted(moves):
+    cells = [cell(i, CLASSES[i % 8], ("accepted", "review", "unknown")[i % 3]) for i in range(30)]
+    found = counted(cells, *(place([n], to) for n, to in moves))
+    assert found.after.counted + found.unidentified + found.not_classed == found.cells == 30
+    assert found.reviewed == len({n for n, _ in moves})
+    assert found.before.counted == 20
+    assert found.after.n_white == sum(s.counted for s in found.after.shares if s.role == "white")
+
+
 def test_in_a_blind_reading_only_what_the_reader_placed_is_counted():
     cells = cells_of(HEALTHY)
     found = counted(cells, place([0, 1], "ig"), blind=True)
     assert found.after.counted == 2
     assert found.before.counted == 0
+    assert found.settles
+    assert {told.more_cells for told in found.settles} == {None}
 
 
 def test_open_cells_are_more_than_sampling():

@@ -113,7 +113,7 @@ def test_unknown_cells_count_once_a_person_has_placed_them():
 
 
 def test_doubtful_first_the_interval_holds_because_the_errors_left_are_fewer():
-    """A drawn model, wrong on one cell in six; half of each slide is reviewed, the most doubtful first.
+    """A drawn model, wrong on one cell in six or so; half of each slide is reviewed, the most doubtful first.
 
     With the errors of all validation cells the same intervals hold clearly less often.
     """

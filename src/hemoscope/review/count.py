@@ -97,13 +97,14 @@ def count(
         ConfigError: If the table does not know a class.
         ShapeError: If shapes differ.
     """
-    matrix = np.asarray(confusion)
+    matrix = np.asarray(confusion, dtype=np.int64)
     if matrix.shape != (len(state.classes),) * 2:
         raise ShapeError(
             f"{len(state.classes)} classes need a confusion matrix of as many rows and columns; got {matrix.shape}"
         )
     untouched = start(state.classes, cells, blind=state.blind)
-    first, sides = sides_of(cells, untouched), sides_of(cells, state)
+    sides = sides_of(cells, state)
+    first = replace(sides, reviewed=np.zeros_like(sides.reviewed), place=np.full_like(sides.place, -1))
     draws_before, draws_after = draw_slide(first, matrix, seed=seed), draw_slide(sides, matrix, seed=seed)
 
     def counts(side: Sides, of: State, draws: Drawn) -> Differential:
@@ -148,7 +149,7 @@ def count(
         wrong_left=float(draws_after.wrong.mean()),
         settles=what_settles(after, state.classes, sides, matrix, draws_before, draws_after),
         by_review=by_review,
-        only_sampling_left=not state.open and max(by_review.values()) <= NEGLIGIBLE,
+        only_sampling_left=bool(cells) and not state.open and max(by_review.values()) <= NEGLIGIBLE,
     )
 
 

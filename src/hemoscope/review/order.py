@@ -62,7 +62,7 @@ def influence(
     Raises:
         ConfigError: If the table does not know a class.
     """
-    sides, matrix = sides_of(cells, state), np.asarray(confusion)
+    sides, matrix = sides_of(cells, state), np.asarray(confusion, dtype=np.int64)
     entries = reference.of(state.classes)
     white = np.array([entry.role == "white" for entry in entries])
     drawn = draw_slide(sides, matrix, seed=seed)

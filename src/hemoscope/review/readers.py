@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hemoscope.errors import ShapeError
+from hemoscope.evaluation.intervals import wilson
 from hemoscope.records import IntArray
 from hemoscope.review.cells import NOT_CLASSED, Cell
 from hemoscope.review.state import State
@@ -113,7 +114,7 @@ def cohen_kappa(table: IntArray) -> Kappa:
 
     Source:
         J. Cohen, Educ. Psychol. Meas. 20 (1960) 37-46; the standard error of Fleiss, Cohen and Everitt, Psychol. Bull.
-        72 (1969) 323-327.
+        72 (1969) 323-327. Where all agree it is 0, and the lower end is that of Wilson's interval of the agreement.
 
     >>> kappa = cohen_kappa(np.array([[20, 5], [10, 15]]))
     >>> f"{kappa.value:.2f} ({kappa.low:.2f} to {kappa.high:.2f})"
@@ -128,6 +129,8 @@ def cohen_kappa(table: IntArray) -> Kappa:
     if np.isclose(chance, 1):
         return Kappa(float("nan"), float("nan"), float("nan"))
     kappa = (agreed - chance) / (1 - chance)
+    if np.trace(table) == n:
+        return Kappa(1.0, (float(wilson(n, n)[0]) - chance) / (1 - chance), 1.0)
     diagonal = np.diagonal(shares) @ (1 - (rows + columns) * (1 - kappa)) ** 2
     pairs = (columns[:, None] + rows[None, :]) ** 2
     np.fill_diagonal(pairs, 0)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -31,7 +32,8 @@ class Settles:
     Attributes:
         name: The class.
         limit: The limit, cells for each white cell.
-        more_cells: White cells to count beyond those there are, read by the model alone; None where no number would do.
+        more_cells: White cells to count beyond those there are, read by the model alone; None where no number would
+            do, and in a blind reading.
         more_reviewed: The same where a person looks at every cell, the present ones too; 0 where looking at these would
             do, None where no number would.
     """
@@ -100,8 +102,8 @@ def what_settles(
     wanted = [(each, limit) for each in found.shares for limit in _straddled(each)]
     if not wanted or not found.n_white:
         return ()
-    c = len(classes)
-    limits = endless(np.bincount(sides.pred[sides.called], minlength=c), confusion, draws=COMMON_DRAWS)
+    predicted = np.bincount(sides.pred[sides.called], minlength=len(classes))
+    limits = _endless(tuple(predicted.tolist()), confusion.tobytes())
     told = []
     for each, limit in wanted:
         i, among = _among(found, classes, each)
@@ -122,11 +124,20 @@ def what_settles(
             Settles(
                 each.name,
                 limit,
-                _first(_beyond(mean * size, (1 - mean) * size, line, high=high), least=1),
+                _first(_beyond(mean * size, (1 - mean) * size, line, high=high), least=1)
+                if sides.called.any()
+                else None,
                 _first(_beyond(hits, both + now.prior - hits, line, high=high), least=0 if unreviewed else 1),
             )
         )
     return tuple(told)
+
+
+@lru_cache(maxsize=64)
+def _endless(predicted: tuple[int, ...], confusion: bytes) -> FloatArray:
+    """The model's side of a slide is asked for after every command, and does not change."""
+    c = len(predicted)
+    return endless(predicted, np.frombuffer(confusion, dtype=np.int64).reshape(c, c), draws=COMMON_DRAWS)
 
 
 def _straddled(share: CellShare) -> tuple[float, ...]:

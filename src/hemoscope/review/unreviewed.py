@@ -124,7 +124,7 @@ def draw_slide(sides: Sides, confusion: IntArray, *, seed: int = 0) -> Drawn:
     )
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=64)  # 16 MB
 def _drawn(
     unreviewed: tuple[int, ...], sure: tuple[int, ...], left: bytes, confusion: bytes, seed: int
 ) -> Drawn:

@@ -33,7 +33,7 @@ __all__ = ["DEMO_SLIDE", "demo_gallery", "fill_demo", "make_demo_model"]
 
 ARCH, PER_CLASS, SIZE_PX, EPOCHS, SEED = "mobilenet_v2", 96, 96, 8, 0
 VERSION = 1  # raised where what is kept in the cache would no longer be made so
-CELL_PX, SMEAR_SEED = 192, 7
+CELL_PX, SMEAR_SEED = 160, 7
 DEMO_SLIDE = "Demo smear (drawn cells)"
 SMEAR = MappingProxyType(
     {
@@ -80,8 +80,8 @@ def make_demo_model(folder: Path, progress: Progress | None = None) -> Path:
             progress=progress,
             command="hemoscope serve --demo",
         )
-        # So few validation cells promise little; at 5 % wrong the demo accepts most cells and doubts some.
-        pack([run], made, goals=Goals(error_rate=0.05), data=cells, device_name="cpu", progress=progress)
+        # So few validation cells promise little; with 10 % the demo accepts most cells and doubts some.
+        pack([run], made, goals=Goals(error_rate=0.1), data=cells, device_name="cpu", progress=progress)
     return made
 
 

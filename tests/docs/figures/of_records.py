@@ -10,6 +10,7 @@ from tests.docs.figures.quoting import RESULTS, listed, percent, quoted_in, reco
 
 REFUSAL, EXPLAIN = "docs/results/2026-11-refusal", "docs/results/2026-11-explain"
 INTERVALS, FAULTS = "docs/results/2026-11-intervals", "docs/results/2026-11-faults"
+REVIEW = "docs/results/2026-11-review"
 HEATMAPS = {
     "resnet18": "ResNet-18",
     "mobilenet_v2": "MobileNet v2",
@@ -157,3 +158,68 @@ def kills() -> Iterator[str]:
     yield f"{workers} workers, {nodes} nodes, one every 1 to 8 s, {found['runs']} runs"
     assert (found["lost"], found["done twice"], found["other bytes"]) == (0, 0, 0)
     yield f"{found['begun again']} times a run was begun again"
+
+
+def held_under_review() -> list[dict]:
+    """Return the rows of the simulated reviews, figures to a tenth as the pages have them."""
+    keys = ("held", "worst", "width")
+    return [
+        {**one, **{key: f"{one[key]:.1f}" for key in keys}}
+        for one in record(f"{REVIEW}/coverage.json")["rows"]
+    ]
+
+
+def doubtful_half(way: str) -> list[dict]:
+    """Return, of slides of many cells, those whose doubtful half was reviewed: blood, then left shift."""
+    return [
+        one
+        for one in held_under_review()
+        if (one["model"], one["how"], one["reviewed"], one["way"])
+        == ("drawn, many cells", "doubtful first", 0.5, way)
+    ]
+
+
+def least_and_most(rows: list[dict], key: str) -> str:
+    values = sorted(float(one[key]) for one in rows)
+    return f"{values[0]:.1f} to {values[-1]:.1f}"
+
+
+@quoted_in(f"{REVIEW}/README.md")
+def simulated_reviews() -> Iterator[str]:
+    yield (RESULTS / "2026-11-review" / "coverage.md").read_text("utf-8").split("\n\n", 1)[1]
+    rows = held_under_review()
+    usual = [one for one in rows if not one["way"] and "sharp" not in one["model"]]
+    yield (
+        f"{least_and_most(usual, 'held')} of a hundred, in the worst class {least_and_most(usual, 'worst')}"
+    )
+    width = {
+        (one["how"], one["reviewed"]): one["width"]
+        for one in usual
+        if (one["model"], one["composition"]) == ("drawn", "blood")
+    }
+    yield (
+        f"from {width['nobody', 0]} points with nothing reviewed to {width['by chance', 0.5]} with half of the cells by chance and "
+        f"{width['doubtful first', 0.5]} with the doubtful half, which is as much as all of them bring ({width['all', 1]})"
+    )
+    assert float(width["doubtful first", 0.5]) < float(width["all", 1]) + 0.2
+    (blood, shift), (blood_left, shift_left) = doubtful_half("all errors"), doubtful_half("")
+    yield (
+        f"held in {blood['held']} and {shift['held']} of a hundred, in the worst class in {blood['worst']} and {shift['worst']}; with "
+        f"the share of the errors that is left, in {blood_left['held']} and {shift_left['held']}, and {blood_left['worst']} and "
+        f"{shift_left['worst']}"
+    )
+    of_networks = [one for one in rows if one["way"] and not one["model"].startswith("drawn")]
+    yield f"either way {min(float(one['held']) for one in of_networks):.1f} of a hundred or more"
+    sharp = [one for one in rows if "sharp" in one["model"] and not one["way"]]
+    yield (
+        f"held in {least_and_most(sharp, 'held')} of a hundred, in the worst class in "
+        f"{min(float(one['worst']) for one in sharp):.1f} or more"
+    )
+
+
+@quoted_in("docs/decisions/0017-which-errors-are-left.md")
+def why_not_all_errors() -> Iterator[str]:
+    (blood, _), (blood_left, _) = doubtful_half("all errors"), doubtful_half("")
+    yield (
+        f"held in {float(blood['worst']):.0f} of a hundred drawn slides, with the share in {float(blood_left['worst']):.0f}"
+    )

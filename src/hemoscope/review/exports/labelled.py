@@ -34,7 +34,7 @@ def write_labelled(out: BinaryIO, report: Report, picture: Callable[[str], bytes
     """
     classes = set(report.state.classes)
     names = dict.fromkeys(
-        (f"{held.place}/{cell.digest[:20]}{_suffix(cell.name)}", cell.digest)
+        (f"{held.place}/{cell.digest}{_suffix(cell.name)}", cell.digest)
         for cell in report.cells
         if (held := report.state.held[cell.cell]).reviewed and held.place in classes
     )
