@@ -1,6 +1,6 @@
 """The review page's own time, in Chromium against a running server: first paint, a move until it is seen, 200 cells.
 
-Usage: python benchmarks/review_page.py MODEL --cells DIR [--cold 1000] [--out DIR]
+Usage: python benchmarks/review_page.py MODEL --cells DIR [--out DIR]
 
 DIR is a folder of class folders; the class of a folder is what the scripted person says of its cells. That person needs no time
 to look: what is measured is everything else, with the driver of the browser in it.
@@ -8,6 +8,7 @@ to look: what is measured is everything else, with the driver of the browser in 
 
 import argparse
 import io
+import os
 import random
 import re
 import statistics
@@ -96,8 +97,13 @@ def pick(cells: Path, n: int, seed: int) -> list[tuple[str, bytes]]:
         rng.shuffle(files)
     names = [name for name, files in by_class.items() for _ in files]
     rng.shuffle(names)
-    chosen = [(name, by_class[name].pop()) for name in names[:n]]
-    return [(f"{i:04d}_{name}{path.suffix}", path.read_bytes()) for i, (name, path) in enumerate(chosen)]
+    chosen: dict[bytes, str] = {}  # the same image twice would be one cell
+    for name in names:
+        path = by_class[name].pop()
+        chosen.setdefault(path.read_bytes(), f"{len(chosen):04d}_{name}{path.suffix}")
+        if len(chosen) == n:
+            return [(called, content) for content, called in chosen.items()]
+    raise SystemExit(f"expected at least {n} different images in {cells}; there are {len(chosen)}")
 
 
 def drop(page: Page, address: str, cells: list[tuple[str, bytes]], title: str) -> tuple[int, float]:
@@ -272,6 +278,7 @@ def main() -> None:
         large, _ = drop(page, address, many, "large")
         found = {
             "machine": machine(),
+            "load_average": os.getloadavg()[0],
             "drop_s": drop_s,
             "first_paint": first_paint(browser, address, large),
             "scrolling": scrolling(page, address, large),

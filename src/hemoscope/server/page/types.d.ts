@@ -6,7 +6,7 @@ export type Reading = number | "settle" | "audit";
 export interface Session { user: string | null; role: "reader" | "administrator" | null; csrf: string; sign_in: boolean }
 export interface ModelClass { name: string; label: string; role: "white" | "erythroblast" | "platelet" | "other"; key: string }
 export interface Model {
-  name: string; digest: string; classes: ModelClass[]; research_use_only: boolean; tta: boolean; n_val: number; demo: boolean;
+  name: string; digest: string; networks: string[]; classes: ModelClass[]; research_use_only: boolean; tta: boolean; n_val: number; demo: boolean;
   reference: { name: string; source: string };
 }
 export interface Slide {

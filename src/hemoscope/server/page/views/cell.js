@@ -27,7 +27,7 @@ function beside(cell, step) {
 function Probabilities({ cell }) {
   const classes = model.value?.classes ?? [];
   const rows = classes.map((c, i) => ({ ...c, prob: cell.probs?.[i] ?? 0, votes: cell.shares?.[i] })).sort((a, b) => b.prob - a.prob);
-  const voted = Boolean(cell.shares?.length);
+  const voted = Boolean(cell.shares?.length && (model.value?.networks.length ?? 0) > 1);
   return html`<table class="probs">
     <caption class="unseen">${t("cell.probs")}</caption>
     <thead><tr><th scope="col">${t("cell.class")}</th><th scope="col" colspan="2">${t("cell.prob")}</th>${voted && html`<th scope="col" title=${t("cell.votes_why")}>${t("cell.votes")}</th>`}</tr></thead>

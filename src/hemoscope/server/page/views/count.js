@@ -59,10 +59,11 @@ function Row({ before, after, found }) {
 /** @param {import("../types.d.ts").Settles} straddles */
 function settlesText(straddles) {
   const limit = number(100 * straddles.limit, 1);
-  if (straddles.more_cells === null && straddles.more_reviewed === null) return t("settles.never", { limit });
-  if (straddles.more_cells === null) return t("settles.reviewed", { limit, n: /** @type {number} */ (straddles.more_reviewed) });
-  if (straddles.more_reviewed === null) return t("settles.cells", { limit, n: straddles.more_cells });
-  return t("settles.both", { limit, cells: number(straddles.more_cells), n: straddles.more_reviewed });
+  const { more_cells: cells, more_reviewed: reviewed } = straddles;
+  if (reviewed === 0) return cells === null ? t("settles.review", { limit }) : t("settles.review_or_cells", { limit, n: cells });
+  if (cells === null) return reviewed === null ? t("settles.never", { limit }) : t("settles.reviewed", { limit, n: reviewed });
+  if (reviewed === null) return t("settles.cells", { limit, n: cells });
+  return t("settles.both", { limit, n: cells, reviewed: number(reviewed) });
 }
 
 /** @param {{found: Differential}} props */
