@@ -77,7 +77,17 @@ PAINT = """() => new Promise((resolve) => {
 @contextmanager
 def server(model: Path, folder: Path):
     """Give the address of `hemoscope serve` on a folder of its own."""
-    command = [sys.executable, "-m", "hemoscope", "serve", str(model), "--port", "0", "--data-folder", str(folder)]
+    command = [
+        sys.executable,
+        "-m",
+        "hemoscope",
+        "serve",
+        str(model),
+        "--port",
+        "0",
+        "--data-folder",
+        str(folder),
+    ]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
@@ -92,7 +102,9 @@ def server(model: Path, folder: Path):
 def pick(cells: Path, n: int, seed: int) -> list[tuple[str, bytes]]:
     """Return n cells of all classes in turn: name, which begins with the class, and content."""
     rng = random.Random(seed)
-    by_class = {d.name: sorted(p for p in d.iterdir() if p.is_file()) for d in sorted(cells.iterdir()) if d.is_dir()}
+    by_class = {
+        d.name: sorted(p for p in d.iterdir() if p.is_file()) for d in sorted(cells.iterdir()) if d.is_dir()
+    }
     for files in by_class.values():
         rng.shuffle(files)
     names = [name for name, files in by_class.items() for _ in files]
@@ -170,7 +182,11 @@ def one_by_one(page: Page, address: str, slide: int) -> dict:
             say(page, target, keys[truth[target["cell"]]])
             pressed += 1
     saved(page)
-    return {"seconds": time.perf_counter() - began, "keys": pressed, "seen_ms": page.evaluate("() => window.seen")}
+    return {
+        "seconds": time.perf_counter() - began,
+        "keys": pressed,
+        "seen_ms": page.evaluate("() => window.seen"),
+    }
 
 
 def with_confirming(page: Page, address: str, slide: int) -> dict:
@@ -192,14 +208,23 @@ def with_confirming(page: Page, address: str, slide: int) -> dict:
             if truth[cell] != place:
                 box = page.locator(f'[data-cell="{cell}"]').bounding_box()
                 assert box
-                say(page, {"x": box["x"] + box["width"] / 2, "y": box["y"] + box["height"] / 2}, keys[truth[cell]])
+                say(
+                    page,
+                    {"x": box["x"] + box["width"] / 2, "y": box["y"] + box["height"] / 2},
+                    keys[truth[cell]],
+                )
                 pressed += 1
         button = page.locator(f'[data-place="{place}"]').get_by_role("button", name="Confirm")
         if button.count():
             button.click()
             confirmed += 1
     saved(page)
-    return {"seconds": time.perf_counter() - began, "keys": pressed, "clicks": confirmed, "seen_ms": page.evaluate("() => window.seen")}
+    return {
+        "seconds": time.perf_counter() - began,
+        "keys": pressed,
+        "clicks": confirmed,
+        "seen_ms": page.evaluate("() => window.seen"),
+    }
 
 
 def first_paint(browser, address: str, slide: int, repeats: int = 5) -> dict:
@@ -209,7 +234,9 @@ def first_paint(browser, address: str, slide: int, repeats: int = 5) -> dict:
         page = browser.new_context(viewport={"width": 1440, "height": 900}).new_page()
         page.goto(f"{address}#/slides/{slide}", wait_until="commit")
         images.append(page.evaluate(PAINT))
-        contents.append(page.evaluate("() => performance.getEntriesByName('first-contentful-paint')[0]?.startTime"))
+        contents.append(
+            page.evaluate("() => performance.getEntriesByName('first-contentful-paint')[0]?.startTime")
+        )
         page.context.close()
     return {"first_contentful_paint_ms": contents, "cells_in_sight_ms": images}
 
@@ -230,7 +257,12 @@ def scrolling(page: Page, address: str, slide: int) -> dict:
         };
         requestAnimationFrame(step);
     })""")
-    return {"frames": len(gaps), "median_ms": statistics.median(gaps), "p95_ms": quantile(gaps, 0.95), "worst_ms": max(gaps)}
+    return {
+        "frames": len(gaps),
+        "median_ms": statistics.median(gaps),
+        "p95_ms": quantile(gaps, 0.95),
+        "worst_ms": max(gaps),
+    }
 
 
 def quantile(values: list[float], q: float) -> float:

@@ -73,7 +73,9 @@ def serving(folder: Path, model: Model, port: int = 0) -> Iterator[Running]:
         port = held.getsockname()[1]
         settings = Settings(folder, port=port)
         with open_site(settings, Judge(model), read_reference()) as site:
-            config = uvicorn.Config(create_app(site), log_config=None, access_log=False, timeout_graceful_shutdown=2)
+            config = uvicorn.Config(
+                create_app(site), log_config=None, access_log=False, timeout_graceful_shutdown=2
+            )
             server = uvicorn.Server(config)
             thread = threading.Thread(target=lambda: asyncio.run(server.serve([held])))
             thread.start()
@@ -150,7 +152,9 @@ def windows_at(chromium: Browser) -> Iterator[Any]:
         page.set_default_timeout(20_000)
         new = Window(page, running.url)
         page.on("pageerror", lambda error: new.wrong.append(str(error)))
-        page.on("console", lambda m: new.wrong.append(m.text) if "Content Security Policy" in m.text else None)
+        page.on(
+            "console", lambda m: new.wrong.append(m.text) if "Content Security Policy" in m.text else None
+        )
         made.append(new)
         return new
 

@@ -65,7 +65,9 @@ def _judge(name: str, number: int, rng: np.random.Generator) -> _Judged:
     return _Judged(status, CLASSES[int(np.argmax(probs))], [float(p) for p in probs / probs.sum()], reason)
 
 
-def put_slide(store: Store, pictures: Pictures, *, title: str = "Smear 17", cells: int = 218, readings: int = 1) -> int:
+def put_slide(
+    store: Store, pictures: Pictures, *, title: str = "Smear 17", cells: int = 218, readings: int = 1
+) -> int:
     """Put a slide into a store; its composition is that of `SMEAR`, scaled.
 
     Args:

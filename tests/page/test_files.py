@@ -50,8 +50,12 @@ def test_the_catalog_has_no_text_that_nobody_asks_for(catalog: dict[str, str]):
 def test_the_page_says_nothing_that_is_not_in_the_catalog():
     said = []
     for path in SCRIPTS:
-        for template in re.findall(r"html`(.*?)`", re.sub(r"\$\{[^{}`]*\}", "", path.read_text("utf-8")), re.DOTALL):
-            said += [(path.name, words) for words in re.findall(r">([^<>$`{}]*[A-Za-z]{3}[^<>$`{}]*)<", template)]
+        for template in re.findall(
+            r"html`(.*?)`", re.sub(r"\$\{[^{}`]*\}", "", path.read_text("utf-8")), re.DOTALL
+        ):
+            said += [
+                (path.name, words) for words in re.findall(r">([^<>$`{}]*[A-Za-z]{3}[^<>$`{}]*)<", template)
+            ]
     assert said == [("frame.js", "hemoscope")]
 
 
@@ -80,7 +84,11 @@ def test_vendored_parts_are_those_of_the_lock_file_and_their_licences_stand_besi
                 locked = lock[f"node_modules/{package['name']}"]
                 assert package["version"] == locked["version"], f"stale: {package['name']}; npm run vendor"
                 assert package["licence"] in ("MIT", "Apache-2.0", "MPL-2.0")
-                assert folder.parent.name != "page" or folder == VENDORED[1] or f"{package['name']}\n===" in licences
+                assert (
+                    folder.parent.name != "page"
+                    or folder == VENDORED[1]
+                    or f"{package['name']}\n===" in licences
+                )
 
 
 def test_the_lock_file_names_no_host():

@@ -55,7 +55,9 @@ def test_a_held_key_counts_once(running: Running, window: Window):
     assert running.state(slide).reviewed == {first}
 
 
-def test_keys_do_nothing_in_a_field_in_an_input_method_and_when_switched_off(running: Running, window: Window):
+def test_keys_do_nothing_in_a_field_in_an_input_method_and_when_switched_off(
+    running: Running, window: Window
+):
     slide = running.put_slide()
     page = window.open(slide)
     cell = thumbs(page, "review")[0]
@@ -218,7 +220,9 @@ def test_what_another_window_did_is_seen(running: Running, windows: Any):
     first.wait_for_selector(f'[data-place="review"] [data-cell="{cell}"]')
 
 
-def test_a_move_that_collides_with_another_windows_is_taken_back_with_a_message(running: Running, windows: Any):
+def test_a_move_that_collides_with_another_windows_is_taken_back_with_a_message(
+    running: Running, windows: Any
+):
     slide = running.put_slide()
     deaf = windows()
     deaf.page.route("**/events", lambda route: route.abort())

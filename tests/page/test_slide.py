@@ -42,7 +42,9 @@ def drop(page: Any, selector: str, name: str, content: bytes) -> None:
     page.evaluate(DROP, [selector, name, base64.b64encode(content).decode()])
 
 
-def test_a_dropped_zip_becomes_a_wall_and_its_bad_file_is_named_with_the_reason(running: Running, window: Window):
+def test_a_dropped_zip_becomes_a_wall_and_its_bad_file_is_named_with_the_reason(
+    running: Running, window: Window
+):
     page = window.open()
     drop(page, ".drop-zone", "Smear 9.zip", zip_of(16))
     dialog = page.get_by_role("dialog", name="New slide")
@@ -85,7 +87,9 @@ def test_an_upload_goes_on_where_a_broken_connection_left_it(running: Running, w
     assert len(failed) == 3
 
 
-def test_a_cell_looked_at_closely_has_its_heatmap_probabilities_and_a_note_that_stays(running: Running, window: Window):
+def test_a_cell_looked_at_closely_has_its_heatmap_probabilities_and_a_note_that_stays(
+    running: Running, window: Window
+):
     page = window.open()
     drop(page, ".drop-zone", "a.zip", zip_of(8, bad=False))
     page.get_by_role("button", name="Make the slide").click()
@@ -93,7 +97,9 @@ def test_a_cell_looked_at_closely_has_its_heatmap_probabilities_and_a_note_that_
     page.locator("[data-cell]").first.dblclick()
     dialog = page.locator("dialog[open]")
     assert dialog.locator(".probs tbody tr").count() == len(CLASSES)
-    shares = [float(s.removesuffix(" %")) for s in dialog.locator(".probs tbody td:nth-child(3)").all_inner_texts()]
+    shares = [
+        float(s.removesuffix(" %")) for s in dialog.locator(".probs tbody td:nth-child(3)").all_inner_texts()
+    ]
     assert sum(shares) == pytest.approx(100, abs=0.5)
     assert shares == sorted(shares, reverse=True)
     dialog.get_by_role("button", name="Heatmap").click()
@@ -107,7 +113,9 @@ def test_a_cell_looked_at_closely_has_its_heatmap_probabilities_and_a_note_that_
     assert list(running.state(1).notes.values()) == ["ruptured"]
 
 
-def test_signing_asks_for_a_reason_locks_and_a_revision_opens_again(running: Running, window: Window, tmp_path: Path):
+def test_signing_asks_for_a_reason_locks_and_a_revision_opens_again(
+    running: Running, window: Window, tmp_path: Path
+):
     slide = running.put_slide(cells=109)
     page = window.open(slide)
     page.get_by_role("tab", name="Finish").click()
@@ -173,7 +181,9 @@ def test_a_command_whose_answer_was_lost_is_not_done_twice(running: Running, win
     assert (state.seq, state.places[cell]) == (1, "neutrophil")
 
 
-def test_moves_made_while_the_server_is_away_are_saved_when_it_is_back(windows_at: Any, small_model: Any, tmp_path: Path):
+def test_moves_made_while_the_server_is_away_are_saved_when_it_is_back(
+    windows_at: Any, small_model: Any, tmp_path: Path
+):
     folder = tmp_path / "data"
     with serving(folder, small_model) as first:
         slide = first.put_slide(cells=109)
@@ -212,7 +222,9 @@ def read_all(page: Any, keys: str) -> None:
     saved(page)
 
 
-def test_two_readers_read_blindly_agree_by_kappa_and_settle_what_they_differ_on(running: Running, window: Window):
+def test_two_readers_read_blindly_agree_by_kappa_and_settle_what_they_differ_on(
+    running: Running, window: Window
+):
     slide = running.put_slide(cells=20, readings=2)
     page = window.open(slide)
     assert page.locator(".section-head").first.inner_text().startswith("To read")
@@ -226,15 +238,23 @@ def test_two_readers_read_blindly_agree_by_kappa_and_settle_what_they_differ_on(
     told = agreement(running.state(slide, 1), running.state(slide, 2))
     assert told.kappa is not None
     assert len(told.differ) == 5
-    assert page.locator(".readers .figure strong").all_inner_texts() == [f"{told.kappa.value:.2f}", "75.0 %", "5"]
+    assert page.locator(".readers .figure strong").all_inner_texts() == [
+        f"{told.kappa.value:.2f}",
+        "75.0 %",
+        "5",
+    ]
     page.get_by_role("button", name="Settling").click()
     page.wait_for_selector(".reading-banner >> text=settled")
     page.wait_for_function("() => document.querySelectorAll('[data-cell]').length === 5")
     read_all(page, "l")
-    page.wait_for_function("() => [...document.querySelectorAll('.readers .figure strong')].at(-1).textContent === '0'")
+    page.wait_for_function(
+        "() => [...document.querySelectorAll('.readers .figure strong')].at(-1).textContent === '0'"
+    )
 
 
-def test_accepted_cells_read_again_blindly_tell_whether_a_wrong_suggestion_was_followed(running: Running, window: Window):
+def test_accepted_cells_read_again_blindly_tell_whether_a_wrong_suggestion_was_followed(
+    running: Running, window: Window
+):
     slide = running.put_slide(cells=109)
     page = window.open(slide)
     page.mouse.move(*middle(page, thumbs(page, "review")[0]))

@@ -1,4 +1,6 @@
-"""Pictures of the review page for docs/, of drawn cells: python tools/page/screens.py http://127.0.0.1:8000/ docs
+"""Pictures of the review page for docs/, of drawn cells.
+
+Usage: python tools/page/screens.py http://127.0.0.1:8000/ docs
 
 The address is that of a fresh `hemoscope serve --demo`; its slide is reviewed a little on the way.
 """
@@ -18,7 +20,9 @@ def keep(page: Page, path: Path, *, width: int | None = None) -> None:
     """Write what the page shows, with few colours, so that the file is small."""
     picture = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
     if width:
-        picture = picture.resize((width, round(picture.height * width / picture.width)), Image.Resampling.LANCZOS)
+        picture = picture.resize(
+            (width, round(picture.height * width / picture.width)), Image.Resampling.LANCZOS
+        )
     picture.quantize(COLOURS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(path, optimize=True)
 
 
@@ -29,7 +33,9 @@ def window(browser: Browser, address: str, width: int, height: int, theme: str, 
     page.goto(address)
     page.locator(".slides-table a").last.click()
     page.wait_for_selector("[data-cell]")
-    page.wait_for_function("() => [...document.querySelectorAll('.thumb img')].every((image) => image.complete)")
+    page.wait_for_function(
+        "() => [...document.querySelectorAll('.thumb img')].every((image) => image.complete)"
+    )
     return page
 
 
@@ -51,6 +57,7 @@ def review_a_little(page: Page) -> None:
 
 
 def main() -> None:
+    """Take them."""
     address, out = sys.argv[1], Path(sys.argv[2])
     with sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])

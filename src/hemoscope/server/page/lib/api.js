@@ -22,11 +22,14 @@ export class ApiError extends Error {
   }
 }
 
+/** Told where the server wants to know again who is here. */
+export const signedOut = { tell: () => {} };
+
 /**
  * @param {"GET" | "POST" | "PUT" | "DELETE"} method
  * @param {string} path below the prefix
  * @param {unknown} [body] sent as JSON, or as it is if a Blob
- * @param {{signal?: AbortSignal}} [options]
+ * @param {{signal?: AbortSignal, again?: boolean}} [options] again: with a token that was just renewed
  * @returns {Promise<any>}
  * @throws {ApiError} status 0 where the server was not reached
  */
@@ -57,6 +60,11 @@ export async function request(method, path, body, options = {}) {
     answer = null;
   }
   if (response.ok) return answer;
+  if (answer?.error?.code === "csrf" && !options.again) {
+    csrf = (await request("GET", "/session")).csrf;
+    return request(method, path, body, { ...options, again: true });
+  }
+  if (answer?.error?.code === "sign_in") signedOut.tell();
   const wait = response.status === 429 ? Number(response.headers.get("Retry-After") ?? 1) : undefined;
   const message = answer?.error?.message ?? t("error.status", { status: String(response.status) });
   throw new ApiError(response.status, answer?.error?.code ?? "error", message, { ...answer, wait });

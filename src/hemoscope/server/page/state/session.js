@@ -1,7 +1,7 @@
 // Who is here and which model answers.
 
 import { signal } from "../vendor/preact.js";
-import { get, post, request, useCsrf } from "../lib/api.js";
+import { get, post, request, signedOut, useCsrf } from "../lib/api.js";
 
 /** @type {{value: import("../types.d.ts").Session | null}} */
 export const session = signal(null);
@@ -14,6 +14,10 @@ export async function loadSession() {
   session.value = found;
   if (!found.sign_in || found.user) model.value = await get("/model");
 }
+
+signedOut.tell = () => {
+  if (session.value?.user) loadSession().catch(() => {});
+};
 
 /** @param {string} name @param {string} password */
 export async function signIn(name, password) {
