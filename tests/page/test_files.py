@@ -106,6 +106,13 @@ def test_nothing_is_loaded_from_elsewhere_and_nothing_runs_inline():
         assert (PAGE / path.removeprefix("/static/")).is_file(), path
 
 
+def test_every_module_is_asked_for_at_once_not_one_after_the_other():
+    index = (PAGE / "index.html").read_text("utf-8")
+    named = re.findall(r"""<link rel="modulepreload" href="/static/([^"]+)">""", index)
+    there = [p.relative_to(PAGE).as_posix() for p in PAGE.rglob("*/*.js")]
+    assert sorted(named) == sorted(there)
+
+
 @pytest.mark.slow
 def test_types_hold_and_vendored_parts_are_fresh():
     if not (TOOLS / "node_modules").is_dir() or shutil.which("node") is None:

@@ -25,7 +25,6 @@ effect(() => {
   if (!/^#\/slides\//.test(address.value)) document.title = t("app.title");
 });
 
-await loadTexts();
-await loadSession().catch(tellError);
+await Promise.all([loadTexts(), loadSession().catch(tellError)]);
 const root = /** @type {HTMLElement} */ (document.getElementById("app"));
 render(html`<${App} />`, root);

@@ -37,16 +37,28 @@ export function t(key, values) {
   });
 }
 
+/** Formats are dear to make and cheap to use. @type {Map<string, Intl.NumberFormat>} */
+const formats = new Map();
+
 /** @param {number} value @param {number} [digits] */
 export function number(value, digits) {
-  return new Intl.NumberFormat(language, {
-    minimumFractionDigits: digits ?? 0,
-    maximumFractionDigits: digits ?? 2,
-  }).format(value);
+  const key = `${language} ${digits}`;
+  let format = formats.get(key);
+  if (!format) {
+    format = new Intl.NumberFormat(language, { minimumFractionDigits: digits ?? 0, maximumFractionDigits: digits ?? 2 });
+    formats.set(key, format);
+  }
+  return format.format(value);
 }
 
 /** @param {number} share */
 export const percent = (share, digits = 1) => (Number.isFinite(share) ? `${number(100 * share, digits)} %` : "–");
 
+/** @type {Intl.DateTimeFormat | null} */
+let moments = null;
+
 /** @param {string} iso */
-export const moment = (iso) => new Intl.DateTimeFormat(language, { dateStyle: "medium", timeStyle: "short" }).format(new Date(iso));
+export function moment(iso) {
+  moments ??= new Intl.DateTimeFormat(language, { dateStyle: "medium", timeStyle: "short" });
+  return moments.format(new Date(iso));
+}

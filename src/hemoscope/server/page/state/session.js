@@ -9,10 +9,11 @@ export const session = signal(null);
 export const model = signal(null);
 
 export async function loadSession() {
+  const asked = get("/model").catch(() => null); // refused where nobody is signed in
   const found = await get("/session");
   useCsrf(found.csrf);
   session.value = found;
-  if (!found.sign_in || found.user) model.value = await get("/model");
+  if (!found.sign_in || found.user) model.value = (await asked) ?? (await get("/model"));
 }
 
 signedOut.tell = () => {

@@ -35,6 +35,8 @@ export const canRedo = signal(false);
 /** @type {{value: number | null}} */
 export const whiteCount = signal(null);
 export const connected = signal(true);
+/** The wall can be drawn. */
+export const ready = signal(false);
 
 export const signed = computed(() => slide.value?.status === "signed");
 /** What the model says is hidden. */
@@ -68,8 +70,10 @@ const AGAIN_MS = 3000;
 /** @type {EventSource | null} */
 let events = null;
 
+/** The slide that is open, or on its way. @type {number | string | null} */
+let current = null;
 /** @param {number | string} id */
-const path = (id) => `/slides/${encodeURIComponent(id)}`;
+const path = (id = current ?? "") => `/slides/${encodeURIComponent(id)}`;
 
 const ofReading = (sign = "?") => `${sign}reading=${reading.value}`;
 
@@ -77,8 +81,10 @@ const ofReading = (sign = "?") => `${sign}reading=${reading.value}`;
 export const onTop = { show: () => {} };
 
 export async function loadState() {
-  if (!slide.value) return;
-  const state = await get(`${path(slide.value.id)}/state${ofReading()}`);
+  const asked = current;
+  if (asked === null) return;
+  const state = await get(`${path()}/state${ofReading()}`);
+  if (asked !== current) return;
   if (state.seq < seq.value) {
     await loadState(); // older than what has been answered meanwhile
     return;
@@ -98,40 +104,49 @@ export async function loadState() {
 
 /** The cells that have come since; all of them where the reading is another one. */
 export async function loadCells(anew = false) {
-  if (!slide.value) return;
+  const asked = current;
+  if (asked === null) return;
   const since = cells.value.size && !anew ? Math.max(...cells.value.keys()) + 1 : 0;
-  const found = (await get(`${path(slide.value.id)}/cells?since=${since}${ofReading("&")}`)).cells;
-  if (!found.length && !anew) return;
+  const found = (await get(`${path()}/cells?since=${since}${ofReading("&")}`)).cells;
+  if (asked !== current || (!found.length && !anew)) return;
   const all = anew ? new Map() : new Map(cells.value);
   for (const cell of found) all.set(cell.cell, cell);
   cells.value = all;
 }
 
 export async function loadDifferential() {
-  if (!slide.value) return;
+  const asked = current;
+  if (asked === null) return;
   const settling = reading.value === "settle";
-  const found = blind.value && !settling ? null : await get(`${path(slide.value.id)}/differential${settling ? "" : ofReading()}`);
-  differential.value = found;
+  const found = blind.value && !settling ? null : await get(`${path()}/differential${settling ? "" : ofReading()}`);
+  if (asked === current) differential.value = found;
 }
 
 export async function loadOrder() {
-  if (!slide.value) return;
-  const found = await get(`${path(slide.value.id)}/order?by=${orderBy.value}${ofReading("&")}`);
-  rank.value = new Map(found.cells.map((/** @type {number} */ cell, /** @type {number} */ i) => [cell, i]));
+  const asked = current;
+  if (asked === null) return;
+  const found = await get(`${path()}/order?by=${orderBy.value}${ofReading("&")}`);
+  if (asked === current) rank.value = new Map(found.cells.map((/** @type {number} */ cell, /** @type {number} */ i) => [cell, i]));
 }
 
 export async function loadSlide() {
-  if (slide.value) slide.value = await get(path(slide.value.id));
+  const asked = current;
+  if (asked === null) return;
+  const found = await get(path());
+  if (asked === current) slide.value = found;
 }
 
-/** Everything that follows from new cells. */
+/** Everything that follows from new cells. The wall does not wait for the count. */
 export async function refresh() {
-  await Promise.all([loadSlide(), loadCells(), loadOrder()]);
-  await Promise.all([loadState(), loadDifferential()]);
+  const about = loadSlide();
+  const counted = about.then(loadDifferential); // which readings are blind is known by then
+  await Promise.all([about, loadCells(), loadOrder(), loadState()]);
+  ready.value = current !== null;
+  await counted;
 }
 
 async function loadDiffering() {
-  const found = await get(`${path(/** @type {Slide} */ (slide.value).id)}/agreement`);
+  const found = await get(`${path()}/agreement`);
   const differ = /** @type {import("../types.d.ts").Agreement} */ (found.agreement)?.differ ?? [];
   differing.value = new Map(differ.map(([cell, first, second]) => [cell, [first, second]]));
 }
@@ -161,14 +176,13 @@ export async function switchReading(wanted) {
  */
 export async function openSlide(id, onEntry) {
   closeSlide();
-  const found = await get(path(id));
+  current = id;
   batch(() => {
-    slide.value = found;
     reading.value = 1;
     seq.value = 0;
   });
   await refresh();
-  listen(id, onEntry);
+  if (current === id) listen(id, onEntry);
 }
 
 /**
@@ -204,6 +218,7 @@ function listen(id, onEntry) {
 export function closeSlide() {
   events?.close();
   events = null;
+  current = null;
   batch(() => {
     slide.value = null;
     cells.value = new Map();
@@ -213,6 +228,7 @@ export function closeSlide() {
     differential.value = null;
     rank.value = new Map();
     orderBy.value = "doubt";
+    ready.value = false;
     connected.value = true;
   });
 }

@@ -93,7 +93,7 @@ export function SlideView({ id }) {
     };
   }, [id]);
   const slide = at.slide.value;
-  if (!slide) return html`<p class="loading">${t("loading")}</p>`;
+  if (!slide || !at.ready.value) return html`<p class="loading">${t("loading")}</p>`;
   const empty = !at.cells.value.size;
   const choose = (/** @type {string} */ name) => { setTab(name); setSeen(name); };
   const drop = (/** @type {DragEvent} */ event) => addMore(event, id);

@@ -39,6 +39,7 @@ function Head({ section }) {
 /** @param {{layout: Layout, block: Block, from: number, to: number}} props `from`, `to`: what is near the eye, in the wall's lengths */
 function Section({ layout, block, from, to }) {
   const element = useRef(/** @type {HTMLElement | null} */ (null));
+  const kept = useRef(/** @type {Map<import("../types.d.ts").Cell, {mark: string, thumb: any}>} */ (new Map()));
   const { place, cells } = block.section;
   useEffect(() => {
     if (!element.current || place === "review" || place === "unidentified") return undefined;
@@ -59,13 +60,20 @@ function Section({ layout, block, from, to }) {
   const last = Math.min(cells.length, (Math.max(0, rowOf(to)) + 1) * layout.columns);
   const stop = cells.some((c) => c.cell === wall.focused.value) ? wall.focused.value : cells[first]?.cell;
   const drawn = [];
+  const next = new Map();
   for (const [index, cell] of cells.entries()) {
     if ((index < first || index >= last) && cell.cell !== stop) continue;
     const { x, y } = spot(layout, block, index);
-    drawn.push(html`<${Thumb} key=${cell.cell} cell=${cell} place=${place} x=${x} y=${y - HEAD} size=${layout.size} caption=${block.caption}
-      chosen=${wall.selected.value.has(cell.cell)} done=${reviewed.value.has(cell.cell)} hidden=${blind.value} stop=${cell.cell === stop}
-      at=${index + 1} of=${cells.length} />`);
+    const chosen = wall.selected.value.has(cell.cell);
+    const done = reviewed.value.has(cell.cell);
+    const mark = [x, y, layout.size, block.caption, chosen, done, blind.value, cell.cell === stop, index, cells.length].join();
+    const old = kept.current.get(cell);
+    const thumb = old?.mark === mark ? old.thumb : html`<${Thumb} key=${cell.cell} cell=${cell} place=${place} x=${x} y=${y - HEAD} size=${layout.size}
+      caption=${block.caption} chosen=${chosen} done=${done} hidden=${blind.value} stop=${cell.cell === stop} at=${index + 1} of=${cells.length} />`;
+    next.set(cell, { mark, thumb });
+    drawn.push(thumb);
   }
+  kept.current = next; // a thumbnail that is the same as before is not compared
   return html`<section ref=${element} class="section" data-place=${place} aria-labelledby=${`head-${place}`} style=${{ top: `${block.top}px`, height: `${block.height}px` }}>
     <${Head} section=${block.section} />
     <div role="listbox" aria-multiselectable="true" aria-labelledby=${`head-${place}`} class="cells" style=${{ height: `${block.height - HEAD}px` }}>${drawn}</div>
