@@ -71,8 +71,8 @@ class Client(threading.Thread):
             with self.tally.lock:
                 self.tally.failures.append(f"client {self.n}: {type(error).__name__}: {error}")
 
-    def ask(self, method: str, kind: str, path: str, **more):
-        """Return the answer, after 429 again and again; None for a conflict."""
+    def ask(self, method: str, kind: str, path: str, **more) -> dict:
+        """Return the answer, after 429 again and again; an empty one for a conflict."""
         while True:
             began = time.monotonic()
             answer = self.http.request(method, path, **more)
@@ -83,10 +83,10 @@ class Client(threading.Thread):
                 time.sleep(int(answer.headers["retry-after"]) * self.rng.uniform(0.5, 1))
                 continue
             if answer.status_code == 409 and self.shared:
-                return None
+                return {}
             if answer.status_code >= 400:
                 raise AssertionError(f"{kind}: {answer.status_code} {answer.text[:200]}")
-            return answer.json() if answer.content else None
+            return answer.json()
 
     def send(self) -> None:
         """Send some images that the slide does not have yet, and wait for their cells."""
@@ -137,7 +137,7 @@ class Client(threading.Thread):
         """Give one command; a conflict changes nothing."""
         body = {"base": self.seq, "reading": 1, "command": command, "client": self.window}
         answer = self.ask("POST", "command", f"/slides/{self.slide}/commands", json=body)
-        if answer is None:
+        if not answer:
             self.done["conflicts"] += 1
             return
         self.done[command["kind"]] += 1

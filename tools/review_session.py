@@ -244,8 +244,8 @@ class Session:
 
     def _replays(self, slide: int) -> None:
         """Compare the places with those that the log says, command by command."""
+        places: dict[int, str] = {}
         for revision in range(1, self.slides[slide]["revision"] + 1):
-            places: dict[int, str] = {}
             for entry in self.http.get(f"/slides/{slide}/log", params={"revision": revision}).json()[
                 "entries"
             ]:

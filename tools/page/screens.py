@@ -13,7 +13,6 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 
 CHROMIUM = "/usr/bin/chromium"
-COLOURS = 256
 
 
 def keep(page: Page, path: Path, *, width: int | None = None) -> None:
@@ -23,7 +22,13 @@ def keep(page: Page, path: Path, *, width: int | None = None) -> None:
         picture = picture.resize(
             (width, round(picture.height * width / picture.width)), Image.Resampling.LANCZOS
         )
-    picture.quantize(COLOURS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(path, optimize=True)
+    colours = [  # most for what there is most of, some for what is rare: dots and signs
+        picture.quantize(n, way, dither=Image.Dither.NONE).getpalette()
+        for n, way in ((200, Image.Quantize.MEDIANCUT), (56, Image.Quantize.MAXCOVERAGE))
+    ]
+    palette = Image.new("P", (1, 1))
+    palette.putpalette([value for part in colours for value in part or ()])
+    picture.quantize(palette=palette, dither=Image.Dither.NONE).save(path, optimize=True)
 
 
 def window(browser: Browser, address: str, width: int, height: int, theme: str, *, scale: float = 1) -> Page:

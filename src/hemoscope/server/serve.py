@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import signal
 import socket
+import threading
 from collections.abc import Callable
+from contextlib import suppress
 from types import FrameType
 
+import numpy as np
 import uvicorn
 
-from hemoscope.errors import ConfigError
+from hemoscope.errors import ConfigError, HemoscopeError
+from hemoscope.evaluation.intervals import clopper_pearson
 from hemoscope.server.app import create_app
 from hemoscope.server.settings import Settings
 from hemoscope.server.site import Site
@@ -28,6 +32,7 @@ class _Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
+        threading.Thread(target=_warm, args=(self._site,), name="warm", daemon=True).start()
         self._on_ready()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002
@@ -76,3 +81,10 @@ def serve(
     server = _Server(config, site, on_ready)
     made(server)
     server.run([held])
+
+
+def _warm(site: Site) -> None:
+    """Import what the first count and the first heatmap would wait for."""
+    clopper_pearson(1, 2)
+    with suppress(HemoscopeError):
+        site.worker.ask(lambda judge: judge.heat(np.zeros((64, 64, 3), np.uint8), site.facts["classes"][0]))

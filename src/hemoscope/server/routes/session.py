@@ -47,13 +47,15 @@ def sign_in(body: SignIn, request: Request, response: Response, site: Here) -> d
     return _session(site, response, cookie)
 
 
-@router.delete("/session", status_code=204)
-def sign_out(request: Request, response: Response, site: Here, who: Who) -> None:
+@router.delete("/session", status_code=204, response_class=Response)
+def sign_out(request: Request, site: Here, who: Who) -> Response:
     """Sign out."""
     site.users.sign_out(request.cookies.get(site.guard.cookie_name, ""))
-    site.guard.take_cookie(response)
     with site.store.write() as session:
         audit(session, who.name, "signed out")
+    response = Response(status_code=204)
+    site.guard.take_cookie(response)
+    return response
 
 
 def _session(site: Site, response: Response, cookie: str) -> dict[str, Any]:
