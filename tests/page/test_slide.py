@@ -54,7 +54,7 @@ def test_a_dropped_zip_becomes_a_wall_and_its_bad_file_is_named_with_the_reason(
     page.get_by_role("button", name="1 file became no cell").click()
     assert "broken.png" in page.locator(".refused-files").inner_text()
     page.get_by_role("link", name="Slides").click()
-    assert page.get_by_role("link", name="Smear 9").is_visible()
+    page.get_by_role("link", name="Smear 9").wait_for()
 
 
 def test_many_files_chosen_are_one_slide(running: Running, window: Window):

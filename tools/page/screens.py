@@ -38,6 +38,7 @@ def window(browser: Browser, address: str, width: int, height: int, theme: str, 
     page.goto(address)
     page.locator(".slides-table a").last.click()
     page.wait_for_selector("[data-cell]")
+    page.wait_for_selector(".arriving", state="detached")
     page.wait_for_function(
         "() => [...document.querySelectorAll('.thumb img')].every((image) => image.complete)"
     )

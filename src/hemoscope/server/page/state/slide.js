@@ -181,8 +181,8 @@ export async function openSlide(id, onEntry) {
     reading.value = 1;
     seq.value = 0;
   });
+  listen(id, onEntry);
   await refresh();
-  if (current === id) listen(id, onEntry);
 }
 
 /**
@@ -195,6 +195,7 @@ function listen(id, onEntry) {
   events = stream;
   stream.addEventListener("open", () => {
     if (!connected.value) refresh().catch(tellError);
+    else if (ready.value) loadState().catch(tellError); // what happened before anybody listened
     connected.value = true;
   });
   stream.addEventListener("error", () => {
