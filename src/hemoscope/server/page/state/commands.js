@@ -1,0 +1,187 @@
+// What a person does, in order, to the server's log. A move is seen at once and taken back with a message where the server refuses it.
+
+import { batch, signal } from "../vendor/preact.js";
+import { ApiError, CLIENT, get, post } from "../lib/api.js";
+import { t } from "../lib/text.js";
+import { model, session } from "./session.js";
+import * as at from "./slide.js";
+import { say, tell, tellError } from "./toasts.js";
+
+/** @typedef {import("../types.d.ts").Command} Command */
+/** @typedef {import("../types.d.ts").Entry} Entry */
+/** @typedef {{command: Command, touched: Set<number>, done: (ok: boolean) => void}} Pending */
+
+/** @type {Pending[]} */
+let pending = [];
+let running = false;
+/** Commands that the server has not answered yet. */
+export const unsaved = signal(0);
+/** The server does not take them now; they are sent again. */
+export const waiting = signal(false);
+const PASSING = [0, 429, 502, 503, 504, 507];
+
+/** @param {number[]} cells @param {(cell: number) => string | null} whereTo */
+function show(cells, whereTo) {
+  batch(() => {
+    const places = new Map(at.places.value);
+    const reviewed = new Set(at.reviewed.value);
+    for (const cell of cells) {
+      const to = whereTo(cell);
+      if (to === null) continue;
+      places.set(cell, to);
+      reviewed.add(cell);
+    }
+    at.places.value = places;
+    at.reviewed.value = reviewed;
+    at.canUndo.value = true;
+    at.canRedo.value = false;
+  });
+}
+
+/** @param {Command} command */
+function showCommand(command) {
+  if (command.kind === "place") show(command.cells, () => command.to);
+  else if (command.kind === "confirm") show(command.cells, (cell) =>
+    (at.reviewed.value.has(cell) ? at.places.value.get(cell) : at.cells.value.get(cell)?.pred) ?? null);
+  else if (command.kind === "note") at.notes.value = { ...at.notes.value, [command.cell]: command.text };
+  else if (command.kind === "white_count") at.whiteCount.value = command.value;
+}
+
+/** @param {Command} command */
+function touchedBy(command) {
+  if (command.kind === "place" || command.kind === "confirm") return new Set(command.cells);
+  return new Set(command.kind === "note" ? [command.cell] : []);
+}
+
+/**
+ * Do a command. It is seen at once; the answer says whether the server took it.
+ * @param {Command} command
+ * @returns {Promise<boolean>}
+ */
+export function run(command) {
+  if (at.signed.value) {
+    tell(t("slide.signed.locked"));
+    return Promise.resolve(false);
+  }
+  showCommand(command);
+  return new Promise((done) => {
+    pending.push({ command, touched: touchedBy(command), done });
+    unsaved.value = pending.length;
+    pump();
+  });
+}
+
+async function pump() {
+  if (running) return;
+  running = true;
+  while (pending.length && at.slide.value) {
+    const { command, done } = pending[0];
+    try {
+      const answer = await send(command);
+      waiting.value = false;
+      pending.shift();
+      const missed = answer.seq > at.seq.value + 1;
+      batch(() => {
+        at.seq.value = Math.max(at.seq.value, answer.seq);
+        if (answer.differential && !pending.length && !at.blind.value) at.differential.value = answer.differential;
+      });
+      if (missed || command.kind === "undo" || command.kind === "redo") await at.loadState();
+      done(true);
+    } catch (error) {
+      waiting.value = false;
+      pending.shift();
+      await takeBack(error).catch(tellError);
+      done(false);
+    }
+    unsaved.value = pending.length;
+  }
+  running = false;
+}
+
+/**
+ * Send a command until the server has it or refuses it. Where an answer was lost, the log says whether the command arrived.
+ * @param {Command} command
+ */
+async function send(command) {
+  const path = `/slides/${encodeURIComponent(/** @type {number} */ (at.slide.value?.id))}`;
+  const base = at.seq.value;
+  for (let attempt = 0; ; attempt += 1) {
+    try {
+      if (attempt) {
+        /** @type {Entry[]} */
+        const entries = (await get(`${path}/log?since=${base}`)).entries;
+        const mine = entries.findLast((entry) => entry.client === CLIENT);
+        if (mine) return { seq: mine.seq, entry: mine, differential: await get(`${path}/differential?reading=${mine.reading}`) };
+      }
+      return await post(`${path}/commands`, { base, reading: at.reading.value, command, client: CLIENT });
+    } catch (error) {
+      if (!(error instanceof ApiError) || !PASSING.includes(error.status) || at.slide.value === null) throw error;
+      waiting.value = true;
+      await new Promise((again) => setTimeout(again, Math.min(5000, 300 * 2 ** attempt)));
+    }
+  }
+}
+
+at.onTop.show = () => {
+  for (const { command } of pending) showCommand(command);
+};
+
+/** @param {unknown} error */
+async function takeBack(error) {
+  if (error instanceof ApiError && error.status === 409) {
+    const others = [...new Set((error.body?.entries ?? []).map((/** @type {Entry} */ entry) => entry.reader))];
+    tell(others.length ? t("command.conflict", { who: others.join(", ") }) : error.message, "error");
+  } else tellError(error);
+  await at.loadState();
+  await at.loadDifferential();
+}
+
+/** What somebody else did, or this person in another window. @param {Entry} entry */
+export function onEntry(entry) {
+  if (entry.seq <= at.seq.value || entry.reading !== at.reading.value) return;
+  if (entry.client === CLIENT) return;
+  const { command, changes = [] } = entry;
+  const own = new Set(pending.flatMap((p) => [...p.touched]));
+  if ((command?.kind === "place" || command?.kind === "confirm") && entry.reader !== session.value?.user) {
+    const changed = new Map(changes.map(([cell, , to]) => [cell, to]));
+    const { canUndo, canRedo } = { canUndo: at.canUndo.value, canRedo: at.canRedo.value };
+    show([...changed.keys()].filter((cell) => !own.has(cell)), (cell) => changed.get(cell) ?? null);
+    batch(() => { at.canUndo.value = canUndo; at.canRedo.value = canRedo; });
+  } else at.loadState().catch(tellError);
+  if (!pending.length) at.seq.value = entry.seq;
+  at.loadDifferential().catch(tellError);
+}
+
+/** @param {string} place @returns {string} */
+export function placeLabel(place) {
+  const shown = place === "review" && at.blind.value ? "to_read" : place;
+  return model.value?.classes.find((c) => c.name === place)?.label ?? t(`place.${shown}`);
+}
+
+/** @param {number[]} cells @param {string} to */
+export function place(cells, to) {
+  if (!cells.length) return Promise.resolve(false);
+  say(t("said.moved", { n: cells.length, place: placeLabel(to) }));
+  return run({ kind: "place", cells, to });
+}
+
+/** Say that the model is right about cells; of what it does not know nothing can be confirmed. @param {number[]} cells */
+export function confirm(cells) {
+  const known = cells.filter((cell) => at.places.value.get(cell) !== "unidentified");
+  if (!known.length || at.blind.value) {
+    if (cells.length) tell(t(at.blind.value ? "confirm.blind" : "confirm.unidentified"));
+    return Promise.resolve(false);
+  }
+  say(t("said.confirmed", { n: known.length }));
+  return run({ kind: "confirm", cells: known });
+}
+
+export function undo() {
+  if (at.canUndo.value || pending.length) return run({ kind: "undo" });
+  return Promise.resolve(false);
+}
+
+export function redo() {
+  if (at.canRedo.value) return run({ kind: "redo" });
+  return Promise.resolve(false);
+}

@@ -1,0 +1,235 @@
+// One slide as the server tells it: its cells, their places, the count. Commands are in commands.js.
+
+import { batch, computed, signal } from "../vendor/preact.js";
+import { apiUrl, get } from "../lib/api.js";
+import { model } from "./session.js";
+import { tellError } from "./toasts.js";
+
+/** @typedef {import("../types.d.ts").Cell} Cell */
+/** @typedef {import("../types.d.ts").Slide} Slide */
+/** @typedef {import("../types.d.ts").Place} Place */
+/** @typedef {{place: Place, cells: Cell[], unreviewed: number}} Section */
+
+/** @type {{value: Slide | null}} */
+export const slide = signal(null);
+/** @type {{value: Map<number, Cell>}} */
+export const cells = signal(new Map());
+/** @type {{value: Map<number, Place>}} */
+export const places = signal(new Map());
+/** @type {{value: Set<number>}} */
+export const reviewed = signal(new Set());
+/** @type {{value: Record<string, string>}} */
+export const notes = signal({});
+/** @type {{value: any}} */
+export const differential = signal(null);
+/** @type {{value: import("../types.d.ts").Reading}} */
+export const reading = signal(1);
+export const orderBy = signal(/** @type {"doubt" | "influence"} */ ("doubt"));
+/** @type {{value: Map<number, number>}} */
+export const rank = signal(new Map());
+/** @type {{value: Map<number, [Place, Place]>}} what two readers said of the cells they differ on */
+export const differing = signal(new Map());
+export const seq = signal(0);
+export const canUndo = signal(false);
+export const canRedo = signal(false);
+/** @type {{value: number | null}} */
+export const whiteCount = signal(null);
+export const connected = signal(true);
+/** The wall can be drawn. */
+export const ready = signal(false);
+
+export const signed = computed(() => slide.value?.status === "signed");
+/** What the model says is hidden. */
+export const blind = computed(() => reading.value === "audit" || reading.value === "settle" || Boolean(slide.value?.blind));
+
+/** Sections of the wall in their order: what is open first, then the classes as the laboratory lists them. */
+export const sections = computed(() => {
+  /** @type {Map<Place, Cell[]>} */
+  const by = new Map([["review", []], ["unidentified", []]]);
+  for (const c of model.value?.classes ?? []) by.set(c.name, []);
+  by.set("not_classed", []);
+  for (const [number, place] of places.value) {
+    const cell = cells.value.get(number);
+    if (cell) (by.get(place) ?? by.get("review"))?.push(cell);
+  }
+  const seen = reviewed.value;
+  const at = rank.value;
+  const last = at.size;
+  /** @param {Cell} a @param {Cell} b */
+  const compare = (a, b) =>
+    Number(seen.has(a.cell)) - Number(seen.has(b.cell)) ||
+    (at.get(a.cell) ?? last + a.cell) - (at.get(b.cell) ?? last + b.cell);
+  return [...by].map(([place, own]) => ({
+    place,
+    cells: own.sort(compare),
+    unreviewed: own.reduce((n, cell) => n + (seen.has(cell.cell) ? 0 : 1), 0),
+  }));
+});
+
+const AGAIN_MS = 3000;
+/** @type {EventSource | null} */
+let events = null;
+
+/** The slide that is open, or on its way. @type {number | string | null} */
+let current = null;
+/** @param {number | string} id */
+const path = (id = current ?? "") => `/slides/${encodeURIComponent(id)}`;
+
+const ofReading = (sign = "?") => `${sign}reading=${reading.value}`;
+
+/** What is shown on top of the server's state: commands on their way to it. */
+export const onTop = { show: () => {} };
+
+export async function loadState() {
+  const asked = current;
+  if (asked === null) return;
+  const state = await get(`${path()}/state${ofReading()}`);
+  if (asked !== current) return;
+  if (state.seq < seq.value) {
+    await loadState(); // older than what has been answered meanwhile
+    return;
+  }
+  batch(() => {
+    const all = Object.entries(state.places).map(([n, place]) => /** @type {[number, Place]} */ ([Number(n), place]));
+    places.value = new Map(reading.value === "settle" ? all.filter(([cell]) => differing.value.has(cell)) : all);
+    reviewed.value = new Set(state.reviewed.filter((/** @type {number} */ cell) => places.value.has(cell)));
+    notes.value = state.notes;
+    seq.value = state.seq;
+    canUndo.value = state.can_undo;
+    canRedo.value = state.can_redo;
+    whiteCount.value = state.white_count;
+    onTop.show();
+  });
+}
+
+/** The cells that have come since; all of them where the reading is another one. */
+export async function loadCells(anew = false) {
+  const asked = current;
+  if (asked === null) return;
+  const since = cells.value.size && !anew ? Math.max(...cells.value.keys()) + 1 : 0;
+  const found = (await get(`${path()}/cells?since=${since}${ofReading("&")}`)).cells;
+  if (asked !== current || (!found.length && !anew)) return;
+  const all = anew ? new Map() : new Map(cells.value);
+  for (const cell of found) all.set(cell.cell, cell);
+  cells.value = all;
+}
+
+export async function loadDifferential() {
+  const asked = current;
+  if (asked === null) return;
+  const settling = reading.value === "settle";
+  const found = blind.value && !settling ? null : await get(`${path()}/differential${settling ? "" : ofReading()}`);
+  if (asked === current) differential.value = found;
+}
+
+export async function loadOrder() {
+  const asked = current;
+  if (asked === null) return;
+  const found = await get(`${path()}/order?by=${orderBy.value}${ofReading("&")}`);
+  if (asked === current) rank.value = new Map(found.cells.map((/** @type {number} */ cell, /** @type {number} */ i) => [cell, i]));
+}
+
+export async function loadSlide() {
+  const asked = current;
+  if (asked === null) return;
+  const found = await get(path());
+  if (asked === current) slide.value = found;
+}
+
+/** Everything that follows from new cells. The wall does not wait for the count. */
+export async function refresh() {
+  const about = loadSlide();
+  const counted = about.then(loadDifferential); // which readings are blind is known by then
+  await Promise.all([about, loadCells(), loadOrder(), loadState()]);
+  ready.value = current !== null;
+  await counted;
+}
+
+async function loadDiffering() {
+  const found = await get(`${path()}/agreement`);
+  const differ = /** @type {import("../types.d.ts").Agreement} */ (found.agreement)?.differ ?? [];
+  differing.value = new Map(differ.map(([cell, first, second]) => [cell, [first, second]]));
+}
+
+/** A new revision: its log begins anew. */
+export async function reopen() {
+  seq.value = 0;
+  await refresh();
+}
+
+/** @param {import("../types.d.ts").Reading} wanted */
+export async function switchReading(wanted) {
+  batch(() => {
+    reading.value = wanted;
+    places.value = new Map();
+    differing.value = new Map();
+    if (blind.value) differential.value = null;
+  });
+  if (wanted === "settle") await loadDiffering().catch(tellError);
+  await Promise.all([loadCells(true), loadState(), loadDifferential(), loadOrder()]).catch(tellError);
+}
+
+/**
+ * Open a slide and listen to what happens on it.
+ * @param {string} id
+ * @param {(entry: import("../types.d.ts").Entry) => void} onEntry
+ */
+export async function openSlide(id, onEntry) {
+  closeSlide();
+  current = id;
+  batch(() => {
+    reading.value = 1;
+    seq.value = 0;
+  });
+  listen(id, onEntry);
+  await refresh();
+}
+
+/**
+ * Hear what happens on a slide; after a break, load what was missed.
+ * @param {string | number} id
+ * @param {(entry: import("../types.d.ts").Entry) => void} onEntry
+ */
+function listen(id, onEntry) {
+  const stream = new EventSource(apiUrl(`${path(id)}/events`));
+  events = stream;
+  stream.addEventListener("open", () => {
+    if (!connected.value) refresh().catch(tellError);
+    else if (ready.value) loadState().catch(tellError); // what happened before anybody listened
+    connected.value = true;
+  });
+  stream.addEventListener("error", () => {
+    connected.value = false;
+    if (stream.readyState !== EventSource.CLOSED) return; // it tries again by itself
+    setTimeout(() => { if (events === stream) listen(id, onEntry); }, AGAIN_MS);
+  });
+  stream.addEventListener("progress", (event) => {
+    if (slide.value) slide.value = { ...slide.value, progress: JSON.parse(event.data) };
+  });
+  let due = 0;
+  stream.addEventListener("cells", () => {
+    clearTimeout(due);
+    due = window.setTimeout(() => refresh().catch(tellError), 120);
+  });
+  stream.addEventListener("entry", (event) => onEntry(JSON.parse(event.data)));
+  stream.addEventListener("signed", () => loadSlide().catch(tellError));
+  stream.addEventListener("revised", () => reopen().catch(tellError));
+}
+
+export function closeSlide() {
+  events?.close();
+  events = null;
+  current = null;
+  batch(() => {
+    slide.value = null;
+    cells.value = new Map();
+    places.value = new Map();
+    reviewed.value = new Set();
+    notes.value = {};
+    differential.value = null;
+    rank.value = new Map();
+    orderBy.value = "doubt";
+    ready.value = false;
+    connected.value = true;
+  });
+}

@@ -1,0 +1,125 @@
+// One slide: the wall in the middle, places beside it, the count and what follows from it on the other side.
+
+import { html, useEffect, useState } from "../vendor/preact.js";
+import { monitorForElements } from "../vendor/drag.js";
+import { t } from "../lib/text.js";
+import { onEntry, unsaved, waiting } from "../state/commands.js";
+import * as at from "../state/slide.js";
+import { sending } from "../state/uploads.js";
+import { tellError } from "../state/toasts.js";
+import * as wall from "../state/wall.js";
+import { CellView } from "./cell.js";
+import { CountPanel } from "./count.js";
+import { DropZone } from "./drop_zone.js";
+import { FinishPanel } from "./finish.js";
+import { Brand, ModelLine, Person, ResearchOnly } from "./frame.js";
+import { Icon } from "./icon.js";
+import { KeysDialog } from "./keys_dialog.js";
+import { MoveMenu } from "./move_menu.js";
+import { pressed } from "./press.js";
+import { PlacesRail } from "./places_rail.js";
+import { ReadersPanel, ReadingBanner } from "./readers.js";
+import { SelectionBar } from "./selection_bar.js";
+import { addMore, Arriving } from "./arriving.js";
+import { Tools } from "./tools.js";
+import { Wall } from "./wall.js";
+
+const TABS = /** @type {const} */ (["count", "readers", "finish"]);
+const ICONS = { wall: "wall", count: "count", readers: "people", finish: "sign" };
+
+/** @param {{tab: string, onTab: (tab: string) => void, names: readonly string[], label: string}} props */
+function Tabs({ tab, onTab, names, label }) {
+  /** @param {KeyboardEvent} event */
+  const keyed = (event) => {
+    const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+    if (!step) return;
+    event.preventDefault();
+    const next = names[(names.indexOf(tab) + step + names.length) % names.length];
+    onTab(next);
+    document.getElementById(`tab-${next}`)?.focus();
+  };
+  return html`<div class="tabs" role="tablist" aria-label=${label} onKeyDown=${keyed}>
+    ${names.map((name) => html`<button key=${name} role="tab" id=${`tab-${name}`} class=${`tab tab-${name}`} aria-selected=${tab === name} aria-controls=${`panel-${name}`}
+      tabindex=${tab === name ? 0 : -1} onClick=${() => onTab(name)}><${Icon} name=${ICONS[/** @type {keyof typeof ICONS} */ (name)]} /><span>${t(`tab.${name}`)}</span></button>`)}
+  </div>`;
+}
+
+function Header() {
+  const { title, revision } = at.slide.value ?? { title: "", revision: 1 };
+  return html`<header class="top">
+    <a class="home" href="#/"><${Brand} /><span class="unseen">${t("slides.title")}</span></a>
+    <span class="crumb" aria-hidden="true">/</span>
+    <h1 class="slide-title" title=${title}>${title}</h1>
+    ${revision > 1 && html`<span class="tag">${t("slide.revision", { revision })}</span>`}
+    ${at.signed.value && html`<span class="tag state-signed"><${Icon} name="lock" />${t("slide.signed")}</span>`}
+    <${ResearchOnly} />
+    <span class="grow"></span>
+    <span class=${`saved ${unsaved.value ? "busy" : ""}`}>${waiting.value ? t("saved.retry") : !at.connected.value ? t("saved.away") : unsaved.value ? t("saved.busy") : t("saved.all")}</span>
+    <${Person} />
+  </header>`;
+}
+
+/** Cells dragged to the wall's edge scroll it. */
+function scrollWhileDragging() {
+  return monitorForElements({
+    onDrag: ({ location }) => {
+      const node = document.querySelector(".wall");
+      const { clientY } = location.current.input;
+      const box = node?.getBoundingClientRect();
+      if (!node || !box) return;
+      if (clientY < box.top + 50) node.scrollTop -= 18;
+      else if (clientY > box.bottom - 50) node.scrollTop += 18;
+    },
+  });
+}
+
+/** @param {{id: string}} props */
+export function SlideView({ id }) {
+  const [tab, setTab] = useState("count");
+  const [seen, setSeen] = useState("wall"); // on a narrow screen one of the tabs, or the wall
+  const [keysOpen, setKeysOpen] = useState(false);
+  useEffect(() => {
+    at.openSlide(id, onEntry).then(() => { document.title = `${at.slide.value?.title} – hemoscope`; }).catch(tellError);
+    const keyed = (/** @type {KeyboardEvent} */ event) => pressed(event, () => setKeysOpen(true));
+    document.addEventListener("keydown", keyed);
+    const end = scrollWhileDragging();
+    return () => {
+      document.removeEventListener("keydown", keyed);
+      end();
+      at.closeSlide();
+      wall.clearSelection();
+      wall.opened.value = null;
+      wall.focused.value = null;
+    };
+  }, [id]);
+  const slide = at.slide.value;
+  if (!slide || !at.ready.value) return html`<p class="loading">${t("loading")}</p>`;
+  const empty = !at.cells.value.size;
+  const choose = (/** @type {string} */ name) => { setTab(name); setSeen(name); };
+  const drop = (/** @type {DragEvent} */ event) => addMore(event, id);
+  return html`<div class=${`slide-view seen-${seen}`} onDragOver=${(/** @type {DragEvent} */ event) => { if (event.dataTransfer?.types.includes("Files")) event.preventDefault(); }} onDrop=${drop}>
+    <${Header} />
+    <${Tools} onKeys=${() => setKeysOpen(true)} />
+    <${PlacesRail} />
+    <main class="middle" aria-label=${t("tab.wall")}>
+      <${ReadingBanner} />
+      <${Arriving} id=${id} />
+      ${empty && !sending.value[id] ? html`<div class="empty-slide"><${DropZone} onItems=${(/** @type {any[]} */ items) => addMore(items, id)} /></div>` : html`<${Wall} />`}
+      <${SelectionBar} />
+    </main>
+    <aside class="panel" aria-label=${t("panel.label")}>
+      <${Tabs} tab=${tab} onTab=${choose} names=${TABS} label=${t("panel.label")} />
+      <div class="panel-body" role="tabpanel" id=${`panel-${tab}`} aria-labelledby=${`tab-${tab}`} tabindex="0">
+        ${tab === "count" ? html`<${CountPanel} />` : tab === "readers" ? html`<${ReadersPanel} />` : html`<${FinishPanel} />`}
+        <${ModelLine} />
+      </div>
+    </aside>
+    <nav class="foot" aria-label=${t("foot.label")}>
+      ${["wall", ...TABS].map((name) => html`<button key=${name} aria-current=${seen === name ? "page" : undefined} onClick=${() => (name === "wall" ? setSeen("wall") : choose(name))}>
+        <${Icon} name=${ICONS[/** @type {keyof typeof ICONS} */ (name)]} /><span>${t(`tab.${name}`)}</span></button>`)}
+    </nav>
+    ${wall.opened.value !== null && html`<${CellView} />`}
+    ${wall.menu.value && html`<${MoveMenu} />`}
+    ${keysOpen && html`<${KeysDialog} onClose=${() => setKeysOpen(false)} />`}
+  </div>`;
+}

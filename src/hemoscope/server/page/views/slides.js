@@ -1,0 +1,96 @@
+// The list of slides, and how a new one begins.
+
+import { html, useEffect, useState } from "../vendor/preact.js";
+import { get } from "../lib/api.js";
+import { moment, t } from "../lib/text.js";
+import { newSlide } from "../state/uploads.js";
+import { tellError } from "../state/toasts.js";
+import { Brand, ModelLine, Person, ResearchOnly } from "./frame.js";
+import { DropZone } from "./drop_zone.js";
+import { Dialog } from "./dialog.js";
+import { Icon } from "./icon.js";
+
+/** @typedef {import("../types.d.ts").Slide} Slide */
+
+const AGAIN_MS = 4000;
+
+/** @param {Slide} slide */
+function stateOf(slide) {
+  if (slide.status === "signed") return { kind: "signed", text: t("slides.signed") };
+  if (slide.waiting) return { kind: "waiting", text: t("slides.waiting", { n: slide.waiting }) };
+  if (!slide.cells) return { kind: "empty", text: t("slides.empty") };
+  if (slide.open) return { kind: "open", text: t("slides.open", { n: slide.open }) };
+  return { kind: "ready", text: t("slides.ready") };
+}
+
+/** @param {{slide: Slide}} props */
+function SlideRow({ slide }) {
+  const state = stateOf(slide);
+  const rejected = Array.isArray(slide.rejected) ? slide.rejected.length : slide.rejected;
+  return html`<tr>
+    <th scope="row"><a href=${`#/slides/${encodeURIComponent(slide.id)}`}>${slide.title}</a>
+      ${slide.revision > 1 && html`<span class="tag">${t("slide.revision", { revision: slide.revision })}</span>`}</th>
+    <td><span class=${`tag state-${state.kind}`}>${state.text}</span></td>
+    <td class="number">${t("number", { value: slide.cells })}</td>
+    <td><span class="meter-line"><progress class="meter" max=${slide.cells || 1} value=${slide.reviewed} aria-label=${t("slides.reviewed")}></progress>
+      <span class="number">${t("slides.reviewed_of", { reviewed: slide.reviewed, cells: slide.cells })}</span></span></td>
+    <td class="number">${rejected || "–"}</td>
+    <td class="quiet-text">${moment(slide.created)}</td>
+  </tr>`;
+}
+
+/** @param {{items: import("../lib/dropped.js").Item[], title: string, onClose: () => void}} props */
+function NewSlide({ items, title, onClose }) {
+  /** @param {SubmitEvent} event */
+  const make = (event) => {
+    event.preventDefault();
+    const form = new FormData(/** @type {HTMLFormElement} */ (event.target));
+    const white = String(form.get("white") ?? "").replace(",", ".").trim();
+    const readings = form.get("second") ? 2 : 1;
+    newSlide(
+      { title: String(form.get("title")).trim(), white_count: white ? Number(white) : null, readings, blind: readings === 2 },
+      items,
+    );
+    onClose();
+  };
+  return html`<${Dialog} title=${t("new.title")} onClose=${onClose} class="narrow">
+    <form class="stack" onSubmit=${make}>
+      ${items.length > 0 && html`<p class="quiet-text">${t("new.files", { n: items.length })}</p>`}
+      <label class="field"><span>${t("new.name")}</span><input name="title" required maxlength="200" value=${title} autofocus /></label>
+      <label class="field"><span>${t("new.white")}</span>
+        <span class="with-unit"><input name="white" inputmode="decimal" pattern="[0-9]+([.,][0-9]+)?" placeholder="–" aria-describedby="white-why" /><span class="unit">${t("unit.giga")}</span></span>
+        <span class="quiet-text" id="white-why">${t("new.white_why")}</span></label>
+      <label class="tick"><input type="checkbox" name="second" /><span>${t("new.second")}</span></label>
+      <div class="row end"><button type="button" class="button" onClick=${onClose}>${t("cancel")}</button>
+        <button class="button primary">${t("new.make")}</button></div>
+    </form>
+  <//>`;
+}
+
+export function SlidesView() {
+  const [slides, setSlides] = useState(/** @type {Slide[] | null} */ (null));
+  const [fresh, setFresh] = useState(/** @type {{items: any[], title: string} | null} */ (null));
+  useEffect(() => {
+    let live = true;
+    const load = () => get("/slides").then((found) => live && setSlides(found)).catch(tellError);
+    load();
+    const timer = setInterval(() => { if (!document.hidden) load(); }, AGAIN_MS);
+    return () => { live = false; clearInterval(timer); };
+  }, []);
+  return html`<div class="slides-view">
+    <header class="top"><${Brand} /><${ResearchOnly} /><span class="grow"></span><${Person} /></header>
+    <main class="slides-main">
+      <div class="row between"><h1>${t("slides.title")}</h1>
+        <button class="button primary" onClick=${() => setFresh({ items: [], title: "" })}><${Icon} name="plus" />${t("new.title")}</button></div>
+      <${DropZone} onItems=${(/** @type {any[]} */ items, /** @type {string} */ title) => setFresh({ items, title })} />
+      ${slides?.length === 0 && html`<p class="nothing">${t("slides.none")}</p>`}
+      ${slides && slides.length > 0 && html`<div class="scroll-x" tabindex="0" role="region" aria-label=${t("slides.title")}><table class="slides-table">
+        <thead><tr><th scope="col">${t("slides.name")}</th><th scope="col">${t("slides.state")}</th><th scope="col" class="number">${t("slides.cells")}</th>
+          <th scope="col">${t("slides.reviewed")}</th><th scope="col" class="number">${t("slides.rejected")}</th><th scope="col">${t("slides.created")}</th></tr></thead>
+        <tbody>${slides.map((slide) => html`<${SlideRow} key=${slide.id} slide=${slide} />`)}</tbody>
+      </table></div>`}
+      <${ModelLine} />
+    </main>
+    ${fresh && html`<${NewSlide} ...${fresh} onClose=${() => setFresh(null)} />`}
+  </div>`;
+}

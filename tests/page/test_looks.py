@@ -1,0 +1,55 @@
+"""Every view for everybody: axe finds nothing serious, in light and dark, from phone to wall screen."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.page.conftest import Running
+from tests.page.test_moving import thumbs
+
+pytestmark = pytest.mark.slow
+SIZES = {"phone": (390, 844), "laptop": (1440, 900), "wall": (2560, 1440)}
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("size", SIZES)
+def test_axe_finds_nothing_serious_on_any_view(running: Running, windows: Any, size: str, theme: str):
+    slide = running.put_slide(cells=109)
+    window = windows(*SIZES[size], color_scheme=theme)
+    page = window.open()
+    window.axe("slides")
+    page.get_by_role("button", name="New slide").click()
+    window.axe("new slide")
+    page.keyboard.press("Escape")
+    page.goto(window.url + f"#/slides/{slide}")
+    page.wait_for_selector("[data-cell]")
+    window.axe("wall")
+    cell = thumbs(page, "review")[0]
+    page.locator(f'[data-cell="{cell}"]').click()
+    window.axe("selection")
+    page.locator(f'[data-cell="{cell}"]').click(button="right")
+    window.axe("menu")
+    page.keyboard.press("Escape")
+    page.keyboard.press("Escape")
+    page.keyboard.press("?")
+    window.axe("keys")
+    page.keyboard.press("Escape")
+    page.locator(f'[data-cell="{cell}"]').dblclick()
+    page.wait_for_selector("dialog[open]")
+    window.axe("cell")
+    page.keyboard.press("Escape")
+    for name in ("Count", "Readers", "Finish"):
+        role = "button" if size == "phone" else "tab"
+        page.get_by_role(role, name=name, exact=True).click()
+        window.axe(name)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_nothing_is_wider_than_the_screen(running: Running, windows: Any, size: str):
+    slide = running.put_slide(cells=109)
+    window = windows(*SIZES[size])
+    for where in (None, slide):
+        page = window.open(where)
+        assert page.evaluate("() => document.documentElement.scrollWidth <= innerWidth")

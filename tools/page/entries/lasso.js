@@ -1,0 +1,1 @@
+export { default as SelectionArea } from "@viselect/vanilla";
