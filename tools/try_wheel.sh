@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The wheel as a stranger has it: in an environment of its own, with the lowest versions that pyproject.toml states,
-# outside of this folder. Two small networks, their report, and a model that leaves it.
+# The wheel as a stranger has it: in an environment of its own, with the lowest versions that pyproject.toml states (torch
+# and torchvision, some GB, are those of the lock), outside of this folder. Two small networks, their report, and a model that leaves it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 uv=$(python3 tools/get_uv.py)
@@ -8,7 +8,12 @@ env=$PWD/build/wheel-env
 rm -rf build/wheel && "$uv" build --quiet --wheel --out-dir build/wheel
 "$uv" venv --quiet --clear --python 3.11 "$env"  # the lowest too
 wheel=$(ls "$PWD"/build/wheel/hemoscope-*.whl)
-"$uv" pip install --quiet --python "$env" --resolution lowest-direct "hemoscope[export,explain,serve] @ file://$wheel"
+# To the resolver the requirements of a wheel are not direct ones, so that they are resolved from pyproject.toml.
+lowest=$PWD/build/lowest.txt
+"$uv" pip compile --quiet --resolution lowest-direct --python-version 3.11 --extra export --extra explain --extra serve \
+  --no-annotate pyproject.toml | grep -v '^torch\|^torchvision\|^nvidia-\|^triton\|^cuda-' > "$lowest"
+"$uv" export --quiet --frozen --no-hashes --no-emit-project | grep '^torch\(vision\)\?==' >> "$lowest"
+"$uv" pip install --quiet --python "$env" --constraint "$lowest" "hemoscope[export,explain,serve] @ file://$wheel"
 place=$(mktemp -d)
 trap 'rm -rf "$place"' EXIT
 cd "$place"
