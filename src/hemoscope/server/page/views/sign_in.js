@@ -25,7 +25,7 @@ export function SignIn() {
       <${Brand} />
       <h1>${t("sign_in.title")}</h1>
       <label class="field"><span>${t("sign_in.name")}</span><input name="name" autocomplete="username" required autofocus /></label>
-      <label class="field"><span>${t("sign_in.password")}</span><input name="password" type="password" autocomplete="current-password" required /></label>
+      <label class="field"><span>${t("sign_in.word")}</span><input name="password" type="password" autocomplete="current-password" required /></label>
       ${refused && html`<p class="refused" role="alert">${refused}</p>`}
       <button class="button primary" disabled=${busy}>${t("sign_in.go")}</button>
       <p class="quiet-text">${t("research_only.long")}</p>
