@@ -252,6 +252,7 @@ def places(value: object, above: tuple[str | int, ...] = ()) -> Iterator[tuple[s
         yield from places(part, (*above, key))
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_a_card_of_odd_values_is_refused_or_the_model_answers(data: st.DataObject, edited):

@@ -46,6 +46,7 @@ def test_of_one_class_the_intervals_of_means_are_scipy_s_bca():
         assert found[name].high == pytest.approx(want.high, abs=0.04 * width)
 
 
+@pytest.mark.slow
 def test_the_lower_end_is_zero_where_nothing_is_shown_and_the_truth_lies_within():
     """Calibrated answers: the error's truth is near 0, and 95 in 100 intervals have to reach down to it."""
     rng = np.random.default_rng(4)
@@ -58,6 +59,7 @@ def test_the_lower_end_is_zero_where_nothing_is_shown_and_the_truth_lies_within(
     assert np.mean(sharp) < 0.1
 
 
+@pytest.mark.slow
 def test_the_intervals_hold_the_truth_as_often_as_the_results_say():
     rng = np.random.default_rng(5)
     truth = calibration_estimates(*drawn(1_000_000, np.random.default_rng(6), sharper=2), draws=1)

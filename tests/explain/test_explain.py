@@ -134,6 +134,6 @@ def test_an_ensemble_lays_its_maps_on_each_other_as_its_members_see_the_image(mo
     image[90:100, 60:70] = 255
     views = views_of(model.networks, image)
     assert views[0].shape != views[1].shape
-    together = _together(model.networks, [view[..., 0] / 255 for view in views])
+    together = _together(model.networks, [view[..., 0] / 255 for view in views], (160, 160))
     both = np.argwhere(together > 0.6).mean(axis=0)  # where one of the two alone shows it, it has at most 0.5
     np.testing.assert_allclose(both, np.argwhere(views[0][..., 0] > 150).mean(axis=0), atol=0.75)

@@ -88,6 +88,7 @@ def test_what_is_no_shard_is_told_with_all_the_rest(tmp_path: Path):
         assert words in str(error.value)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("one_node")
 def test_a_cluster_answers_as_one_machine_and_goes_on(single_file: Path, cells: Path, tmp_path: Path):
     model = load(single_file, device="cpu")

@@ -155,13 +155,18 @@ def random_network(arch: str, classes: tuple[str, ...]) -> Scorable:
         Device(torch.device("cpu"), "fp32"),
         head_path(get_arch(arch), "replace_last"),
     )
+
+    def ask(images):
+        return ((answer, None) for answer in stream([network], images))
+
     return Scorable(
         arch,
         classes,
         (Member(arch, {"arch": arch}),),
         "majority",
         "",
-        lambda images: ((a, None) for a in stream([network], images)),
+        ask,
+        at_camera=lambda _: ask,
     )
 
 

@@ -98,6 +98,7 @@ def _workers() -> list[int]:
     return [int(line.split()[0]) for line in found.splitlines() if "ray::_on_worker" in line]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("one_thread", "cluster")
 def test_ray_gives_byte_for_byte_what_this_machine_gives_and_lists_what_failed(discs: Path, tmp_path: Path):
     prepared, planned = prepare(discs), plan(["squeezenet1_1", "alexnet", "resnet18"], [0])

@@ -60,10 +60,11 @@ def list_slides(session: Session) -> list[dict[str, Any]]:
 
 def progress_of(session: Session, slide: int) -> dict[str, int]:
     """Return files received, predicted, rejected, and in all as far as it is known."""
-    counts = _counts(session, [slide])[slide]
+    # Uploads before files: what is taken in between the two questions is then counted twice, not missed.
     coming = session.scalar(
         select(func.count()).where(UploadRow.slide == slide, UploadRow.status.in_(("open", "whole")))
     )
+    counts = _counts(session, [slide])[slide]
     received = sum(counts.values())
     return {
         "received": received,
@@ -75,8 +76,9 @@ def progress_of(session: Session, slide: int) -> dict[str, int]:
 
 def coming_of(session: Session, slide: int) -> int:
     """Return how many files of a slide have come and are neither cells nor rejected yet."""
-    waiting = session.scalar(select(func.count()).where(FileRow.slide == slide, FileRow.status == "waiting"))
+    # In this order, as above.
     whole = session.scalar(select(func.count()).where(UploadRow.slide == slide, UploadRow.status == "whole"))
+    waiting = session.scalar(select(func.count()).where(FileRow.slide == slide, FileRow.status == "waiting"))
     return (waiting or 0) + (whole or 0)
 
 
