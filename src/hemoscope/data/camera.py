@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from math import log
 from pathlib import Path
 from typing import TypeVar
@@ -14,12 +17,14 @@ from numpy.typing import NDArray
 from hemoscope.data.images.decode import decode
 from hemoscope.data.images.nucleus import nucleus_px, typical_px
 from hemoscope.errors import ImageError
-from hemoscope.places import available_cores
+from hemoscope.files import write_json
+from hemoscope.places import available_cores, cache_dir
 from hemoscope.records import Manifest
 
 __all__ = ["LOOKED_AT", "camera_of", "camera_px", "evenly", "some_of"]
 
 T = TypeVar("T")
+RULES = "1: three means of the green density, the piece nearest to the centre"
 LOOKED_AT = 256  # images
 AS_BEFORE = 0.1  # a difference of the logarithm that two samples of one camera may have
 
@@ -39,12 +44,24 @@ def camera_px(images: Iterable[Path | bytes | NDArray[np.uint8]], expected_px: f
 def camera_of(manifest: Manifest, paths: Sequence[str]) -> float | None:
     """Return the median diameter of the nuclei in some images of a data set, in pixels; None if none shows one.
 
+    It is remembered beside what scans remember, so that the next run reads no image for it.
+
     Args:
         manifest: The data set.
         paths: Of images of it; as many as it takes are looked at, from everywhere among them.
     """
+    key = hashlib.sha256("\0".join([RULES, manifest.digest, *evenly(paths)]).encode("utf-8", "surrogatepass"))
+    remembered = cache_dir() / "scan" / f"camera-{key.hexdigest()[:16]}.json"
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        return float(json.loads(remembered.read_text("utf-8"))["nucleus_px"])
     found = [diameter for diameter in _diameters(some_of(manifest, paths)) if np.isfinite(diameter)]
-    return float(np.median(found)) if found else None
+    if not found:
+        return None
+    typical = float(np.median(found))
+    with suppress(OSError):
+        remembered.parent.mkdir(parents=True, exist_ok=True)
+        write_json(remembered, {"root": str(manifest.root.resolve()), "nucleus_px": typical})
+    return typical
 
 
 def evenly(items: Sequence[T], n: int = LOOKED_AT) -> list[T]:

@@ -25,10 +25,10 @@ def framed(pixels: Tensor, side_px: int, *, view_px: float) -> Tensor:
     rows, columns = _span(shape[2:3], side_px, view_px), _span(shape[3:4], side_px, view_px)
     outside = torch.stack([*_out(rows, shape[2:3]), *_out(columns, shape[3:4])])
     pad = outside.max().clamp_min(0.0).ceil() + -(-view_px // side_px) + 1
-    across, beside = _weights(columns, shape[3:4], pad, side_px)
-    wide = _to_bytes(torch.matmul(pixels, across.transpose(0, 1)) + beside * white)  # (N, 3, H, S)
-    down, above = _weights(rows, shape[2:3], pad, side_px)
-    seen = _to_bytes(torch.matmul(down, wide) + above[:, None] * white)  # (N, 3, S, S)
+    across, beside = _weights(columns, shape[3:4], pad, side_px, pixels_first=True)
+    wide = _to_bytes(torch.matmul(pixels, across) + beside * white)  # (N, 3, H, S)
+    down, above = _weights(rows, shape[2:3], pad, side_px, pixels_first=False)
+    seen = _to_bytes(torch.matmul(down, wide) + above * white)  # (N, 3, S, S)
     halves = ((seen + 1) * 510 / (white + 1)).floor()
     return ((halves + 1) / 2).floor().clamp_max(255).float()
 
@@ -56,25 +56,36 @@ def _out(span: tuple[Tensor, Tensor, Tensor, Tensor], length: Tensor) -> tuple[T
 
 
 def _weights(
-    span: tuple[Tensor, Tensor, Tensor, Tensor], length: Tensor, pad: Tensor, side_px: int
+    span: tuple[Tensor, Tensor, Tensor, Tensor],
+    length: Tensor,
+    pad: Tensor,
+    side_px: int,
+    *,
+    pixels_first: bool,
 ) -> tuple[Tensor, Tensor]:
-    """Return Pillow's triangle filter as 22-bit fractions, shape (side_px, length), and what falls outside, (side_px,)."""
+    """Return Pillow's triangle filter as 22-bit fractions, and how much of it falls outside of the image.
+
+    Shapes (side_px, length) and (side_px, 1), or with `pixels_first` (length, side_px) and (1, side_px): made so, as
+    older runtimes have no product with a transposed matrix in float64.
+    """
     first, last, start, stop = span
+    pixel, place = (0, 1) if pixels_first else (1, 0)
     start, stop = (start + pad).float().double(), (stop + pad).float().double()  # Pillow's box is float32
     scale = (stop - start) / (last - first)
     support = scale.clamp_min(1.0)
     centre = start + (torch.arange(side_px, dtype=torch.float64) - first + 0.5) * scale  # among padded pixels
     count = (length + 2 * pad)[0]
     where = torch.arange(count, dtype=torch.float64)  # type: ignore[call-overload]
-    weights = (1 - ((where[None] - centre[:, None] + 0.5) * (1 / support)).abs()).clamp_min(0.0)
-    sums = weights.sum(dim=1, keepdim=True)
+    away = where.unsqueeze(place) - centre.unsqueeze(pixel) + 0.5
+    weights = (1 - (away * (1 / support)).abs()).clamp_min(0.0)
+    sums = weights.sum(dim=pixel, keepdim=True)
     weights = weights / torch.where(sums > 0, sums, torch.ones_like(sums))
     weights = (weights * 2**22 + 0.5).floor() / 2**22
-    inside = (where >= pad) & (where < pad + length)
-    outside = torch.where(inside[None], torch.zeros_like(weights), weights).sum(dim=1, keepdim=True)
+    inside = ((where >= pad) & (where < pad + length)).unsqueeze(place)
+    outside = torch.where(inside, torch.zeros_like(weights), weights).sum(dim=pixel, keepdim=True)
     outside = torch.where(sums > 0, outside, torch.ones_like(outside))  # far from the image all is white
     pixels = torch.arange(length[0])  # type: ignore[call-overload]
-    return weights.index_select(1, (pixels + pad).long()), outside[:, 0]
+    return weights.index_select(pixel, (pixels + pad).long()), outside
 
 
 def _to_bytes(pixels: Tensor) -> Tensor:

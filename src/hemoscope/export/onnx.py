@@ -229,24 +229,30 @@ def _center_square(pixels: Tensor, side_px: int) -> Tensor:
     reach = (side / side_px).clamp_min(1.0) + 1
     top = (height - side) / 2
     first = (top - reach).floor().clamp_min(0.0)  # as `center_square` cuts it, for the last bit of a weight
-    across = _weights((width - side) / 2, side, width, side_px, first=torch.zeros_like(first))
+    none = torch.zeros_like(first)
+    across = _weights((width - side) / 2, side, width, side_px, first=none, pixels_first=True)
     down = _weights(top - first, side, height, side_px, first=first)
-    rows = _to_bytes(torch.matmul(pixels, across.transpose(0, 1)))  # (N, 3, H, S)
+    rows = _to_bytes(torch.matmul(pixels, across))  # (N, 3, H, S)
     return _to_bytes(torch.matmul(down, rows)).float()
 
 
-def _weights(start: Tensor, length: Tensor, size: Tensor, side_px: int, *, first: Tensor) -> Tensor:
-    """Return Pillow's triangle filter as a matrix of 22-bit fractions, shape (side_px, size).
+def _weights(
+    start: Tensor, length: Tensor, size: Tensor, side_px: int, *, first: Tensor, pixels_first: bool = False
+) -> Tensor:
+    """Return Pillow's triangle filter as a matrix of 22-bit fractions, shape (side_px, size) or (size, side_px).
 
-    `start` is counted from the pixel `first`. The order of the arithmetic is Pillow's: ties hang on it.
+    `start` is counted from the pixel `first`. The order of the arithmetic is Pillow's: ties hang on it. The second shape is
+    made so and not transposed: older runtimes have no product with a transposed matrix in float64.
     """
     scale = length / side_px
     support = scale.clamp_min(1.0)
     centre = start + (torch.arange(side_px, dtype=torch.float64) + 0.5) * scale  # (S,)
     count: Any = size[0]  # a tensor, so that the graph asks again
     where = torch.arange(count, dtype=torch.float64) - first
-    weights = (1 - ((where[None] - centre[:, None] + 0.5) * (1 / support)).abs()).clamp_min(0.0)
-    weights = weights / weights.sum(dim=1, keepdim=True)
+    pixel, place = (0, 1) if pixels_first else (1, 0)
+    away = where.unsqueeze(place) - centre.unsqueeze(pixel) + 0.5
+    weights = (1 - (away * (1 / support)).abs()).clamp_min(0.0)
+    weights = weights / weights.sum(dim=pixel, keepdim=True)
     return (weights * 2**22 + 0.5).floor() / 2**22
 
 
@@ -259,7 +265,7 @@ def _view(square: Tensor, step: Preprocessing) -> Tensor:
         where = torch.from_numpy(scale * np.arange(step.image_px, dtype=np.float32) + start)
         distance = (where.double()[:, None] - torch.arange(step.canvas_px)).abs()
         weights = (1 - distance).clamp_min(0.0)  # (image, canvas)
-        scaled = torch.matmul(weights, torch.matmul(square.double(), weights.T))
+        scaled = torch.matmul(weights, torch.matmul(square.double(), weights.T.contiguous()))
         return scaled.round().clamp(0, 255).float()
     start = int(matrix[0, 2])
     inside = slice(start, start + step.image_px)
