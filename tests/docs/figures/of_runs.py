@@ -258,6 +258,27 @@ def cells_of_other_laboratories() -> Iterator[str]:
     yield f"Jiangxi's {evaluations()['jiangxi']['classes']['neutrophil']['support']} neutrophils"
 
 
+@quoted_in("docs/results/2026-11-labs/README.md")
+def verdicts_on_cells_of_other_laboratories() -> Iterator[str]:
+    for lab, name in LABS.items():
+        found = record(f"docs/results/2026-11-labs/bundle/{lab}/evaluation.json")
+        told = found["verdicts"]
+        right = "–"
+        if told["accepted"]:
+            low, high = map(percent, told["accepted_accuracy_ci"])
+            right = f"{percent(told['accepted_accuracy'])} % ({low} to {high})"
+        yield row(
+            name,
+            found["n"],
+            f"{percent(found['balanced_accuracy'])} %",
+            f"{percent(found['limited']['balanced_accuracy'])} %",
+            told["accepted"],
+            right,
+            told["review"],
+            told["unknown"],
+        )
+
+
 @quoted_in("docs/limits.md")
 def cells_of_other_laboratories_in_short() -> Iterator[str]:
     got = sorted(one["accuracy"] for one in evaluations().values())
