@@ -170,10 +170,25 @@ def random_network(arch: str, classes: tuple[str, ...]) -> Scorable:
     )
 
 
+# One of each; the others by hand.
+FAMILIES = (
+    "alexnet",
+    "vgg11",
+    "resnet18",
+    "densenet121",
+    "inception_v3",
+    "googlenet",
+    "mobilenet_v2",
+    "resnext50_32x4d",
+)
+
+
 @pytest.mark.parametrize(
     "arch",
     [
-        arch if arch == "squeezenet1_1" else pytest.param(arch, marks=pytest.mark.slow)
+        arch
+        if arch == "squeezenet1_1"
+        else pytest.param(arch, marks=pytest.mark.slow if arch in FAMILIES else pytest.mark.long)
         for arch in arch_names()
     ],
 )
