@@ -10,7 +10,7 @@ import { settings } from "../state/settings.js";
 import { blind, differential, sections } from "../state/slide.js";
 import { clearSelection, goTo } from "../state/wall.js";
 import { Dot } from "./dot.js";
-import { shareText } from "./shares.js";
+import { shareHere } from "./shares.js";
 
 /** @param {{place: string, count: number, unreviewed: number}} props */
 function Item({ place, count, unreviewed }) {
@@ -29,7 +29,7 @@ function Item({ place, count, unreviewed }) {
       },
     });
   }, [place]);
-  const share = shareText(differential.value, place);
+  const share = shareHere(differential.value, place);
   const key = target && settings.value.keysOn ? keys.value[place] : "";
   return html`<li><button ref=${element} class=${`rail-item ${count ? "" : "empty"} ${!target && count ? "open" : ""}`} data-rail=${place} onClick=${() => { goTo.value = place; }}>
     <${Dot} place=${place} />

@@ -16,6 +16,16 @@ export function shareText(found, place) {
   return "";
 }
 
+/**
+ * The same beside the cells that lie in a place: cells for review are counted where the model would put them, and lie elsewhere.
+ * @param {Differential | null} found @param {string} place
+ */
+export function shareHere(found, place) {
+  const share = shareText(found, place);
+  const n = found?.after.shares.find((s) => s.name === place)?.to_review ?? 0;
+  return share && n ? t("share.with_review", { share, n }) : share;
+}
+
 /** An interval in percent, without the sign. @param {[number, number] | null | undefined} interval */
 export function intervalText(interval) {
   if (!interval || interval[0] === null || interval[1] === null) return "–";

@@ -9,7 +9,7 @@ import { blind, differential, differing, reviewed, sections, signed } from "../s
 import { settings } from "../state/settings.js";
 import * as wall from "../state/wall.js";
 import { Dot } from "./dot.js";
-import { shareText } from "./shares.js";
+import { shareHere } from "./shares.js";
 import { Thumb } from "./thumb.js";
 import { useRows } from "./virtual.js";
 import { HEAD, layOut, spot, touched } from "./wall_layout.js";
@@ -23,7 +23,7 @@ export let current = { blocks: [], columns: 1, size: 84, height: 0, rows: [] };
 /** @param {{section: import("../state/slide.js").Section}} props */
 function Head({ section }) {
   const { place, cells, unreviewed } = section;
-  const share = shareText(differential.value, place);
+  const share = shareHere(differential.value, place);
   const ids = (/** @type {boolean} */ all) => cells.filter((c) => all || !reviewed.value.has(c.cell)).map((c) => c.cell);
   const mayConfirm = !signed.value && !blind.value && unreviewed > 0 && place !== "unidentified" && place !== "not_classed";
   return html`<header class="section-head" style=${{ height: `${HEAD}px` }}>
