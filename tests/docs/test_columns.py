@@ -344,6 +344,9 @@ def test_verbs_on_runs(discs: Path, tmp_path: Path):
     common = ["--data", cells, "--skip-bad", "--out", out]
     trained = printed("train", "resnet18", *common, *QUICK)
     agrees("train", keys_of(trained))
+    printed(
+        "train", "resnet18", *common[:3], "--out", tmp_path / "framed", *QUICK, "--set", "framing=nucleus"
+    )
     swept = printed("benchmark", *common, *QUICK, "--arch", "resnet18")
     failed = printed("benchmark", *common, "--device", "cpu", "--arch", "resnet18", "--epochs", 1, code=1)
     agrees("benchmark", {*keys_of(swept), *keys_of(failed)})
@@ -351,7 +354,8 @@ def test_verbs_on_runs(discs: Path, tmp_path: Path):
     assert {card["status"] for card in cards} == {"done", "failed"}
     with_weights = {"weights.origin", "weights.note", "weights.sha256"}  # there are none here
     never_here = ON_CUDA | OF_SEVERAL | with_weights
-    agrees("run.json", {key for card in cards for key in keys_of(card)}, never_here=never_here)
+    (framed,) = (json.loads(path.read_text("utf-8")) for path in (tmp_path / "framed").glob("*/run.json"))
+    agrees("run.json", {key for card in (*cards, framed) for key in keys_of(card)}, never_here=never_here)
     recipe = {key for card in cards for key in keys_of(card["recipe"])}
     agrees("Fields of the recipe", recipe)
 
