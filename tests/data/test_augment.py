@@ -56,7 +56,7 @@ def test_a_warp_is_bilinear_interpolation_at_the_drawn_points(seed: int, crop: s
     assert difference(warp(images, matrices, image_px=16)[0], by_definition(images[0], matrices[0], 16)) <= 1
 
 
-@pytest.mark.parametrize("fill", ["black", "edge"])
+@pytest.mark.parametrize("fill", ["black", "edge", "white"])
 def test_opencv_and_torch_give_the_same_pixels_to_one_grey_level(fill: str):
     images = cells(32)
     matrices = draw_affine(
@@ -183,3 +183,18 @@ def test_the_centre_crop_is_torchvision_s_to_the_pixel(canvas_px: int, image_px:
     got = warp(image[None], matrix, image_px=image_px)[0]
     want = center_crop(torch.from_numpy(image).permute(2, 0, 1), [image_px]).permute(1, 2, 0).numpy()
     np.testing.assert_array_equal(got, want)
+
+
+def test_a_zoom_magnifies_within_its_bounds_and_leaves_turns_and_flips_as_they_were():
+    def drawn(zoom: float) -> np.ndarray:
+        rng = np.random.default_rng(5)
+        augmentation = Augmentation(rotation_deg=180, zoom=zoom)
+        return draw_affine(400, rng, canvas_px=CANVAS, image_px=IMAGE, augmentation=augmentation)
+
+    plain, zoomed = drawn(0.0), drawn(0.3)
+    size = np.sqrt(np.abs(np.linalg.det(zoomed[:, :, :2])))  # pixels of the canvas for one of the output
+    assert 0.74 <= size.min() < 0.78
+    assert 1.30 < size.max() <= 1.35
+    np.testing.assert_allclose(zoomed[:, :, :2] / size[:, None, None], plain[:, :, :2], atol=1e-9)
+    middle = np.array([(IMAGE - 1) / 2, (IMAGE - 1) / 2, 1.0])
+    np.testing.assert_allclose(zoomed @ middle, plain @ middle, atol=1e-9)  # about the centre
