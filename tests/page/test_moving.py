@@ -220,6 +220,27 @@ def test_what_another_window_did_is_seen(running: Running, windows: Any):
     first.wait_for_selector(f'[data-place="review"] [data-cell="{cell}"]')
 
 
+def test_what_another_window_undid_is_seen_though_the_move_was_answered_late(
+    running: Running, windows: Any
+):
+    slide = running.put_slide()
+    first, second = windows().open(slide), windows().open(slide)
+    held: list[Any] = []
+    first.route("**/commands", lambda route: held.append((route, route.fetch())))
+    cell = thumbs(first, "review")[0]
+    first.mouse.move(*middle(first, cell))
+    first.keyboard.press("n")
+    second.wait_for_selector(f'[data-place="review"] [data-cell="{cell}"]', state="detached")
+    with first.expect_response("**/state*") as state:  # it hears of the undoing before its own answer
+        second.keyboard.press("ControlOrMeta+z")
+    state.value.finished()
+    first.evaluate("() => new Promise((drawn) => requestAnimationFrame(() => setTimeout(drawn)))")
+    [(route, answer)] = held
+    route.fulfill(response=answer)
+    first.wait_for_selector(f'[data-place="review"] [data-cell="{cell}"]')
+    assert running.places(slide)[cell] == "review"
+
+
 def test_a_move_that_collides_with_another_windows_is_taken_back_with_a_message(
     running: Running, windows: Any
 ):

@@ -80,12 +80,12 @@ async function pump() {
       const answer = await send(command);
       waiting.value = false;
       pending.shift();
-      const missed = answer.seq > at.seq.value + 1;
+      const alone = answer.seq === at.seq.value + 1; // or others were first, or what is shown was loaded with it already in
       batch(() => {
         at.seq.value = Math.max(at.seq.value, answer.seq);
         if (answer.differential && !pending.length && !at.blind.value) at.differential.value = answer.differential;
       });
-      if (missed || command.kind === "undo" || command.kind === "redo") await at.loadState();
+      if (!alone || command.kind === "undo" || command.kind === "redo") await at.loadState();
       done(true);
     } catch (error) {
       waiting.value = false;
