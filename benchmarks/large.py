@@ -1,6 +1,7 @@
 """Many images of many classes: seconds and memory of the first command, and of those that come after it.
 
-Usage: python benchmarks/large.py [--images 100000] [--classes 1000] [--keep DIR] [--arch squeezenet1_1] [--no-training]
+Usage: python benchmarks/large.py [--images 100000] [--classes 1000] [--keep DIR] [--arch squeezenet1_1]
+           [--training whole|start|none]
 
 Thumbnails of 32 px are drawn once: one picture a class, noise for every image. Every command is a process of its
 own; its memory is the most that was resident, pages of files that it mapped included.
@@ -101,18 +102,22 @@ def looks(work: Path) -> Iterator[tuple[str, dict[str, float]]]:
     yield "data split, clean", run([*split, str(work / "clean.csv"), "--policy", "clean"])
 
 
-def trainings(work: Path, arch: str) -> Iterator[tuple[str, dict[str, float]]]:
-    """Train, and do what follows."""
+def trainings(work: Path, arch: str, *, whole: bool) -> Iterator[tuple[str, dict[str, float]]]:
+    """Train, and do what follows; or only start twice, the second time with a canvas that is there."""
     runs = work / "runs"
     train = ["train", arch, "--data", str(work / "cells"), "--out", str(runs), *TRAIN, *SIZES]
-    yield "train, one epoch, the canvas built", run(train)
-    yield "the same train again: it is done", run(train)
 
-    def began() -> bool:
-        return any(runs.glob(f"{arch}-*-s1-*/run.json"))
+    def began(seed: int) -> Callable[[], bool]:
+        return lambda: any(runs.glob(f"{arch}-*-s{seed}-*/run.json"))
 
-    yield "train with another seed, up to its first step", run([*train, "--seed", "1"], until=began)
-    yield "evaluate the run as JSON", run(["evaluate", str(next(runs.glob("*-s0-*"))), "--json"])
+    if whole:
+        yield "train, one epoch, the canvas built", run(train)
+        yield "the same train again: it is done", run(train)
+    else:
+        yield "train up to its first step, the canvas built", run(train, until=began(0))
+    yield "train with another seed, up to its first step", run([*train, "--seed", "1"], until=began(1))
+    if whole:
+        yield "evaluate the run as JSON", run(["evaluate", str(next(runs.glob("*-s0-*"))), "--json"])
 
 
 def main() -> None:
@@ -122,14 +127,15 @@ def main() -> None:
     parser.add_argument("--classes", type=int, default=1000)
     parser.add_argument("--arch", default="squeezenet1_1")
     parser.add_argument("--keep", type=Path, help="Where the images are, or are drawn and stay.")
-    parser.add_argument("--no-training", action="store_true", help="Only scans and splits.")
+    parser.add_argument("--training", choices=["whole", "start", "none"], default="whole")
     options = parser.parse_args()
     about = machine()
     with cells(options.keep, options.images, options.classes) as work:
         with tempfile.TemporaryDirectory(dir=work) as cache:
             os.environ["HEMOSCOPE_CACHE"] = cache
             found = {}
-            rest = () if options.no_training else trainings(work, options.arch)
+            rest = trainings(work, options.arch, whole=options.training == "whole")
+            rest = () if options.training == "none" else rest
             for name, took in chain(looks(work), rest):
                 print(f"{name}: {took}", file=sys.stderr, flush=True)
                 found[name] = took

@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import hemoscope.data.groups as groups_module
+import hemoscope.data.near as near_module
 from hemoscope.data.acquisitions import second_acquisition
 from hemoscope.data.audit import audit
-from hemoscope.data.groups import NEAR_BITS, TURNED_BITS, near_duplicates, orientations
+from hemoscope.data.groups import near_duplicates
+from hemoscope.data.near import NEAR_BITS, TURNED_BITS, near, orientations
 from hemoscope.data.scan.scan import scan
 from hemoscope.records import CellImage, Manifest
 
@@ -135,19 +136,19 @@ def test_the_index_of_near_duplicates_finds_what_brute_force_finds(seed, n, free
     hashes = [same ^ (int(value) & mask) for value in rng.integers(2**64, size=n, dtype=np.uint64)]
     images = [cell(f"a/{i:04d}.png", phash=value) for i, value in enumerate(hashes)]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(groups_module, "_AT_ONCE", at_once)
+        patch.setattr(near_module, "_AT_ONCE", at_once)
         assert near_duplicates(images) == brute_force(hashes)
 
 
 def test_thousands_of_blank_images_are_one_group_without_comparing_all_pairs(monkeypatch):
     compared: list[int] = []
-    joined = groups_module._joined
+    joined = near_module._joined
 
     def counted(numbers, looks, hashes, most, pairs):
         compared.append(len(pairs[0]))
         return joined(numbers, looks, hashes, most, pairs)
 
-    monkeypatch.setattr(groups_module, "_joined", counted)
+    monkeypatch.setattr(near_module, "_joined", counted)
     blank = [cell(f"a/{i:05d}.png", phash=i & 7) for i in range(20_000)]
     assert [len(group) for group in near_duplicates(blank)] == [20_000]
     noise = [cell(f"a/{i:05d}.png", phash=i) for i in range(2**13)]  # 13 bits that are all there is
@@ -296,3 +297,22 @@ def test_the_real_mini_set_has_its_two_pairs_and_its_second_acquisition(real_cel
     assert sum(got.second_acquisition.values()) == len(odd) == 28
     assert "platelet" not in got.second_acquisition
     assert got.to_json()["not_images"] == 1
+
+
+def test_a_search_among_many_is_remembered_and_a_damaged_memory_is_searched_again(tmp_path, monkeypatch):
+    monkeypatch.setenv("HEMOSCOPE_CACHE", str(tmp_path))
+    rng = np.random.default_rng(0)
+    hashes = rng.integers(0, 2**64, size=300, dtype=np.uint64)
+    hashes = np.unique(np.concatenate([hashes, hashes[:40] ^ np.uint64(5)]))
+    searched = near(hashes)
+    monkeypatch.setattr("hemoscope.data.near.REMEMBERED_FROM", 100)
+    assert near(hashes).tolist() == searched.tolist()
+    (remembered,) = (tmp_path / "scan").glob("near-*.npy")
+    written = remembered.stat().st_mtime_ns
+    assert near(hashes).tolist() == searched.tolist()
+    assert len(near(hashes[1:])) == len(hashes) - 1
+    assert len(list((tmp_path / "scan").glob("near-*.npy"))) == 2
+    assert remembered.stat().st_mtime_ns == written
+    remembered.write_bytes(remembered.read_bytes()[:-9])
+    assert near(hashes).tolist() == searched.tolist()
+    assert near(hashes).tolist() == searched.tolist()

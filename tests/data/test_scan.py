@@ -20,9 +20,9 @@ from PIL import Image
 from scipy.fft import dctn
 
 from hemoscope.data.catalog import data_source
-from hemoscope.data.groups import orientations
 from hemoscope.data.images.decode import decode
 from hemoscope.data.images.fingerprint import Fingerprint, perceptual_hash
+from hemoscope.data.near import orientations
 from hemoscope.data.scan.cache import FileStamp, ScanCache
 from hemoscope.data.scan.npz import npz_images
 from hemoscope.data.scan.scan import scan, subtype_of, usable

@@ -68,7 +68,7 @@ def perceptual_hash(pixels: NDArray[np.uint8]) -> int:
     The image is reduced to 32 x 32 grey; bit k says whether the k-th of the 8 x 8 lowest cosine
     frequencies is positive, row by row, the highest bit first; that of the mean is 0. A flip changes the
     signs of the odd columns or rows and a transposition swaps the two, so that the hashes of an image's
-    eight orientations follow from one: `groups.orientations`.
+    eight orientations follow from one: `near.orientations`.
 
     Source:
         After C. Zauner, Implementation and Benchmarking of Perceptual Image Hash Functions, 2010, DCT hash,
