@@ -116,8 +116,9 @@ def test_files_dropped_again_after_a_break_are_not_sent_twice(running: Running, 
     page.get_by_label("Title of the slide").fill("Six")
     page.get_by_role("button", name="Make the slide").click()
     page.wait_for_selector("text=Sending waits")
-    page.unroute("**/api/v1/uploads/**")
+    page.on("dialog", lambda dialog: dialog.accept())  # yes, leave although files are on their way
     page.reload()  # the browser has forgotten the files
+    page.unroute("**/api/v1/uploads/**")
     page.wait_for_function("() => document.querySelectorAll('[data-cell]').length === 3")
     page.evaluate(DROP_MANY, [".slide-view", files])
     page.wait_for_function("() => document.querySelectorAll('[data-cell]').length === 6")

@@ -72,6 +72,7 @@ def test_a_session_goes_on_after_each_of_several_kills_and_has_lost_nothing(
             victim.start()
         session.check()
         session.finish()
+        session.http.close()
     assert session.lost == []
     assert session.acknowledged()["entries of logs"] > 20
 

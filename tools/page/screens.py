@@ -31,7 +31,9 @@ def keep(page: Page, path: Path, *, width: int | None = None) -> None:
     picture.quantize(palette=palette, dither=Image.Dither.NONE).save(path, optimize=True)
 
 
-def window(browser: Browser, address: str, width: int, height: int, theme: str, *, touch: bool = False) -> Page:
+def window(
+    browser: Browser, address: str, width: int, height: int, theme: str, *, touch: bool = False
+) -> Page:
     """Open the demo's slide and wait for its pictures."""
     size = {"width": width, "height": height}
     page = browser.new_context(viewport=size, color_scheme=theme, has_touch=touch, is_mobile=touch).new_page()  # type: ignore[arg-type]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import operator
 import types
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, reduce
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from pydantic import BaseModel, create_model
@@ -36,9 +37,11 @@ def _shown(hint: Any) -> Any:
         return float | None
     origin, parts = get_origin(hint), get_args(hint)
     if origin in (Union, types.UnionType):
-        return Union[tuple(_shown(part) for part in parts)]  # noqa: UP007  of so many as there are
+        return reduce(operator.or_, map(_shown, parts))
+    if origin is tuple and parts[-1] is ...:
+        return types.GenericAlias(list, _shown(parts[0]))
     if origin is tuple:
-        return list[_shown(parts[0])] if parts[-1] is ... else tuple[tuple(_shown(part) for part in parts)]
+        return types.GenericAlias(tuple, tuple(map(_shown, parts)))
     if origin in (dict, Mapping):
-        return dict[parts[0], _shown(parts[1])]
+        return types.GenericAlias(dict, (parts[0], _shown(parts[1])))
     return hint

@@ -147,6 +147,7 @@ export async function loadSlide() {
 export async function refresh() {
   const about = loadSlide();
   const counted = about.then(loadDifferential); // which readings are blind is known by then
+  counted.catch(() => {}); // told below, if nothing else was told before
   await Promise.all([about, loadCells(), loadOrder(), loadState()]);
   ready.value = current !== null;
   await counted;

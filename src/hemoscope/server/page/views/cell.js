@@ -45,7 +45,7 @@ function Probabilities({ cell }) {
 function whyOpen(cell) {
   if (cell.status === "unknown") return t("cell.unknown");
   const others = answers(cell, Infinity).map((answer) => answer.name).filter((name) => name !== cell.pred && cell.candidates.includes(name));
-  return others.length ? t("cell.close", { others: others.map(labelOf).join(", ") }) : t("cell.unsure");
+  return others.length ? t("cell.close", { others: others.slice(0, 2).map(labelOf).join(", ") }) : t("cell.unsure");
 }
 
 /** @param {{cell: Cell}} props */

@@ -12,7 +12,7 @@ import { Icon } from "./icon.js";
 
 /** @typedef {import("../types.d.ts").Cell} Cell */
 
-const ROOMY = 92; // pixels
+const ROOMY = 104; // pixels
 
 /** The model's best answers, the likeliest first. @param {Cell} cell @param {number} most */
 export function answers(cell, most) {
