@@ -3,8 +3,9 @@
 A client begins slides, sends images and archives in pieces, moves and confirms cells, writes notes, takes back, signs and
 revises, and writes down every answer it got. The server is killed (SIGKILL) after a random time, started again on the
 same folder and store, and everything that was ever answered is looked for; then the session goes on, uploads from the
-byte where they stood. Usage, in the repository's root:
-python -m tools.kill_review [--kills 100] [--store sqlite|postgresql] [--seed 0] [--out TABLE.md]
+byte where they stood. With `--victim postgresql` the server lives, and PostgreSQL is killed under it: until that is back
+every refusal must say that the store does not answer. Usage, in the repository's root:
+python -m tools.kill_review [--kills 100] [--store sqlite|postgresql] [--victim server|postgresql] [--seed 0] [--out TABLE.md]
 """
 
 import argparse
@@ -21,7 +22,7 @@ from pathlib import Path
 
 import httpx
 
-from tools.postgres import new_database, postgres
+from tools.postgres import Postgres, new_database, running_postgres
 from tools.review_session import Session
 
 CONTEXT = multiprocessing.get_context("forkserver")
@@ -55,12 +56,19 @@ def started(data: Path, store: str, port: int) -> BaseProcess:
     """Start a server and wait until it answers."""
     process = CONTEXT.Process(target=serve, args=(str(data), store, port), daemon=True)
     process.start()
+    ready(process, port)
+    return process
+
+
+def ready(process: BaseProcess, port: int) -> None:
+    """Wait until a server answers and has its store."""
     while process.is_alive():
         try:
             if httpx.get(f"http://127.0.0.1:{port}/readyz", timeout=5).status_code == 200:
-                return process
+                return
         except httpx.TransportError:
-            time.sleep(0.02)
+            pass
+        time.sleep(0.02)
     raise SystemExit(f"the server ended with {process.exitcode} before it was ready")
 
 
@@ -69,6 +77,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--store", choices=("sqlite", "postgresql"), default="sqlite")
+    parser.add_argument("--victim", choices=("server", "postgresql"), default="server")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
@@ -76,10 +85,12 @@ def main() -> None:
     CONTEXT.set_forkserver_preload(list(HEAVY))
     with ExitStack() as stack:
         data = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kill-review-"))) / "data"
-        store = ""
-        if options.store == "postgresql":
-            store = new_database(stack.enter_context(postgres()), "review")
-        killed, session = run(data, store, options)
+        store, postgres = "", None
+        if "postgresql" in (options.store, options.victim):
+            options.store, postgres = "postgresql", stack.enter_context(running_postgres())
+            store = new_database(postgres.url, "review")
+        victim = postgres if options.victim == "postgresql" else None
+        killed, session = run(data, store, victim, options)
     lines = told(options, killed, session)
     print("\n".join(lines))
     if options.out:
@@ -87,27 +98,35 @@ def main() -> None:
     raise SystemExit(bool(session.lost))
 
 
-def run(data: Path, store: str, options: argparse.Namespace) -> tuple[Counter[str], Session]:
-    """Kill so many servers; return when they were killed, and the session."""
+def run(
+    data: Path, store: str, victim: Postgres | None, options: argparse.Namespace
+) -> tuple[Counter[str], Session]:
+    """Kill so many times, the server or what it keeps its rows in; return at what they were killed, and the session."""
     rng = random.Random(options.seed)
     port = free_port()
     session = Session(f"http://127.0.0.1:{port}", data, random.Random(options.seed + 1))
     killed = Counter[str]()
+    server = started(data, store, port)
     while sum(killed.values()) < options.kills:
-        server = started(data, store, port)
         session.check()
         worker = session.go_on()
         time.sleep(rng.uniform(0.0, 2.5))
         killed[session.doing] += 1
-        server.kill()
-        server.join()
-        worker.join()
+        if victim is None:
+            server.kill()
+            server.join()
+            worker.join()
+            server = started(data, store, port)
+        else:
+            victim.kill()
+            worker.join()
+            victim.start()
+            ready(server, port)
         if sum(killed.values()) % 10 == 0:
             print(
                 f"{sum(killed.values())} kills, {session.asked} facts looked for, {len(session.lost)} lost",
                 flush=True,
             )
-    server = started(data, store, port)
     session.check()
     session.finish()
     server.kill()
@@ -129,7 +148,7 @@ def told(options: argparse.Namespace, killed: Counter[str], session: Session) ->
     from importlib.metadata import version
 
     return [
-        f"`python -m tools.kill_review --store {options.store} --kills {options.kills} --seed {options.seed}`",
+        f"`python -m tools.kill_review --store {options.store} --victim {options.victim} --kills {options.kills} --seed {options.seed}`",
         f"on {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, SQLAlchemy {version('sqlalchemy')}.",
         "",
         "| killed while the client was | kills |",

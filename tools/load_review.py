@@ -249,7 +249,6 @@ def resident_mib(pid: int) -> float:
 def told(options: argparse.Namespace, tally: Tally, clients: list[Client], memory: list[float]) -> list[str]:
     """Return the figures."""
     done = sum((client.done for client in clients), Counter[str]())
-    third = len(memory) // 3 or 1
     lines = [
         f"`python -m tools.load_review {options.model.name} CELLS --clients {options.clients} --seconds {options.seconds:g}`",
         f"on {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}; clients and server on one machine.",
@@ -271,10 +270,9 @@ def told(options: argparse.Namespace, tally: Tally, clients: list[Client], memor
         f"{sent:,} images sent; {done['place']:,} placements and {done['undo']:,} undos answered; {done['conflicts']:,} "
         "conflicts on the shared slide told, and nothing overwritten."
     )
-    middle, last = np.median(memory[third : 2 * third]), np.median(memory[-third:])
+    tenths = ", ".join(f"{np.median(part):.0f}" for part in np.array_split(memory[1:], 10))
     lines.append(
-        f"Memory of the server: {memory[0]:.0f} MiB before, {middle:.0f} MiB in the middle third, {last:.0f} MiB in the last, "
-        f"{max(memory):.0f} MiB at most."
+        f"Memory of the server: {memory[0]:.0f} MiB before, then in each tenth of the time {tenths} MiB, {max(memory):.0f} MiB at most."
     )
     return [*lines, f"Failures: {len(tally.failures)}.", *tally.failures[:20]]
 

@@ -3,12 +3,13 @@
 import os
 import pwd
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 BINARIES = (
@@ -32,61 +33,86 @@ def binaries() -> Path:
     )
 
 
-@contextmanager
-def postgres(*, fsync: bool = True) -> Iterator[str]:
-    """Give the URL of a new server without its database's name: `postgresql://hemoscope@127.0.0.1:PORT`."""
-    found = binaries()
-    folder = Path(tempfile.mkdtemp(prefix="hemoscope-pg-"))
-    who = _another_user()
-    if who:
-        shutil.chown(folder, *who)
-    options = {"user": who[0], "group": who[1], "extra_groups": []} if who else {}
-    port, data, log = _free_port(), folder / "data", folder / "log"
-    server = None
-    try:
-        _run(
-            [
-                found / "initdb",
-                "-D",
-                data,
-                "-U",
-                "hemoscope",
-                "-A",
-                "trust",
-                "-E",
-                "UTF8",
-                "--no-locale",
-                "--no-sync",
-            ],
-            options,
+class Postgres:
+    """A PostgreSQL server in a folder of its own.
+
+    Attributes:
+        url: Without a database's name: `postgresql://hemoscope@127.0.0.1:PORT`.
+    """
+
+    def __init__(self, folder: Path, *, fsync: bool = True) -> None:
+        self._folder, self._fsync = folder, fsync
+        self._found = binaries()
+        who = _another_user()
+        self._options = {"user": who[0], "group": who[1], "extra_groups": []} if who else {}
+        if who:
+            shutil.chown(folder, *who)
+        self._port = _free_port()
+        self.url = f"postgresql://hemoscope@127.0.0.1:{self._port}"
+        self._server: subprocess.Popen | None = None
+        words = ["-U", "hemoscope", "-A", "trust", "-E", "UTF8", "--no-locale", "--no-sync"]
+        _run([self._found / "initdb", "-D", folder / "data", *words], self._options)
+
+    def start(self) -> None:
+        """Start it, also again after it was killed, and wait until it answers.
+
+        Raises:
+            NoPostgresError: If it ends instead.
+        """
+        settings = (
+            "listen_addresses=127.0.0.1",
+            f"unix_socket_directories={self._folder}",
+            f"fsync={'on' if self._fsync else 'off'}",
         )
+        log = self._folder / "log"
         with log.open("wb") as out:
-            server = subprocess.Popen(
+            self._server = subprocess.Popen(
                 [
-                    found / "postgres",
-                    "-D",
-                    data,
-                    "-p",
-                    str(port),
-                    "-c",
-                    "listen_addresses=127.0.0.1",
-                    "-c",
-                    f"unix_socket_directories={folder}",
-                    "-c",
-                    f"fsync={'on' if fsync else 'off'}",
+                    *(self._found / "postgres", "-D", self._folder / "data", "-p", str(self._port)),
+                    *(word for setting in settings for word in ("-c", setting)),
                 ],
                 stdout=out,
                 stderr=out,
                 cwd="/",
-                **options,
+                **self._options,
             )
-        _wait(server, port, log)
-        yield f"postgresql://hemoscope@127.0.0.1:{port}"
+        _wait(self._server, self._port, log)
+
+    def kill(self) -> None:
+        """Kill all its processes (SIGKILL)."""
+        if self._server is not None:
+            for pid in (self._server.pid, *_children(self._server.pid)):
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            self._server.wait()
+
+    def stop(self) -> None:
+        """Stop it, if it runs."""
+        if self._server is not None and self._server.poll() is None:
+            self._server.send_signal(signal.SIGINT)  # fast shutdown
+            self._server.wait()
+
+
+@contextmanager
+def running_postgres(*, fsync: bool = True) -> Iterator[Postgres]:
+    """Give a new server, to be killed and started again."""
+    folder = Path(tempfile.mkdtemp(prefix="hemoscope-pg-"))
+    server = None
+    try:
+        server = Postgres(folder, fsync=fsync)
+        server.start()
+        yield server
     finally:
         if server is not None:
-            server.send_signal(2)  # SIGINT: fast shutdown
-            server.wait()
+            server.stop()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def postgres(*, fsync: bool = True) -> Iterator[str]:
+    """Give the URL of a new server without its database's name: `postgresql://hemoscope@127.0.0.1:PORT`."""
+    with running_postgres(fsync=fsync) as server:
+        yield server.url
 
 
 def new_database(server: str, name: str) -> str:
@@ -110,6 +136,15 @@ def _another_user() -> tuple[int, int] | None:
             continue
         return found.pw_uid, found.pw_gid
     raise NoPostgresError("PostgreSQL refuses to run as root, and there is no user postgres or nobody")
+
+
+def _children(parent: int) -> list[int]:
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(FileNotFoundError, ProcessLookupError):
+            if int(stat.read_text().rpartition(")")[2].split()[1]) == parent:
+                found.append(int(stat.parent.name))
+    return found
 
 
 def _free_port() -> int:

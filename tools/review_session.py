@@ -15,8 +15,12 @@ CLASSES = ("basophil", "eosinophil", "erythroblast", "ig", "lymphocyte", "monocy
 PIECE = 3000  # bytes of one PUT
 
 
+class StoreAwayError(Exception):
+    """The server says that its store does not answer."""
+
+
 class Session:
-    """One client. `go_on` works until the server goes away; `check` looks for everything that was acknowledged.
+    """One client. `go_on` works until server or store go away; `check` looks for everything that was acknowledged.
 
     Attributes:
         doing: What the client does now.
@@ -32,7 +36,7 @@ class Session:
         self.entries: dict[tuple[int, int], list[dict]] = {}  # (slide, revision): entries
         self.signatures: dict[tuple[int, int], dict] = {}
         self.made = 0
-        self.http = httpx.Client(base_url=address + API, timeout=60)
+        self.http = self._client()
 
     def acknowledged(self) -> dict[str, int]:
         """Return how many facts of each kind there are."""
@@ -46,7 +50,7 @@ class Session:
         }
 
     def go_on(self) -> threading.Thread:
-        """Work in a thread until the connection breaks."""
+        """Work in a thread until the connection breaks, or the server has no store."""
         worker = threading.Thread(target=self._work, daemon=True)
         worker.start()
         return worker
@@ -56,15 +60,19 @@ class Session:
             self._connect()
             while True:
                 self._slide()
-        except httpx.TransportError:
+        except (httpx.TransportError, StoreAwayError):
             return
         except (AssertionError, KeyError) as error:  # an answer that no kill explains
             self.lost.append(f"while {self.doing}: {error}")
 
     def _connect(self) -> None:
         self.http.close()
-        self.http = httpx.Client(base_url=self.address + API, timeout=60)
+        self.http = self._client()
         self.http.headers["X-CSRF-Token"] = self.http.get("/session").json()["csrf"]
+
+    def _client(self) -> httpx.Client:
+        hooks = {"response": [_refuse_away]}
+        return httpx.Client(base_url=self.address + API, timeout=60, event_hooks=hooks)
 
     def _post(self, path: str, body: dict) -> dict:
         answer = self.http.post(path, json=body)
@@ -254,3 +262,12 @@ class Session:
         self._expect(
             all(state[str(cell)] == place for cell, place in places.items()), f"slide {slide} does not replay"
         )
+
+
+def _refuse_away(answer: httpx.Response) -> None:
+    """Raise where the server says that its store is away, in the words it promises."""
+    if answer.status_code == 503:
+        told = answer.read() and answer.json()["error"]
+        assert (told["code"], "does not answer" in told["message"]) == ("store_away", True), told
+        assert "retry-after" in answer.headers
+        raise StoreAwayError

@@ -57,7 +57,7 @@ class Running:
 
 
 @contextmanager
-def serving(folder: Path, model: Model, port: int = 0) -> Iterator[Running]:
+def serving(folder: Path, model: Model, port: int = 0, store: str = "") -> Iterator[Running]:
     """Give a server on a folder, in threads of this process, listening as `hemoscope serve` does."""
     import uvicorn
 
@@ -68,10 +68,10 @@ def serving(folder: Path, model: Model, port: int = 0) -> Iterator[Running]:
     from hemoscope.server.settings import Settings
     from hemoscope.server.site import open_site
 
-    settings = Settings(folder, port=port)
+    settings = Settings(folder, port=port, store=store)
     with listen(settings) as held:
         port = held.getsockname()[1]
-        settings = Settings(folder, port=port)
+        settings = Settings(folder, port=port, store=store)
         with open_site(settings, Judge(model), read_reference()) as site:
             config = uvicorn.Config(
                 create_app(site), log_config=None, access_log=False, timeout_graceful_shutdown=2

@@ -46,6 +46,24 @@ def test_axe_finds_nothing_serious_on_any_view(running: Running, windows: Any, s
         window.axe(name)
 
 
+CUT = """() => [['.tools', 'button, select, input'], ['.selection-bar', '*'], ['.panel', '.share-line > *'], ['.section-head', '*']]
+    .flatMap(([box, parts]) => [...document.querySelectorAll(box)].flatMap((whole) => {
+        const [{left, right}] = [whole.getBoundingClientRect()];
+        return [...whole.querySelectorAll(parts)].filter((part) => part.getClientRects().length && !part.closest('.unseen'))
+            .filter((part) => part.getBoundingClientRect().left < left - 1 || part.getBoundingClientRect().right > right + 1)
+            .map((part) => `${box}: ${part.className} ${part.textContent}`);
+    }))"""
+
+
+@pytest.mark.parametrize("size", [(390, 844), (820, 1180), (1024, 768), (1280, 800)])
+def test_no_button_and_no_figure_is_cut_off(running: Running, windows: Any, size: tuple[int, int]):
+    slide = running.put_slide(cells=109)
+    page = windows(*size).open(slide)
+    page.locator(f'[data-cell="{thumbs(page, "review")[0]}"]').click()
+    page.wait_for_selector(".selection-bar")
+    assert page.evaluate(CUT) == []
+
+
 @pytest.mark.parametrize("size", SIZES)
 def test_nothing_is_wider_than_the_screen(running: Running, windows: Any, size: str):
     slide = running.put_slide(cells=109)

@@ -73,6 +73,8 @@ def test_keys_do_nothing_in_a_field_in_an_input_method_and_when_switched_off(
     page.keyboard.press("Escape")
     page.mouse.move(*middle(page, cell))
     page.keyboard.press("n")
+    page.keyboard.press("?")
+    assert page.get_by_role("dialog").count() == 0
     saved(page)
     assert running.state(slide).reviewed == frozenset()
 
@@ -163,6 +165,26 @@ def test_the_menu_moves_without_keys_and_without_dragging(running: Running, wind
     page.wait_for_selector(f'[data-place="review"] [data-cell="{cell}"]', state="detached")
     saved(page)
     assert running.places(slide)[cell] == "platelet"
+
+
+def test_on_a_tablet_fingers_select_and_the_menu_moves(running: Running, windows: Any):
+    slide = running.put_slide()
+    page = windows(1024, 768, has_touch=True, is_mobile=True).open(slide)
+    cells = thumbs(page, "review")
+    for cell in cells[:3]:
+        page.locator(f'[data-cell="{cell}"]').tap()
+    page.locator(f'[data-cell="{cells[1]}"]').tap()  # not that one
+    assert page.locator(".selection-bar strong").inner_text() == "2 cells selected"
+    page.get_by_role("button", name="Move to …").tap()
+    page.get_by_role("menuitem", name="Monocytes").tap()
+    page.wait_for_selector(f'[data-place="review"] [data-cell="{cells[2]}"]', state="detached")
+    page.locator(f'[data-cell="{cells[3]}"]').tap()
+    page.get_by_role("button", name="Look closer").tap()
+    page.get_by_role("dialog").get_by_role("button", name="Basophils").tap()
+    page.get_by_role("button", name="Close", exact=True).tap()
+    saved(page)
+    places = running.places(slide)
+    assert [places[cell] for cell in cells[:4]] == ["monocyte", "review", "monocyte", "basophil"]
 
 
 def test_everything_by_keyboard_alone(running: Running, window: Window):

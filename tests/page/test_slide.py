@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from hemoscope.review.readers import agreement
+from hemoscope.server.store.slides import progress_of
 from tests.page.conftest import Running, Window, serving
 from tests.page.drawn_slide import CLASSES, png_of
 from tests.page.test_moving import middle, saved, thumbs
@@ -25,6 +26,17 @@ DROP = """([selector, name, content]) => {
     const target = document.querySelector(selector);
     for (const kind of ['dragover', 'drop'])
         target.dispatchEvent(new DragEvent(kind, {dataTransfer: transfer, bubbles: true, cancelable: true}));
+}"""
+
+
+DROP_MANY = """([selector, files]) => {
+    const transfer = new DataTransfer();
+    for (const [name, content] of Object.entries(files)) {
+        const bytes = Uint8Array.from(atob(content), c => c.charCodeAt(0));
+        transfer.items.add(new File([bytes], name, {lastModified: 1}));
+    }
+    const target = document.querySelector(selector);
+    target.dispatchEvent(new DragEvent('drop', {dataTransfer: transfer, bubbles: true, cancelable: true}));
 }"""
 
 
@@ -87,6 +99,56 @@ def test_an_upload_goes_on_where_a_broken_connection_left_it(running: Running, w
     assert len(failed) == 3
 
 
+def test_files_dropped_again_after_a_break_are_not_sent_twice(running: Running, window: Window):
+    page = window.open()
+    files = {f"{i}.png": base64.b64encode(png_of("monocyte", i)).decode() for i in range(6)}
+    whole: list[str] = []
+
+    def breaks(route: Any) -> None:
+        if len(whole) < 3:
+            whole.append(route.request.url)
+            route.continue_()
+        else:
+            route.abort()
+
+    page.route("**/api/v1/uploads/**", breaks)
+    page.evaluate(DROP_MANY, [".drop-zone", files])
+    page.get_by_label("Title of the slide").fill("Six")
+    page.get_by_role("button", name="Make the slide").click()
+    page.wait_for_selector("text=Sending waits")
+    page.on("dialog", lambda dialog: dialog.accept())  # yes, leave although files are on their way
+    page.reload()  # the browser has forgotten the files
+    page.unroute("**/api/v1/uploads/**")
+    page.wait_for_function("() => document.querySelectorAll('[data-cell]').length === 3")
+    page.evaluate(DROP_MANY, [".slide-view", files])
+    page.wait_for_function("() => document.querySelectorAll('[data-cell]').length === 6")
+    with running.site.store.read() as session:
+        assert progress_of(session, 1) == {"received": 6, "predicted": 6, "rejected": 0, "total": 6}
+
+
+def test_a_folder_is_one_slide_and_files_that_no_person_made_are_left_out(
+    running: Running, window: Window, tmp_path: Path
+):
+    folder = tmp_path / "Smear 12" / "deep"
+    folder.mkdir(parents=True)
+    for i in range(4):
+        (folder / f"{i}.png").write_bytes(png_of("lymphocyte", i))
+    (folder / ".DS_Store").write_bytes(b"x")
+    page = window.open()
+    box = page.locator(".drop-zone").bounding_box()
+    assert box
+    where = {"x": box["x"] + 20, "y": box["y"] + 20}
+    data = {"items": [], "files": [str(tmp_path / "Smear 12")], "dragOperationsMask": 1}
+    driver = page.context.new_cdp_session(page)
+    for kind in ("dragEnter", "dragOver", "drop"):
+        driver.send("Input.dispatchDragEvent", {"type": kind, **where, "data": data})
+    dialog = page.get_by_role("dialog", name="New slide")
+    assert dialog.get_by_label("Title of the slide").input_value() == "Smear 12"
+    dialog.get_by_role("button", name="Make the slide").click()
+    page.wait_for_function("() => document.querySelectorAll('[data-cell]').length === 4")
+    assert page.locator(".refused-files").count() == 0
+
+
 def test_a_cell_looked_at_closely_has_its_heatmap_probabilities_and_a_note_that_stays(
     running: Running, window: Window
 ):
@@ -141,10 +203,18 @@ def test_signing_asks_for_a_reason_locks_and_a_revision_opens_again(
     assert running.places(slide)[cell] == "neutrophil"
     log = page.request.get(f"{running.url}api/v1/slides/{slide}/log?revision=1").json()["entries"]
     assert log == []  # what was signed is as it was
+    before = page.get_by_role("region", name="Signed before")
+    assert "Revision 1, A. Reader" in before.inner_text()
+    with page.expect_download() as waited:
+        before.get_by_role("link", name="JSON").click()
+    taken = json.loads(Path(waited.value.path()).read_text("utf-8"))
+    assert (taken["revision"], taken["cells"][cell]["place"]) == (1, "review")
+    page.wait_for_selector(".log-what >> text=Revision 2 opened: One more look")
+    assert f"Cell {cell + 1}: For review → Neutrophils" in page.locator(".log").last.inner_text()
 
 
 def test_the_count_follows_a_move_and_says_what_the_server_says(running: Running, window: Window):
-    slide = running.put_slide(cells=109)
+    slide = running.put_slide(cells=40)
     page = window.open(slide)
     cell = thumbs(page, "review")[0]
     page.mouse.move(*middle(page, cell))
@@ -156,7 +226,13 @@ def test_the_count_follows_a_move_and_says_what_the_server_says(running: Running
         assert row.locator(".share-n").inner_text() == str(share["counted"])
         if share["role"] == "white":
             assert row.locator(".share-percent").inner_text() == f"{found['percents'][share['name']]:.1f} %"
+        told = [each for each in found["settles"] if each["name"] == share["name"]]
+        assert row.locator(".settles").count() == len(told)
+    assert len({each["name"] for each in found["settles"]}) < len(
+        found["settles"]
+    )  # one reaches across two limits
     assert found["corrected_white"]["working"] in page.locator(".working").inner_text()
+    assert f"{found['corrected_white']['value']:.2f}" in page.locator(".corrected strong").inner_text()
 
 
 def test_a_command_whose_answer_was_lost_is_not_done_twice(running: Running, window: Window):
@@ -250,6 +326,45 @@ def test_two_readers_read_blindly_agree_by_kappa_and_settle_what_they_differ_on(
     page.wait_for_function(
         "() => [...document.querySelectorAll('.readers .figure strong')].at(-1).textContent === '0'"
     )
+
+
+def test_two_readers_who_agree_on_every_cell_see_their_count_and_sign_it(running: Running, window: Window):
+    slide = running.put_slide(cells=12, readings=2)
+    page = window.open(slide)
+    page.get_by_role("tab", name="Finish").click()
+    assert page.locator(".export").count() == 0  # it would tell what the model says
+    page.get_by_role("tab", name="Count").click()
+    assert "when both readers" in page.locator(".panel-body").inner_text()
+    read_all(page, "n")
+    page.get_by_role("tab", name="Readers").click()
+    assert "12 of 12" in page.get_by_role("button", name="First reading").inner_text()
+    page.get_by_role("button", name="Second reading").click()
+    page.wait_for_selector('[data-place="review"] [data-cell]')
+    read_all(page, "n")
+    page.get_by_role("tab", name="Count").click()
+    page.wait_for_selector(".share")
+    row = page.locator(".share", has=page.locator(".share-name", has_text="Neutrophils"))
+    assert row.locator(".share-percent").inner_text() == "100.0 %"
+    page.get_by_role("tab", name="Finish").click()
+    page.get_by_label("Your name").fill("A. and B.")
+    page.get_by_role("button", name="Sign the slide").click()
+    page.wait_for_selector(".facts")
+
+
+def test_signing_what_two_readers_have_not_settled_asks_for_a_reason(running: Running, window: Window):
+    slide = running.put_slide(cells=4, readings=2)
+    page = window.open(slide)
+    read_all(page, "n")
+    page.get_by_role("tab", name="Readers").click()
+    page.get_by_role("button", name="Second reading").click()
+    page.wait_for_selector('[data-place="review"] [data-cell]')
+    read_all(page, "nnnl")
+    page.get_by_role("tab", name="Finish").click()
+    page.wait_for_selector("text=1 cell is still for review")
+    page.get_by_label("Your name").fill("A.")
+    page.get_by_label("Why it is signed with open cells").fill("Nobody to ask")
+    page.get_by_role("button", name="Sign the slide").click()
+    page.wait_for_selector(".facts")
 
 
 def test_accepted_cells_read_again_blindly_tell_whether_a_wrong_suggestion_was_followed(

@@ -55,6 +55,7 @@ def started(small_model: Model, tmp_path: Path) -> Callable[..., Iterator[Client
     from fastapi.testclient import TestClient
 
     from hemoscope.differential.reference import read_reference
+    from hemoscope.review.exports.loinc import read_codes
     from hemoscope.server.app import create_app
     from hemoscope.server.judge import Judge
     from hemoscope.server.settings import Settings
@@ -63,11 +64,16 @@ def started(small_model: Model, tmp_path: Path) -> Callable[..., Iterator[Client
 
     @contextmanager
     def start(
-        store: str = "", *, model: Model = small_model, ranges: Path | None = None, **changes: object
+        store: str = "",
+        *,
+        model: Model = small_model,
+        ranges: Path | None = None,
+        codes: Path | None = None,
+        **changes: object,
     ) -> Iterator[Client]:
         settings = replace(Settings(tmp_path / "data", store=store), **changes)
         with (
-            open_site(settings, Judge(model), read_reference(ranges)) as site,
+            open_site(settings, Judge(model), read_reference(ranges), read_codes(codes)) as site,
             TestClient(
                 create_app(site), base_url="http://127.0.0.1:8000", raise_server_exceptions=False
             ) as http,
@@ -92,20 +98,27 @@ def on_both(started: Callable[..., Iterator[Client]], store_url: str) -> Iterato
 
 
 @pytest.fixture
-def listening(small_model, tmp_path: Path) -> Iterator[str]:
+def listening(small_model: Model, tmp_path: Path) -> Iterator[str]:
     """A server on a port of its own; the address."""
+    with listening_on(small_model, tmp_path / "data") as address:
+        yield address
+
+
+@contextmanager
+def listening_on(model: Model, data: Path, store: str = "") -> Iterator[str]:
+    """Give the address of a server on a port of its own."""
     from hemoscope.differential.reference import read_reference
     from hemoscope.server.judge import Judge
     from hemoscope.server.serve import listen, serve
     from hemoscope.server.settings import Settings
     from hemoscope.server.site import open_site
 
-    settings = Settings(tmp_path / "data", port=0)
+    settings = Settings(data, port=0, store=store)
     held = listen(settings)
     settings = replace(settings, port=held.getsockname()[1])
     ready = threading.Event()
     servers = []
-    with open_site(settings, Judge(small_model), read_reference()) as site:
+    with open_site(settings, Judge(model), read_reference()) as site:
         thread = threading.Thread(
             target=serve, args=(site, held), kwargs={"on_ready": ready.set, "made": servers.append}
         )

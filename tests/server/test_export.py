@@ -6,12 +6,15 @@ import csv
 import io
 import json
 import zipfile
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
 
 from tests.server.client import Client
 from tests.server.pictures import noise, smear
+
+OUR_CODES = files("hemoscope.review.exports").joinpath("loinc.toml").read_text("utf-8")
 
 
 @pytest.fixture
@@ -74,9 +77,14 @@ def test_a_signed_revision_is_the_same_for_ever(started, store_url: str, tmp_pat
         ),
         "utf-8",
     )
-    with started(store_url, ranges=ranges) as client:
+    codes = tmp_path / "codes.toml"
+    codes.write_text(OUR_CODES.replace("26511-6", "769-0"), "utf-8")
+    with started(store_url, ranges=ranges, codes=codes) as client:
         assert {form: taken(client, slide, form, revision=1) for form in forms} == before
         assert taken(client, slide, "csv") != before["csv"]
+        assert {row["class"]: row["loinc"] for row in rows(taken(client, slide, "csv"))}[
+            "neutrophil"
+        ] == "769-0"
         assert client.get(f"/slides/{slide}/export/csv", revision=3).status_code == 404
 
 

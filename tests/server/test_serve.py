@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.resources import files
 from pathlib import Path
 
 import httpx
@@ -56,6 +57,15 @@ def test_neither_or_both_of_model_and_demo_is_wrong_use(tmp_path: Path):
         done = hemoscope("serve", *words, "--data-folder", tmp_path)
         assert done.returncode == 2
         assert "MODEL or --demo" in done.stderr
+
+
+def test_a_mistyped_code_is_told_before_anything_is_served(tmp_path: Path):
+    codes = tmp_path / "codes.toml"
+    ours = files("hemoscope.review.exports").joinpath("loinc.toml").read_text("utf-8")
+    codes.write_text(ours.replace("26511-6", "26511-5"), "utf-8")
+    done = hemoscope("serve", "x.hemo", "--codes", codes, "--data-folder", tmp_path / "data")
+    assert done.returncode == 2
+    assert "check digit of 26511-5 should be 6" in done.stderr
 
 
 def test_users_are_added_listed_and_removed_without_a_password_on_the_command_line(tmp_path: Path):

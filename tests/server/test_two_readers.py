@@ -7,6 +7,7 @@ import pytest
 from tests.server.client import Client
 from tests.server.pictures import noise, smear
 
+FORMS = ("csv", "cells", "json", "html", "fhir", "hl7", "labelled")
 PASSWORD = "correct horse battery"  # pragma: allowlist secret
 
 
@@ -41,6 +42,8 @@ def test_neither_sees_the_model_s_answers_or_the_other_s_before_both_have_finish
     assert set(closed.state(slide)["places"].values()) == {"review"}
     assert closed.get(f"/slides/{slide}/cells/0/neighbours").status_code == 403
     assert closed.get(f"/slides/{slide}/cells/0/heatmap").status_code == 403
+    assert closed.get(f"/slides/{slide}/differential").status_code == 403
+    assert {closed.get(f"/slides/{slide}/export/{form}").status_code for form in FORMS} == {403}
     assert closed.place(slide, list(range(10)), "neutrophil", reading=1).status_code == 200
     become(closed, "bob")
     assert closed.get(f"/slides/{slide}/state", reading=1).status_code == 403
@@ -50,11 +53,30 @@ def test_neither_sees_the_model_s_answers_or_the_other_s_before_both_have_finish
     assert closed.place(slide, list(range(9)), "neutrophil", reading=2).status_code == 200
     assert closed.place(slide, [9], "lymphocyte", reading=2).status_code == 200
     assert closed.get(f"/slides/{slide}/state", reading=1).status_code == 200
+    assert closed.get(f"/slides/{slide}/export/json").status_code == 200
     assert {c["pred"] for c in closed.cells(slide)} != {""}
     found = closed.get(f"/slides/{slide}/agreement").json()
     assert found["readers"] == {"1": "ada", "2": "bob"}
     assert found["agreement"]["differ"] == [[9, "neutrophil", "lymphocyte"]]
     assert found["agreement"]["agreed"] == 9
+
+
+def test_how_far_each_reader_has_come_is_told_to_both(closed: Client, slide: int):
+    closed.place(slide, [0, 1, 2], "neutrophil", reading=1)
+    become(closed, "bob")
+    closed.place(slide, [5], "neutrophil", reading=2)
+    found = closed.get(f"/slides/{slide}/agreement").json()
+    assert (found["read"], found["cells"]) == ({"1": 3, "2": 1}, list(range(10)))
+    assert found["readers"] == {"1": "ada", "2": "bob"}
+    assert not found["complete"]
+    assert not closed.get(f"/slides/{slide}").json()["complete"]
+    closed.place(slide, list(range(10)), "neutrophil", reading=2)
+    become(closed, "ada")
+    closed.place(slide, list(range(3, 10)), "neutrophil", reading=1)
+    found = closed.get(f"/slides/{slide}/agreement").json()
+    assert found["read"] == {"1": 10, "2": 10}
+    assert found["complete"]
+    assert closed.get(f"/slides/{slide}").json()["complete"]
 
 
 def test_one_person_cannot_be_both_readers(closed: Client, slide: int):

@@ -31,14 +31,17 @@ def keep(page: Page, path: Path, *, width: int | None = None) -> None:
     picture.quantize(palette=palette, dither=Image.Dither.NONE).save(path, optimize=True)
 
 
-def window(browser: Browser, address: str, width: int, height: int, theme: str, *, scale: float = 1) -> Page:
+def window(
+    browser: Browser, address: str, width: int, height: int, theme: str, *, touch: bool = False
+) -> Page:
     """Open the demo's slide and wait for its pictures."""
     size = {"width": width, "height": height}
-    page = browser.new_context(viewport=size, color_scheme=theme, device_scale_factor=scale).new_page()  # type: ignore[arg-type]
+    page = browser.new_context(viewport=size, color_scheme=theme, has_touch=touch, is_mobile=touch).new_page()  # type: ignore[arg-type]
     page.goto(address)
     page.locator(".slides-table a").last.click()
     page.wait_for_selector("[data-cell]")
     page.wait_for_selector(".arriving", state="detached")
+    page.mouse.move(2, 2)
     page.wait_for_function(
         "() => [...document.querySelectorAll('.thumb img')].every((image) => image.complete)"
     )
@@ -76,7 +79,7 @@ def main() -> None:
         page.wait_for_function("() => document.querySelector('img.heat')?.naturalWidth > 0")
         page.wait_for_timeout(1500)  # the nearest cells
         keep(page, out / "review-cell.png")
-        page = window(browser, address, 390, 780, "light")
+        page = window(browser, address, 390, 780, "light", touch=True)
         page.wait_for_timeout(500)
         keep(page, out / "review-phone.png")
         page = window(browser, address, 2560, 1440, "dark")

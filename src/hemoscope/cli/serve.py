@@ -39,6 +39,9 @@ def serve(
     ranges: Annotated[
         Path | None, typer.Option(help="Your laboratory's roles and ranges, as TOML; default: adults.")
     ] = None,
+    codes: Annotated[
+        Path | None, typer.Option(help="Your laboratory's LOINC codes, as TOML; default: those of hemoscope.")
+    ] = None,
     gallery: Annotated[
         Path | None,
         typer.Option(help="Class folders of reference cells, shown beside a doubtful one."),
@@ -56,6 +59,7 @@ def serve(
     need_packages()
     from hemoscope.differential.reference import read_reference
     from hemoscope.predict.model import load
+    from hemoscope.review.exports.loinc import read_codes
     from hemoscope.server.judge import Judge
     from hemoscope.server.logs import log_to
     from hemoscope.server.serve import listen
@@ -75,7 +79,7 @@ def serve(
         tta=tta,
         gallery=gallery or (made_in / "cells" if demo else None),
     )
-    reference = read_reference(ranges)
+    reference, loinc = read_reference(ranges), read_codes(codes)
     with ExitStack() as stack:
         held = stack.enter_context(listen(settings))
         settings = replace(settings, port=held.getsockname()[1])
@@ -83,7 +87,7 @@ def serve(
             model = _demo_model(made_in)
         assert model is not None  # noqa: S101
         judge = Judge(load(model, device=device), tta=tta)
-        site = stack.enter_context(open_site(settings, judge, reference))
+        site = stack.enter_context(open_site(settings, judge, reference, loinc))
         if site.guard.sign_in and not site.users.any():
             raise ConfigError(
                 f"{host} can be reached from other machines, so that people have to sign in, and there is no user yet; "

@@ -82,7 +82,7 @@ def count_json(found: ReviewedDifferential) -> dict[str, Any]:
 
 
 def errors_of(session: Session, slide: int) -> int:
-    """Return how many files of a slide became no cell."""
+    """Return how many files of a slide could not be read; an image that came twice is none."""
     return (
         session.scalar(select(func.count()).where(FileRow.slide == slide, FileRow.status == "rejected")) or 0
     )

@@ -174,10 +174,12 @@ class Intake:
             row.reason = f"a slide takes at most {self._capacity.slide_files:,} files; begin another"
         elif twin := session.scalar(
             select(FileRow.name).where(
-                FileRow.slide == upload.slide, FileRow.digest == found, FileRow.status != "rejected"
+                FileRow.slide == upload.slide,
+                FileRow.digest == found,
+                FileRow.status.in_(("waiting", "cell")),
             )
         ):
-            row.reason = f"the same image as {twin}, which is counted once"
+            row.status, row.reason = "twin", f"the same image as {twin}, which is counted once"
         else:
             row.digest, row.status = found, "waiting"
         return row

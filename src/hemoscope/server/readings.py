@@ -151,6 +151,15 @@ class Readings:
         if row.readers.get(str(reading), reader.name) != reader.name:
             raise ApiError(403, "blind", "the other reading is shown when both have finished")
 
+    def refuse_blind(self, session: Session, row: SlideRow) -> None:
+        """Refuse what tells the model's answers while the readers are not to see them.
+
+        Raises:
+            ApiError: If so.
+        """
+        if row.blind and not self.uncovered(session, row):
+            raise ApiError(403, "blind", "what the model says is shown when both readers have finished")
+
     def uncovered(self, session: Session, row: SlideRow) -> bool:
         """Whether both readers have finished, so that they may see each other's reading, and the model's."""
         if row.readings == 1 or row.status == "signed":

@@ -19,6 +19,7 @@ from hemoscope.review.bias import automation_bias
 from hemoscope.review.exports.fhir import as_fhir
 from hemoscope.review.exports.hl7 import as_hl7
 from hemoscope.review.exports.labelled import write_labelled
+from hemoscope.review.exports.loinc import Codes
 from hemoscope.review.exports.page import as_page
 from hemoscope.review.exports.report import Report
 from hemoscope.review.exports.tables import as_json, cells_csv, differential_csv
@@ -49,7 +50,9 @@ FORMS = MappingProxyType[str, Form](
 _IN_MEMORY = 16 << 20
 
 
-def report_of(session: Session, row: SlideRow, readings: Readings, revision: int | None = None) -> Report:
+def report_of(
+    session: Session, row: SlideRow, readings: Readings, codes: Codes, revision: int | None = None
+) -> Report:
     """Return a revision's report; by default of the last one.
 
     Raises:
@@ -63,6 +66,7 @@ def report_of(session: Session, row: SlideRow, readings: Readings, revision: int
     if signed is not None:
         reference = ReferenceTable.model_validate(signed.signed["reference"])
         errors = signed.signed["errors"]
+        codes = Codes.model_validate(signed.signed["codes"])
     facts = session.get_one(ModelRow, row.model).facts
     states = (
         [folds.read(session, row, r, revision=revision).state for r in (1, 2, "settle")]
@@ -85,6 +89,7 @@ def report_of(session: Session, row: SlideRow, readings: Readings, revision: int
         else Signature(signed.name, signed.at, revision, signed.log_digest, signed.reason),
         agreement=agreement(states[0], states[1], states[2]) if states else None,
         bias=automation_bias(read.cells, entries_of(session, row.id, revision), audit.state),
+        codes=codes,
     )
 
 

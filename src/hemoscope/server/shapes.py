@@ -4,22 +4,40 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, create_model
 
-from hemoscope.review.commands import Command, Reading
+from hemoscope.differential.reference import Role
+from hemoscope.review.bias import Followed
+from hemoscope.review.cells import Cell
+from hemoscope.review.commands import Change, Command, Entry, Reading
+from hemoscope.review.count import ReviewedDifferential
+from hemoscope.review.readers import Agreement
+from hemoscope.review.signing import Signature
+from hemoscope.server.described import shape_of
 
 __all__ = [
+    "AgreementShape",
     "BeginUpload",
+    "CellsShape",
     "CommandBody",
+    "CountShape",
+    "DoneShape",
+    "LogShape",
+    "ModelShape",
+    "NeighboursShape",
     "NewSlide",
+    "OrderShape",
     "Refusal",
     "Revise",
     "SessionShape",
     "Sign",
     "SignIn",
     "SignatureShape",
+    "SignedShape",
     "SlideDetail",
     "SlideShape",
+    "StateShape",
+    "TrailShape",
     "UploadShape",
 ]
 
@@ -155,6 +173,7 @@ class SlideDetail(_Slide):
     white_count: float | None
     progress: ProgressShape
     signatures: list[SignatureShape]
+    complete: bool = Field(description="Where two read: both have finished, and see the model's answers.")
 
 
 class UploadShape(BaseModel):
@@ -163,3 +182,136 @@ class UploadShape(BaseModel):
     upload: str
     offset: int
     done: bool
+
+
+class ModelClassShape(BaseModel):
+    """A class of the model."""
+
+    name: str
+    label: str
+    role: Role
+    percent: tuple[float, float] | None
+    key: str
+
+
+class ReferenceShape(BaseModel):
+    """The table of ranges."""
+
+    name: str
+    source: str
+
+
+class ModelShape(BaseModel):
+    """The model that is served."""
+
+    name: str
+    digest: str
+    networks: list[str]
+    tta: bool
+    n_val: int
+    coverage: float | None
+    error_rate: float | None
+    review_below: float | None
+    unknown_above: float | None
+    classes: list[ModelClassShape]
+    reference: ReferenceShape
+    research_use_only: bool
+    demo: bool
+
+
+class StateShape(BaseModel):
+    """Where the cells of a reading lie, by their numbers."""
+
+    seq: int
+    places: dict[str, str]
+    reviewed: list[int]
+    notes: dict[str, str]
+    white_count: float | None
+    can_undo: bool
+    can_redo: bool
+    readers: dict[str, str]
+
+
+class LogShape(BaseModel):
+    """Entries of a log."""
+
+    entries: list[Entry]
+
+
+CountShape = shape_of(ReviewedDifferential)
+CellShape = shape_of(Cell)
+SignedShape = create_model("Signed", __base__=shape_of(Signature), user=(str, ...))
+
+
+class DoneShape(BaseModel):
+    """What became of a command."""
+
+    seq: int
+    entry: Entry
+    changes: list[Change]
+    differential: CountShape  # type: ignore[valid-type]
+
+
+class CellsShape(BaseModel):
+    """Cells as the model judged them."""
+
+    cells: list[CellShape]  # type: ignore[valid-type]
+
+
+class OrderShape(BaseModel):
+    """Numbers of cells in the order of the wall."""
+
+    cells: list[int]
+
+
+class NeighbourShape(BaseModel):
+    """A reference cell."""
+
+    digest: str
+    distance: float
+    source: str
+
+
+class NeighboursShape(BaseModel):
+    """The nearest reference cells of each class that the cell may be."""
+
+    by_class: dict[str, list[NeighbourShape]]
+
+
+class AuditShape(BaseModel):
+    """Cells that are read again blindly, and how many were."""
+
+    cells: list[int]
+    read: int
+
+
+class AgreementShape(BaseModel):
+    """How far readers have come and agree; where one person reads there are no `cells`, `read` and `complete`."""
+
+    readings: int
+    blind: bool
+    readers: dict[str, str]
+    audit: AuditShape
+    bias: dict[str, shape_of(Followed)]  # type: ignore[valid-type]
+    agreement: shape_of(Agreement) | None  # type: ignore[valid-type]
+    cells: list[int] = []
+    read: dict[str, int] = {}
+    complete: bool = True
+
+
+class TrailLine(BaseModel):
+    """Who did what when; more keys may stand beside it."""
+
+    model_config = ConfigDict(extra="allow")
+
+    id: int
+    at: str
+    who: str
+    what: str
+    slide: int | None
+
+
+class TrailShape(BaseModel):
+    """The audit trail."""
+
+    audit: list[TrailLine]

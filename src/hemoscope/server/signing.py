@@ -49,6 +49,7 @@ def sign(site: Site, slide: int, *, user: str, name: str, reason: str) -> dict[s
             "signature": shown,
             "differential": count_json(site.readings.counts.of(session, read)),
             "reference": site.readings.counts.reference.model_dump(mode="json"),
+            "codes": site.codes.model_dump(mode="json"),
             "cells": row.cells,
             "errors": errors_of(session, slide),
         }

@@ -12,6 +12,7 @@ from sqlalchemy import func, select
 
 from hemoscope.differential.reference import ReferenceTable
 from hemoscope.files import lock_folder
+from hemoscope.review.exports.loinc import Codes, read_codes
 from hemoscope.server.counts import Counts
 from hemoscope.server.events import Events
 from hemoscope.server.guard import Guard, secret_of
@@ -50,6 +51,7 @@ class Site:
     intake: Intake
     worker: Worker
     references: References
+    codes: Codes
     facts: dict
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -73,8 +75,10 @@ class Site:
 
 
 @contextmanager
-def open_site(settings: Settings, judge: Judge, reference: ReferenceTable) -> Iterator[Site]:
-    """Open store and folder, and give the parts of a server.
+def open_site(
+    settings: Settings, judge: Judge, reference: ReferenceTable, codes: Codes | None = None
+) -> Iterator[Site]:
+    """Open store and folder, and give the parts of a server; LOINC codes by default those that come with hemoscope.
 
     Raises:
         RunError: If another server has the folder.
@@ -90,12 +94,14 @@ def open_site(settings: Settings, judge: Judge, reference: ReferenceTable) -> It
             migrate(store)
             with store.write() as session:
                 session.merge(ModelRow(digest=facts["digest"], facts=facts))
-            yield _site(settings, judge, reference, store, facts)
+            yield _site(settings, judge, reference, store, codes or read_codes(), facts)
         finally:
             store.close()
 
 
-def _site(settings: Settings, judge: Judge, reference: ReferenceTable, store: Store, facts: dict) -> Site:
+def _site(
+    settings: Settings, judge: Judge, reference: ReferenceTable, store: Store, codes: Codes, facts: dict
+) -> Site:
     capacity = settings.capacity
     users = Users(store, session_s=capacity.session_s)
     pictures, events = Pictures(settings.data), Events(capacity.streams)
@@ -124,5 +130,6 @@ def _site(settings: Settings, judge: Judge, reference: ReferenceTable, store: St
         intake=intake,
         worker=worker,
         references=References(store, readings.folds, facts["digest"], len(facts["networks"])),
+        codes=codes,
         facts=facts,
     )

@@ -12,7 +12,7 @@ export interface Model {
 export interface Slide {
   id: number; title: string; status: "open" | "signed"; revision: number; cells: number; waiting: number; rejected: number | Rejected[];
   reviewed: number; open: number; created: string; readings: number; blind: boolean; by: string;
-  seq?: number; white_count?: number | null; progress?: Progress; signatures?: Signature[];
+  seq?: number; white_count?: number | null; progress?: Progress; signatures?: Signature[]; complete?: boolean;
 }
 export interface Rejected { name: string; reason: string }
 export interface Progress { received: number; predicted: number; rejected: number; total: number }
@@ -34,6 +34,7 @@ export type Command =
   | { kind: "undo" }
   | { kind: "redo" };
 export interface Entry { seq: number; at: string; reader: string; reading: Reading; command?: Command; changes?: Change[]; client?: string }
+export interface Trail { id: number; at: string; who: string; what: string; revision?: number; name?: string; reason?: string; form?: string }
 export interface Answer { seq: number; entry: Entry; changes: Change[]; differential?: Differential }
 export type Interval = [number, number];
 export interface Share {

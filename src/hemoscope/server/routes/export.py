@@ -31,7 +31,8 @@ def export(
     """A revision, by default the last: tables, everything, a page to print, FHIR R4, HL7 v2, or a zip of class folders."""
     with site.store.read() as session:
         row = find_slide(session, slide)
-        report = report_of(session, row, site.readings, revision)
+        site.readings.refuse_blind(session, row)
+        report = report_of(session, row, site.readings, site.codes, revision)
     name = f"slide-{slide}-revision-{report.revision}"
     if form == "labelled":
         file, ending, media = labelled(report, site.pictures), "zip", "application/zip"

@@ -8,16 +8,15 @@ from typing import Any, TypeVar
 
 from fastapi import APIRouter, Query, Request, Response
 from PIL import Image
-from sqlalchemy.orm import Session
 
 from hemoscope.server.judge import Judge
 from hemoscope.server.pictures import png
 from hemoscope.server.problems import ApiError
 from hemoscope.server.routes.needs import CellNumber, Here, SlideId
+from hemoscope.server.shapes import NeighboursShape
 from hemoscope.server.site import Site
 from hemoscope.server.store.cells import find_cell
 from hemoscope.server.store.slides import find_slide
-from hemoscope.server.store.tables import SlideRow
 
 __all__ = ["answered", "router"]
 
@@ -59,11 +58,11 @@ async def get_heatmap(
     return Response(made, media_type="image/png", headers=_FOREVER)
 
 
-@router.get("/slides/{slide}/cells/{cell}/neighbours")
+@router.get("/slides/{slide}/cells/{cell}/neighbours", response_model=NeighboursShape)
 def get_neighbours(slide: SlideId, cell: CellNumber, site: Here) -> dict[str, Any]:
     """The nearest reference cells of the classes that the cell may be, the predicted one first."""
     with site.store.read() as session:
-        _refuse_blind(site, session, find_slide(session, slide))
+        site.readings.refuse_blind(session, find_slide(session, slide))
         row = find_cell(session, slide, cell)
     classes = list(dict.fromkeys([row.pred, *row.judged["candidates"]]))
     return {"by_class": site.references.nearest(row.features, classes, but=row.digest)}
@@ -83,15 +82,10 @@ async def answered(request: Request, future: Future[_T]) -> _T:
 def _cell(site: Site, slide: int, cell: int) -> tuple[str, str]:
     with site.store.read() as session:
         found = find_slide(session, slide)
-        _refuse_blind(site, session, found)
+        site.readings.refuse_blind(session, found)
         if found.model != site.facts["digest"]:
             raise ApiError(
                 409, "other_model", "the slide was read by another model than the one that is served now"
             )
         row = find_cell(session, slide, cell)
         return row.digest, row.pred
-
-
-def _refuse_blind(site: Site, session: Session, row: SlideRow) -> None:
-    if row.blind and not site.readings.uncovered(session, row):
-        raise ApiError(403, "blind", "what the model says is shown when both readers have finished")

@@ -17,7 +17,7 @@ from hemoscope.server.folds import entries_of
 from hemoscope.server.guard import LOCAL, Reader
 from hemoscope.server.readings import Asked
 from hemoscope.server.routes.needs import Here, InReading, SlideId, Who
-from hemoscope.server.shapes import CommandBody
+from hemoscope.server.shapes import AgreementShape, CommandBody, CountShape, DoneShape, LogShape, StateShape
 from hemoscope.server.site import Site
 from hemoscope.server.store.slides import find_slide
 from hemoscope.server.store.tables import SlideRow
@@ -27,7 +27,7 @@ __all__ = ["router"]
 router = APIRouter(tags=["review"])
 
 
-@router.get("/slides/{slide}/state")
+@router.get("/slides/{slide}/state", response_model=StateShape)
 def get_state(slide: SlideId, site: Here, who: Who, reading: InReading = 1) -> dict[str, Any]:
     """Where every cell of a reading lies, and what a person has looked at."""
     with site.store.read() as session:
@@ -47,7 +47,7 @@ def get_state(slide: SlideId, site: Here, who: Who, reading: InReading = 1) -> d
     }
 
 
-@router.get("/slides/{slide}/log")
+@router.get("/slides/{slide}/log", response_model=LogShape)
 def get_log(
     slide: SlideId,
     site: Here,
@@ -69,7 +69,7 @@ def _own(entry: Entry, who: Reader) -> bool:
     return who.name == LOCAL or entry.reader == who.name or entry.reading not in (1, 2)
 
 
-@router.post("/slides/{slide}/commands")
+@router.post("/slides/{slide}/commands", response_model=DoneShape)
 def post_command(slide: SlideId, body: CommandBody, site: Here, who: Who) -> JSONResponse:
     """Give a command; 409 with the entries if somebody else touched the same cells since `base`."""
     done = site.readings.perform(
@@ -87,13 +87,14 @@ def post_command(slide: SlideId, body: CommandBody, site: Here, who: Who) -> JSO
     )
 
 
-@router.get("/slides/{slide}/differential")
+@router.get("/slides/{slide}/differential", response_model=CountShape)
 def get_differential(slide: SlideId, site: Here, who: Who, reading: InReading | None = None) -> JSONResponse:
     """The count, by the model alone and after review; without a reading the one that is signed."""
     with site.store.read() as session:
         row = find_slide(session, slide)
         folds = site.readings.folds
         if reading is None:
+            site.readings.refuse_blind(session, row)
             read = folds.final(session, row)
         else:
             site.readings.may_look(session, row, reading, who)
@@ -101,7 +102,7 @@ def get_differential(slide: SlideId, site: Here, who: Who, reading: InReading | 
         return JSONResponse(count_json(site.readings.counts.of(session, read)))
 
 
-@router.get("/slides/{slide}/agreement")
+@router.get("/slides/{slide}/agreement", response_model=AgreementShape)
 def get_agreement(slide: SlideId, site: Here) -> JSONResponse:
     """How far two readers have come and agree, and how often each reader follows a wrong suggestion."""
     with site.store.read() as session:

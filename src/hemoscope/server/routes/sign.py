@@ -10,7 +10,7 @@ from hemoscope.server import signing
 from hemoscope.server.audit import trail
 from hemoscope.server.routes.needs import Here, SlideId, Who, administrator
 from hemoscope.server.routes.slides import slide_detail
-from hemoscope.server.shapes import Revise, Sign, SlideDetail
+from hemoscope.server.shapes import Revise, Sign, SignedShape, SlideDetail, TrailShape
 from hemoscope.server.store.slides import find_slide
 
 __all__ = ["router"]
@@ -18,7 +18,7 @@ __all__ = ["router"]
 router = APIRouter(tags=["signing"])
 
 
-@router.post("/slides/{slide}/sign")
+@router.post("/slides/{slide}/sign", response_model=SignedShape)
 def sign(slide: SlideId, body: Sign, site: Here, who: Who) -> dict[str, Any]:
     """Sign and lock; 409 `not_signed` while cells are open and no reason is given."""
     return signing.sign(site, slide, user=who.name, name=body.name, reason=body.reason)
@@ -31,7 +31,7 @@ def revise(slide: SlideId, body: Revise, site: Here, who: Who) -> dict[str, Any]
     return slide_detail(site, slide)
 
 
-@router.get("/slides/{slide}/audit")
+@router.get("/slides/{slide}/audit", response_model=TrailShape)
 def get_slide_audit(slide: SlideId, site: Here, since: int = Query(0, ge=0, lt=2**63)) -> dict[str, Any]:
     """Who did what with a slide, beside its log: begun, files sent, signed, revised, taken home."""
     with site.store.read() as session:
@@ -39,7 +39,7 @@ def get_slide_audit(slide: SlideId, site: Here, since: int = Query(0, ge=0, lt=2
         return {"audit": trail(session, slide=slide, since=since)}
 
 
-@router.get("/audit", dependencies=[Depends(administrator)])
+@router.get("/audit", response_model=TrailShape, dependencies=[Depends(administrator)])
 def get_audit(site: Here, since: int = Query(0, ge=0, lt=2**63)) -> dict[str, Any]:
     """Who did what; for administrators."""
     with site.store.read() as session:

@@ -13,7 +13,7 @@ from hemoscope.review.order import by_doubt, by_influence
 from hemoscope.server.audit import audit
 from hemoscope.server.clock import now
 from hemoscope.server.routes.needs import Here, InReading, SlideId, Who
-from hemoscope.server.shapes import NewSlide, SlideDetail, SlideShape
+from hemoscope.server.shapes import CellsShape, ModelShape, NewSlide, OrderShape, SlideDetail, SlideShape
 from hemoscope.server.site import Site
 from hemoscope.server.store.cells import cell_json, cells_of, covered
 from hemoscope.server.store.slides import find_slide, list_slides, progress_of, rejected_of, slide_json
@@ -24,7 +24,7 @@ __all__ = ["router", "slide_detail"]
 router = APIRouter(tags=["slides"])
 
 
-@router.get("/model")
+@router.get("/model", response_model=ModelShape)
 def get_model(site: Here) -> dict[str, Any]:
     """The model that is served, its classes with their roles, and the reference ranges."""
     facts, reference = site.facts, site.readings.counts.reference
@@ -75,7 +75,7 @@ def get_slide(slide: SlideId, site: Here) -> dict[str, Any]:
     return slide_detail(site, slide)
 
 
-@router.get("/slides/{slide}/cells")
+@router.get("/slides/{slide}/cells", response_model=CellsShape)
 def get_cells(
     slide: SlideId,
     site: Here,
@@ -95,7 +95,7 @@ def get_cells(
     return JSONResponse({"cells": [jsonable(cell_json(covered(cell) if blind else cell)) for cell in cells]})
 
 
-@router.get("/slides/{slide}/order")
+@router.get("/slides/{slide}/order", response_model=OrderShape)
 def get_order(
     slide: SlideId,
     site: Here,
@@ -114,7 +114,11 @@ def get_order(
     return {"cells": by_influence(read.cells, read.state, facts["confusion"], site.readings.counts.reference)}
 
 
-@router.get("/slides/{slide}/events")
+@router.get(
+    "/slides/{slide}/events",
+    response_class=StreamingResponse,
+    responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
+)
 def get_events(slide: SlideId, site: Here) -> StreamingResponse:
     """News of a slide: `progress`, `cells`, `entry`, `signed`, `revised`, and `end` when the server stops."""
     with site.store.read() as session:
@@ -136,6 +140,7 @@ def slide_detail(site: Site, slide: int) -> dict[str, Any]:
             select(SignatureRow).where(SignatureRow.slide == slide).order_by(SignatureRow.revision)
         )
         read = site.readings.folds.final(session, row)
+        complete = site.readings.uncovered(session, row)
         return {
             **slide_json(row, counts),
             "seq": row.seq,
@@ -147,6 +152,7 @@ def slide_detail(site: Site, slide: int) -> dict[str, Any]:
                 {"revision": s.revision, "name": s.name, "at": s.at, "reason": s.reason, "log": s.log_digest}
                 for s in signatures
             ],
+            "complete": complete,
         }
 
 

@@ -86,7 +86,7 @@ def rejected_of(session: Session, slide: int) -> list[dict[str, str]]:
     """Return the files of a slide that became no cells, with their reasons."""
     rows = session.execute(
         select(FileRow.name, FileRow.reason)
-        .where(FileRow.slide == slide, FileRow.status == "rejected")
+        .where(FileRow.slide == slide, FileRow.status.in_(("rejected", "twin")))
         .order_by(FileRow.id)
     )
     return [{"name": name, "reason": reason} for name, reason in rows]
@@ -121,5 +121,5 @@ def _counts(session: Session, slides: Sequence[int]) -> defaultdict[int, default
         .group_by(FileRow.slide, FileRow.status)
     )
     for slide, status, n in rows:
-        found[slide][status] = n
+        found[slide]["rejected" if status == "twin" else status] += n
     return found

@@ -91,7 +91,7 @@ class UploadRow(Base):
 
 
 class FileRow(Base):
-    """One image of an upload: `waiting` for the model, a `cell`, or `rejected` with a reason."""
+    """One image of an upload: `waiting` for the model, a `cell`, `rejected` with a reason, or the `twin` of one there is."""
 
     __tablename__ = "files"
     id: Mapped[int] = mapped_column(_LONG, primary_key=True)

@@ -20,6 +20,11 @@ export class ApiError extends Error {
     this.code = code;
     this.body = body;
   }
+
+  /** Whether the same request can be tried again later: nobody answers, or not now. */
+  get passes() {
+    return [0, 429, 502, 503, 504, 507].includes(this.status);
+  }
 }
 
 /** Told where the server wants to know again who is here. */

@@ -1,72 +1,73 @@
 // Files to a slide, a few at a time, in chunks. A broken connection goes on from the server's offset; so does the same file dropped again later.
 
 import { ApiError, post, request } from "./api.js";
+import { t } from "./text.js";
 
 const CHUNK = 4 * 1024 * 1024;
 const AT_ONCE = 4;
-const TRIES = 8;
-const REMEMBER = "hemoscope.uploads";
+/** Which upload a file is, until all that was dropped with it is there. */
+const REMEMBER = "hemoscope.upload";
 
 /** @typedef {{total: number, done: number, bytes: number, sent: number, failed: {name: string, reason: string}[]}} UploadProgress */
 
 /** @param {number} ms */
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
-/** @returns {Record<string, string>} */
-function remembered() {
-  try {
-    return JSON.parse(localStorage.getItem(REMEMBER) ?? "{}");
-  } catch {
-    return {};
-  }
-}
+/** @param {string} slide @param {{name: string, file: File}} item */
+const markOf = (slide, { name, file }) => `${REMEMBER}/${slide}/${name}/${file.size}/${file.lastModified}`;
 
-/** @param {string} key @param {string | null} upload */
-function remember(key, upload) {
-  const all = remembered();
-  if (upload) all[key] = upload;
-  else delete all[key];
-  localStorage.setItem(REMEMBER, JSON.stringify(all));
+/** @param {string} mark @param {string} upload */
+function remember(mark, upload) {
+  try {
+    localStorage.setItem(mark, upload);
+  } catch {
+    // no room: should this break off, the file is sent again
+  }
 }
 
 /**
  * @param {() => Promise<any>} work
- * @param {(waiting: boolean) => void} onWait
+ * @param {(why: string) => void} onWait
  */
 async function patiently(work, onWait) {
   for (let attempt = 0; ; attempt += 1) {
     try {
       const result = await work();
-      onWait(false);
+      onWait("");
       return result;
     } catch (error) {
-      const passing = error instanceof ApiError && (error.status === 0 || error.status === 429 || error.status >= 500);
-      if (!passing || (error.status !== 429 && attempt >= TRIES)) throw error;
-      onWait(true);
+      if (!(error instanceof ApiError && error.passes)) throw error;
+      onWait(error.status ? error.message : t("arriving.away"));
       await pause(error.body?.wait ? 1000 * error.body.wait : Math.min(8000, 250 * 2 ** attempt));
     }
   }
 }
 
-/** @param {string} slide @param {{name: string, file: File}} item @param {(bytes: number) => void} onBytes @param {(w: boolean) => void} onWait */
+/** The upload that a file was begun as, where it can be gone on with. @param {string} mark @param {number} size @param {(why: string) => void} onWait */
+async function begunBefore(mark, size, onWait) {
+  const known = localStorage.getItem(mark);
+  if (!known) return null;
+  try {
+    const found = await patiently(() => request("GET", `/uploads/${known}`), onWait);
+    return found.done && found.offset < size ? null : found; // it was given up when the slide was signed
+  } catch (error) {
+    if (error instanceof ApiError && error.status === 404) return null;
+    throw error;
+  }
+}
+
+/** @param {string} slide @param {{name: string, file: File}} item @param {(bytes: number) => void} onBytes @param {(why: string) => void} onWait */
 async function sendOne(slide, { name, file }, onBytes, onWait) {
-  const key = `${slide}/${name}/${file.size}/${file.lastModified}`;
-  let upload = remembered()[key];
-  let offset = 0;
-  if (upload) {
-    try {
-      offset = (await request("GET", `/uploads/${upload}`)).offset;
-    } catch {
-      upload = "";
-    }
+  const mark = markOf(slide, { name, file });
+  let begun = await begunBefore(mark, file.size, onWait);
+  if (!begun) {
+    begun = await patiently(() => post(`/slides/${slide}/uploads`, { name, bytes: file.size }), onWait);
+    remember(mark, begun.upload);
   }
-  if (!upload) {
-    const begun = await patiently(() => post(`/slides/${slide}/uploads`, { name, bytes: file.size }), onWait);
-    ({ upload, offset } = begun);
-    if (file.size > CHUNK) remember(key, upload);
-  }
+  const { upload } = begun;
+  let { offset } = begun;
   onBytes(offset);
-  for (let done = false; !done; ) {
+  for (let { done } = begun; !done; ) {
     const from = offset;
     const answer = await patiently(async () => {
       try {
@@ -83,18 +84,17 @@ async function sendOne(slide, { name, file }, onBytes, onWait) {
     done = answer.done ?? offset >= file.size;
     onBytes(offset - from);
   }
-  remember(key, null);
 }
 
 /**
  * Send files to a slide.
  * @param {string} slide
  * @param {{name: string, file: File}[]} items
- * @param {(progress: UploadProgress & {waiting: boolean}) => void} onProgress
+ * @param {(progress: UploadProgress & {waiting: string}) => void} onProgress
  */
 export async function sendAll(slide, items, onProgress) {
-  /** @type {UploadProgress & {waiting: boolean}} */
-  const progress = { total: items.length, done: 0, bytes: items.reduce((sum, i) => sum + i.file.size, 0), sent: 0, failed: [], waiting: false };
+  /** @type {UploadProgress & {waiting: string}} */
+  const progress = { total: items.length, done: 0, bytes: items.reduce((sum, i) => sum + i.file.size, 0), sent: 0, failed: [], waiting: "" };
   const queue = [...items];
   const tell = () => onProgress({ ...progress });
   const line = async () => {
@@ -104,7 +104,7 @@ export async function sendAll(slide, items, onProgress) {
           slide,
           item,
           (bytes) => { progress.sent += bytes; tell(); },
-          (waiting) => { progress.waiting = waiting; tell(); },
+          (why) => { progress.waiting = why; tell(); },
         );
       } catch (error) {
         progress.failed.push({ name: item.name, reason: error instanceof Error ? error.message : String(error) });
@@ -114,5 +114,6 @@ export async function sendAll(slide, items, onProgress) {
     }
   };
   await Promise.all(Array.from({ length: AT_ONCE }, line));
+  if (!progress.failed.length) for (const item of items) localStorage.removeItem(markOf(slide, item));
   return progress;
 }

@@ -18,7 +18,6 @@ let running = false;
 export const unsaved = signal(0);
 /** The server does not take them now; they are sent again. */
 export const waiting = signal(false);
-const PASSING = [0, 429, 502, 503, 504, 507];
 
 /** @param {number[]} cells @param {(cell: number) => string | null} whereTo */
 function show(cells, whereTo) {
@@ -85,6 +84,7 @@ async function pump() {
         at.seq.value = Math.max(at.seq.value, answer.seq);
         if (answer.differential && !pending.length && !at.blind.value) at.differential.value = answer.differential;
       });
+      if (at.slide.value.readings === 2) at.loadMerged().catch(tellError);
       if (!alone || command.kind === "undo" || command.kind === "redo") await at.loadState();
       done(true);
     } catch (error) {
@@ -115,7 +115,8 @@ async function send(command) {
       }
       return await post(`${path}/commands`, { base, reading: at.reading.value, command, client: CLIENT });
     } catch (error) {
-      if (!(error instanceof ApiError) || !PASSING.includes(error.status) || at.slide.value === null) throw error;
+      if (!(error instanceof ApiError) || !error.passes || at.slide.value === null) throw error;
+      if (!attempt && error.status >= 500) tellError(error); // the disk is full, the store is away
       waiting.value = true;
       await new Promise((again) => setTimeout(again, Math.min(5000, 300 * 2 ** attempt)));
     }
@@ -138,7 +139,11 @@ async function takeBack(error) {
 
 /** What somebody else did, or this person in another window. @param {Entry} entry */
 export function onEntry(entry) {
-  if (entry.seq <= at.seq.value || entry.reading !== at.reading.value) return;
+  if (entry.seq <= at.seq.value) return;
+  if (entry.reading !== at.reading.value) {
+    if (at.slide.value?.readings === 2) at.loadMerged().catch(tellError);
+    return;
+  }
   if (entry.client === CLIENT) return;
   const { command, changes = [] } = entry;
   const own = new Set(pending.flatMap((p) => [...p.touched]));

@@ -39,6 +39,8 @@ export const connected = signal(true);
 export const ready = signal(false);
 
 export const signed = computed(() => slide.value?.status === "signed");
+/** Two have read this slide to its end: what counts is what both came to. */
+export const merged = computed(() => slide.value?.readings === 2 && Boolean(slide.value.complete));
 /** What the model says is hidden. */
 export const blind = computed(() => reading.value === "audit" || reading.value === "settle" || Boolean(slide.value?.blind));
 
@@ -64,6 +66,12 @@ export const sections = computed(() => {
     cells: own.sort(compare),
     unreviewed: own.reduce((n, cell) => n + (seen.has(cell.cell) ? 0 : 1), 0),
   }));
+});
+
+/** Cells that stand in the way of a signature: where one person reads as they lie here, otherwise as the server said last. */
+export const openCells = computed(() => {
+  if (reading.value !== 1 || slide.value?.readings === 2) return slide.value?.open ?? 0;
+  return sections.value.reduce((n, s) => n + (s.place === "review" || s.place === "unidentified" ? s.cells.length : 0), 0);
 });
 
 const AGAIN_MS = 3000;
@@ -117,8 +125,7 @@ export async function loadCells(anew = false) {
 export async function loadDifferential() {
   const asked = current;
   if (asked === null) return;
-  const settling = reading.value === "settle";
-  const found = blind.value && !settling ? null : await get(`${path()}/differential${settling ? "" : ofReading()}`);
+  const found = blind.value && !merged.value ? null : await get(`${path()}/differential${merged.value ? "" : ofReading()}`);
   if (asked === current) differential.value = found;
 }
 
@@ -140,9 +147,16 @@ export async function loadSlide() {
 export async function refresh() {
   const about = loadSlide();
   const counted = about.then(loadDifferential); // which readings are blind is known by then
+  counted.catch(() => {}); // told below, if nothing else was told before
   await Promise.all([about, loadCells(), loadOrder(), loadState()]);
   ready.value = current !== null;
   await counted;
+}
+
+/** What both readers came to, after either has done something. */
+export async function loadMerged() {
+  await loadSlide();
+  await loadDifferential();
 }
 
 async function loadDiffering() {
@@ -166,7 +180,7 @@ export async function switchReading(wanted) {
     if (blind.value) differential.value = null;
   });
   if (wanted === "settle") await loadDiffering().catch(tellError);
-  await Promise.all([loadCells(true), loadState(), loadDifferential(), loadOrder()]).catch(tellError);
+  await Promise.all([loadMerged(), loadCells(true), loadState(), loadOrder()]).catch(tellError);
 }
 
 /**

@@ -6,7 +6,7 @@ import { t } from "../lib/text.js";
 import { sendAll } from "../lib/upload.js";
 import { tell, tellError } from "./toasts.js";
 
-/** @typedef {import("../lib/upload.js").UploadProgress & {waiting: boolean, finished: boolean}} Sending */
+/** @typedef {import("../lib/upload.js").UploadProgress & {waiting: string, finished: boolean}} Sending */
 
 /** @type {{value: Record<string, Sending>}} by slide */
 export const sending = signal({});
@@ -20,7 +20,7 @@ export async function addFiles(slide, items) {
   const progress = await sendAll(slide, items, (now) => {
     sending.value = { ...sending.value, [slide]: { ...now, finished: false } };
   });
-  sending.value = { ...sending.value, [slide]: { ...progress, waiting: false, finished: true } };
+  sending.value = { ...sending.value, [slide]: { ...progress, waiting: "", finished: true } };
 }
 
 /**

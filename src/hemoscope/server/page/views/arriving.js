@@ -33,7 +33,7 @@ export function Arriving({ id }) {
   if (!busy && !waiting && !refused.length) return null;
   return html`<div class="arriving">
     ${busy && html`<div class="arriving-line"><progress class="meter" max=${now.bytes || 1} value=${now.sent} aria-label=${t("arriving.sending")}></progress>
-      <span>${now.waiting ? t("arriving.paused") : t("arriving.sent", { done: now.done, total: now.total })}</span></div>`}
+      <span>${now.waiting ? t("arriving.paused", { why: now.waiting }) : t("arriving.sent", { done: now.done, total: now.total })}</span></div>`}
     ${waiting > 0 && progress && html`<div class="arriving-line"><progress class="meter" max=${progress.total || 1} value=${progress.predicted + progress.rejected} aria-label=${t("arriving.recognising")}></progress>
       <span>${t("arriving.predicted", { done: progress.predicted, total: progress.total })}</span></div>`}
     ${refused.length > 0 && html`<div class="refused-files">

@@ -13,6 +13,7 @@ import { Dialog } from "./dialog.js";
 import { Dot } from "./dot.js";
 import { Icon } from "./icon.js";
 import { act } from "./press.js";
+import { answers } from "./thumb.js";
 
 /** @typedef {import("../types.d.ts").Cell} Cell */
 /** @typedef {import("../types.d.ts").Neighbour} Neighbour */
@@ -40,6 +41,13 @@ function Probabilities({ cell }) {
   </table>`;
 }
 
+/** Why the model's answer was not accepted. @param {Cell} cell */
+function whyOpen(cell) {
+  if (cell.status === "unknown") return t("cell.unknown");
+  const others = answers(cell, Infinity).map((answer) => answer.name).filter((name) => name !== cell.pred && cell.candidates.includes(name));
+  return others.length ? t("cell.close", { others: others.slice(0, 2).map(labelOf).join(", ") }) : t("cell.unsure");
+}
+
 /** @param {{cell: Cell}} props */
 function Neighbours({ cell }) {
   const [found, setFound] = useState(/** @type {Record<string, Neighbour[]> | null} */ (null));
@@ -60,7 +68,7 @@ function Neighbours({ cell }) {
     ${found && !classes.length && html`<p class="quiet-text">${t("cell.neighbours_none")}</p>`}
     <div class="neighbour-classes">${classes.map(([name, cells]) => html`<figure key=${name}>
       <figcaption>${labelOf(name)}</figcaption>
-      <div class="neighbour-row">${cells.slice(0, 4).map((near) => html`<img key=${near.digest} src=${imageUrl(near.digest, 96)} width="72" height="72"
+      <div class="neighbour-row">${cells.slice(0, classes.length > 1 ? 3 : 4).map((near) => html`<img key=${near.digest} src=${imageUrl(near.digest, 96)} width="72" height="72"
         alt=${t("cell.neighbour", { label: labelOf(name), distance: number(near.distance, 2) })} title=${t("cell.neighbour_title", { distance: number(near.distance, 2), source: near.source })} />`)}</div>
     </figure>`)}</div>
   </section>`;
@@ -145,7 +153,7 @@ export function CellView() {
       </div>
       <div class="cell-right">
         ${hidden ? html`<p class="quiet-text">${t("cell.hidden")}</p>` : html`
-          ${cell.reason && html`<p class="reason"><${Icon} name="warn" />${cell.reason}</p>`}
+          ${cell.status !== "accepted" && html`<p class="reason" title=${cell.reason ?? ""}><${Icon} name="warn" />${whyOpen(cell)}</p>`}
           <${Probabilities} cell=${cell} />
           <p class="quiet-text">${t("cell.margin", { margin: percent(cell.margin ?? NaN, 1) })}${cell.distance !== null ? `, ${t("cell.distance", { distance: number(cell.distance, 3) })}` : ""}</p>
           <${Neighbours} cell=${cell} />`}

@@ -40,7 +40,7 @@ function Bar({ before, after }) {
 
 /** @param {{before: Share, after: Share, found: Differential}} props */
 function Row({ before, after, found }) {
-  const straddles = found.settles.find((s) => s.name === after.name);
+  const straddles = found.settles.filter((s) => s.name === after.name);
   const changed = before.finding !== after.finding;
   return html`<li class="share">
     <div class="share-line"><${Dot} place=${after.name} /><strong class="share-name">${after.label}</strong>
@@ -52,7 +52,7 @@ function Row({ before, after, found }) {
           <div key=${name}><dt class="unseen">${t(`count.${name}`)}</dt><dd>${intervalText(/** @type {[number, number] | null} */ (interval))}</dd></div>`)}
       </dl>
       ${changed && html`<p class="was-flag">${t("count.flag_changed", { before: t(`finding.${before.finding || "none"}`), after: t(`finding.${after.finding || "none"}`) })}</p>`}
-      ${straddles && html`<p class="settles">${settlesText(straddles)}</p>`}`}
+      ${straddles.map((each) => html`<p class="settles" key=${each.limit}>${settlesText(each)}</p>`)}`}
   </li>`;
 }
 
@@ -84,8 +84,8 @@ function White({ found }) {
       onInput=${(/** @type {Event} */ e) => setText(/** @type {HTMLInputElement} */ (e.target).value)} onBlur=${keep} onKeyDown=${(/** @type {KeyboardEvent} */ e) => { if (e.key === "Enter") keep(); }} />
       <span class="unit">${t("unit.giga")}</span></span></label>
     ${wrong && html`<p class="refused" role="alert">${t("white.wrong")}</p>`}
-    ${corrected && html`<p class="corrected"><strong>${t("white.corrected", { value: number(corrected.value, 1) })}</strong><span class="working">${corrected.working}</span></p>`}
-    ${found.erythroblasts !== null && html`<p class="quiet-text">${t("white.erythroblasts", { value: number(found.erythroblasts, 1) })}</p>`}
+    ${corrected && html`<p class="corrected"><strong>${t("white.corrected", { value: number(corrected.value, 2) })}</strong><span class="working">${corrected.working}</span></p>`}
+    ${!corrected && found.erythroblasts !== null && html`<p class="quiet-text">${t("white.erythroblasts", { value: number(found.erythroblasts, 1) })}</p>`}
   </section>`;
 }
 
@@ -94,14 +94,14 @@ function Summary({ found }) {
   const openOnes = found.waiting + found.unidentified;
   return html`<div class="summary">
     <div class="figure"><strong>${number(found.after.n_white)}</strong><span>${t("count.white_cells")}</span></div>
-    <div class="figure"><strong>${number(found.reviewed)}</strong><span>${t("count.reviewed_of", { of: number(found.cells) })}</span></div>
+    <div class="figure"><strong>${number(found.reviewed)}<small>${t("count.of", { of: number(found.cells) })}</small></strong><span>${t("count.reviewed")}</span></div>
     <div class=${`figure ${openOnes ? "warn" : ""}`}><strong>${number(openOnes)}</strong><span>${t("count.still_open")}</span></div>
   </div>`;
 }
 
 export function CountPanel() {
   const found = /** @type {Differential | null} */ (at.differential.value);
-  if (!found) return html`<p class="quiet-text">${at.blind.value ? t("count.blind") : t("loading")}</p>`;
+  if (!found) return html`<p class="quiet-text">${at.reading.value === "audit" ? t("count.audit") : at.blind.value ? t("count.blind") : t("loading")}</p>`;
   const was = new Map(found.before.shares.map((share) => [share.name, share]));
   const rows = (/** @type {(share: Share) => boolean} */ of) => found.after.shares.filter(of).map((share) => html`<${Row} key=${share.name} before=${was.get(share.name) ?? share} after=${share} found=${found} />`);
   const { reference } = model.value ?? {};

@@ -1,7 +1,7 @@
 // The end of a slide: sign and lock it, take it home, open it again as a new revision, and see who did what.
 
 import { html, useEffect, useState } from "../vendor/preact.js";
-import { apiUrl, get, post } from "../lib/api.js";
+import { ApiError, apiUrl, get, post } from "../lib/api.js";
 import { moment, t } from "../lib/text.js";
 import { placeLabel } from "../state/commands.js";
 import { session } from "../state/session.js";
@@ -11,6 +11,7 @@ import { Dialog } from "./dialog.js";
 import { Icon } from "./icon.js";
 
 const FORMATS = /** @type {const} */ (["html", "csv", "cells", "json", "fhir", "hl7", "labelled"]);
+const SHOWN = 200;
 
 /** @param {SubmitEvent} event */
 const fields = (event) => {
@@ -21,7 +22,8 @@ const fields = (event) => {
 
 function Sign() {
   const [refused, setRefused] = useState("");
-  const open = at.sections.value.filter((s) => s.place === "review" || s.place === "unidentified").reduce((n, s) => n + s.cells.length, 0);
+  const [told, setTold] = useState(0); // open cells that the server knows of, and this window does not
+  const open = at.openCells.value || told;
   /** @param {SubmitEvent} event */
   const sign = async (event) => {
     const { name, reason } = fields(event);
@@ -31,6 +33,7 @@ function Sign() {
       setRefused("");
     } catch (error) {
       setRefused(error instanceof Error ? error.message : String(error));
+      if (error instanceof ApiError) setTold(error.body?.open ?? 0);
     }
   };
   return html`<form class="stack finish-block" onSubmit=${sign}>
@@ -73,13 +76,33 @@ function Signed() {
   </div>`;
 }
 
+/** @param {string} format @param {number} revision */
+const exported = (format, revision) => apiUrl(`/slides/${at.slide.value?.id}/export/${format}?revision=${revision}`);
+/** @param {number} revision */
+const logOf = (revision) => apiUrl(`/slides/${at.slide.value?.id}/log?revision=${revision}`);
+
 function Exports() {
-  const { id, revision } = at.slide.value ?? { id: 0, revision: 1 };
+  const { revision, readings, complete, reviewed } = at.slide.value ?? { revision: 1, readings: 1, reviewed: 0 };
+  const covered = readings === 2 && !complete;
+  const nothing = !(reviewed || at.reviewed.value.size);
   return html`<section class="finish-block" aria-label=${t("export.title")}>
     <h3>${t("export.title")}</h3>
-    ${!at.signed.value && html`<p class="quiet-text">${t("export.unsigned")}</p>`}
-    <ul class="exports">${FORMATS.map((format) => html`<li key=${format}><a class="export" href=${apiUrl(`/slides/${id}/export/${format}?revision=${revision}`)} download>
-      <strong>${t(`export.${format}`)}</strong><span>${t(`export.${format}.what`)}</span></a></li>`)}</ul>
+    ${!at.signed.value && html`<p class="quiet-text">${t(covered ? "export.blind" : "export.unsigned")}</p>`}
+    ${!covered && html`<ul class="exports">${FORMATS.map((format) => html`<li key=${format}>${format === "labelled" && nothing
+      ? html`<div class="export off"><strong>${t("export.labelled")}</strong><span>${t("export.labelled.none")}</span></div>`
+      : html`<a class="export" href=${exported(format, revision)} download><strong>${t(`export.${format}`)}</strong><span>${t(`export.${format}.what`)}</span></a>`}</li>`)}</ul>`}
+  </section>`;
+}
+
+/** What was signed before; each revision stays as it was. */
+function Earlier() {
+  const { signatures = [], revision } = at.slide.value ?? {};
+  const earlier = signatures.filter((s) => s.revision !== revision).reverse();
+  if (!earlier.length) return null;
+  return html`<section class="finish-block" aria-label=${t("earlier.title")}>
+    <h3>${t("earlier.title")}</h3>
+    <ul class="log">${earlier.map((s) => html`<li key=${s.revision}><span><strong>${t("slide.revision", { revision: s.revision })}</strong>, ${s.name}</span><span class="log-when">${moment(s.at)}</span>
+      <span class="log-what row"><a href=${exported("html", s.revision)} download>${t("export.html")}</a><a href=${exported("json", s.revision)} download>${t("export.json")}</a><a href=${logOf(s.revision)} download=${`log-${s.revision}.json`}>${t("log.title")}</a></span></li>`)}</ul>
   </section>`;
 }
 
@@ -93,25 +116,57 @@ function whatOf(entry) {
     const [[cell, from, to]] = changes;
     return t(`log.${command.kind}.cell`, { cell: String(cell + 1), from: placeLabel(from), to: placeLabel(to) });
   }
-  const tos = [...new Set(changes.map(([, , to]) => placeLabel(to)))];
-  return t(`log.${command.kind}.cells`, { n: changes.length, to: tos.slice(0, 3).join(", ") });
+  const some = (/** @type {string[]} */ places) => {
+    const labels = [...new Set(places)].map(placeLabel);
+    return labels.length > 3 ? `${labels.slice(0, 3).join(", ")} …` : labels.join(", ");
+  };
+  return t(`log.${command.kind}.cells`, { n: changes.length, from: some(changes.map(([, from]) => from)), to: some(changes.map(([, , to]) => to)) });
+}
+
+/** What the trail beside the log says of a slide; of files that came, only the wall. @param {import("../types.d.ts").Trail} line */
+function whatHappened(line) {
+  if (line.what === "signed") return t("trail.signed", { revision: line.revision ?? 1, name: line.name ?? "" });
+  if (line.what === "revised") return t("trail.revised", { revision: line.revision ?? 1, reason: line.reason ?? "" });
+  if (line.what === "took home") return t("trail.took", { form: t(`export.${line.form}`) });
+  return line.what === "began" ? t("trail.began") : "";
+}
+
+/** The whole trail, page by page. @returns {Promise<import("../types.d.ts").Trail[]>} */
+async function trailOf(/** @type {number | undefined} */ slide) {
+  /** @type {import("../types.d.ts").Trail[]} */
+  const all = [];
+  for (;;) {
+    const { audit } = await get(`/slides/${slide}/audit?since=${all.at(-1)?.id ?? 0}`);
+    if (!audit.length) return all;
+    all.push(...audit);
+  }
+}
+
+/** The log of this revision and the trail of the slide as lines, the latest first. @param {number | undefined} slide */
+async function linesOf(slide) {
+  const [log, trail] = await Promise.all([get(`/slides/${slide}/log?since=0`), trailOf(slide)]);
+  const entries = log.entries.map((/** @type {import("../types.d.ts").Entry} */ entry) => ({
+    at: entry.at, who: entry.reading === 1 ? entry.reader : `${entry.reader} · ${t(`reading.${entry.reading}`)}`, what: whatOf(entry) }));
+  const others = trail.map((line) => ({ at: line.at, who: line.who, what: whatHappened(line) })).filter((line) => line.what);
+  return [...entries, ...others].sort((a, b) => (a.at < b.at ? 1 : -1));
 }
 
 function Audit() {
-  const [entries, setEntries] = useState(/** @type {import("../types.d.ts").Entry[] | null} */ (null));
-  const now = at.seq.value;
+  const [lines, setLines] = useState(/** @type {{at: string, who: string, what: string}[] | null} */ (null));
+  const { id, revision = 1, status } = at.slide.value ?? {};
   useEffect(() => {
-    const timer = setTimeout(() => get(`/slides/${at.slide.value?.id}/log?since=0`).then((found) => setEntries(Array.isArray(found) ? found : found.entries)).catch(tellError), 200);
+    const timer = setTimeout(() => linesOf(id).then(setLines).catch(tellError), 200);
     return () => clearTimeout(timer);
-  }, [now, at.slide.value?.revision]);
+  }, [at.seq.value, revision, status]);
   return html`<section class="finish-block" aria-label=${t("log.title")}>
-    <h3>${t("log.title")}</h3>
-    ${entries?.length === 0 && html`<p class="quiet-text">${t("log.none")}</p>`}
-    <ol class="log">${[...(entries ?? [])].reverse().slice(0, 200).map((entry) => html`<li key=${entry.seq}>
-      <span class="log-when">${moment(entry.at)}</span><span class="log-who">${entry.reader}${entry.reading !== 1 ? ` · ${t("reading.n", { reading: String(entry.reading) })}` : ""}</span><span class="log-what">${whatOf(entry)}</span></li>`)}</ol>
+    <div class="row between"><h3>${t("log.title")}</h3><a href=${logOf(revision)} download=${`log-${revision}.json`}>${t("log.whole")}</a></div>
+    ${lines?.length === 0 && html`<p class="quiet-text">${t("log.none")}</p>`}
+    <ol class="log">${(lines ?? []).slice(0, SHOWN).map((line, i) => html`<li key=${(lines ?? []).length - i}>
+      <span class="log-when">${moment(line.at)}</span><span class="log-who">${line.who}</span><span class="log-what">${line.what}</span></li>`)}</ol>
+    ${(lines?.length ?? 0) > SHOWN && html`<p class="quiet-text">${t("log.more", { n: (lines?.length ?? 0) - SHOWN })}</p>`}
   </section>`;
 }
 
 export function FinishPanel() {
-  return html`<div class="finish">${at.signed.value ? html`<${Signed} />` : html`<${Sign} />`}<${Exports} /><${Audit} /></div>`;
+  return html`<div class="finish">${at.signed.value ? html`<${Signed} />` : html`<${Sign} />`}<${Exports} /><${Earlier} /><${Audit} /></div>`;
 }

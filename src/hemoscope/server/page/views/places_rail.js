@@ -7,7 +7,7 @@ import { place as move, placeLabel } from "../state/commands.js";
 import { keys } from "../state/keys.js";
 import { model } from "../state/session.js";
 import { settings } from "../state/settings.js";
-import { blind, differential, sections } from "../state/slide.js";
+import { blind, differential, sections, signed } from "../state/slide.js";
 import { clearSelection, goTo } from "../state/wall.js";
 import { Dot } from "./dot.js";
 import { shareHere } from "./shares.js";
@@ -29,7 +29,7 @@ function Item({ place, count, unreviewed }) {
       },
     });
   }, [place]);
-  const share = shareHere(differential.value, place);
+  const share = blind.value ? "" : shareHere(differential.value, place);
   const key = target && settings.value.keysOn ? keys.value[place] : "";
   return html`<li><button ref=${element} class=${`rail-item ${count ? "" : "empty"} ${!target && count ? "open" : ""}`} data-rail=${place} onClick=${() => { goTo.value = place; }}>
     <${Dot} place=${place} />
@@ -55,5 +55,5 @@ export function PlacesRail() {
     ${group("white", (p) => roleOf(p) === "white")}
     ${group("apart", (p) => roleOf(p) !== undefined && roleOf(p) !== "white")}
     ${group("out", (p) => p === "not_classed")}
-  </ul></nav>`;
+  </ul>${settings.value.keysOn && !signed.value && html`<p class="rail-hint mouse-only">${t("rail.hint")}</p>`}</nav>`;
 }

@@ -2,6 +2,7 @@
 
 import { confirm, place, redo, undo } from "../state/commands.js";
 import { actionOf, CONFIRM, isTyping } from "../state/keys.js";
+import { settings } from "../state/settings.js";
 import { signed } from "../state/slide.js";
 import * as wall from "../state/wall.js";
 import { current } from "./wall.js";
@@ -35,7 +36,7 @@ export function pressed(event, showKeys) {
     wall.selectAll();
   } else if (event.key === "Tab") wall.byKeyboard();
   else if (event.key === "Escape") wall.clearSelection();
-  else if (event.key === "?" && !isTyping(event)) showKeys();
+  else if (event.key === "?" && settings.value.keysOn && !isTyping(event)) showKeys();
   else if (!control && !event.altKey) letterOrStep(event);
 }
 

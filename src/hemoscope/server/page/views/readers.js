@@ -25,7 +25,7 @@ function Choice({ reading, found }) {
   const here = at.reading.value === reading;
   const [done, of] = progressOf(found, reading);
   return html`<button class=${`reading ${here ? "on" : ""}`} aria-pressed=${here} disabled=${!of && !here} onClick=${() => at.switchReading(reading)}>
-    <strong>${t(`reading.${reading}`)}</strong><span>${found.readers[String(reading)] ?? ""}</span><span class="number">${t("slides.reviewed_of", { reviewed: done, cells: of })}</span></button>`;
+    <strong>${t(reading === 1 && found.readings === 1 ? "reading.one" : `reading.${reading}`)}</strong><span>${found.readers[String(reading)] ?? ""}</span><span class="number">${t("slides.reviewed_of", { reviewed: done, cells: of })}</span></button>`;
 }
 
 /** @param {{found: Agreement}} props */
@@ -67,7 +67,7 @@ export function ReadersPanel() {
   const [problem, setProblem] = useState("");
   useEffect(() => {
     get(`/slides/${at.slide.value?.id}/agreement`).then((answer) => { setFound(answer); setProblem(""); }).catch((error) => setProblem(error.message));
-  }, [at.seq.value, at.reading.value]);
+  }, [at.seq.value, at.reading.value, at.slide.value]);
   if (!found) return html`<p class="quiet-text">${problem || t("loading")}</p>`;
   const two = at.slide.value?.readings === 2;
   /** @type {Reading[]} */

@@ -12,6 +12,8 @@ import { Icon } from "./icon.js";
 
 /** @typedef {import("../types.d.ts").Cell} Cell */
 
+const ROOMY = 104; // pixels
+
 /** The model's best answers, the likeliest first. @param {Cell} cell @param {number} most */
 export function answers(cell, most) {
   const classes = model.value?.classes ?? [];
@@ -46,6 +48,11 @@ function preview(n, container, from) {
   container.append(card);
 }
 
+/** What the model says, below the picture; how sure it is where there is room. @param {{answer: {label: string, prob: number}, size: number, second?: boolean}} props */
+function Answer({ answer, size, second = false }) {
+  return html`<span class=${`caption ${second ? "second" : ""}`} aria-hidden="true"><span>${answer.label}</span> ${size >= ROOMY && percent(answer.prob, 0)}</span>`;
+}
+
 /** @param {{cell: Cell, place: string, x: number, y: number, size: number, caption: boolean, chosen: boolean, done: boolean, hidden: boolean, stop: boolean, at: number, of: number}} props */
 export function Thumb({ cell, place, x, y, size, caption, chosen, done, hidden, stop, at, of }) {
   const element = useRef(/** @type {HTMLElement | null} */ (null));
@@ -75,8 +82,8 @@ export function Thumb({ cell, place, x, y, size, caption, chosen, done, hidden, 
     <img src=${imageUrl(cell.digest, thumbPx(size))} alt="" width=${size} height=${size} draggable=${false} decoding="async" />
     ${sure && html`<span class=${`sure ${cell.status}`}><span style=${{ width: `${Math.round(100 * sure.prob)}%` }}></span></span>`}
     ${done && html`<span class=${`mark ${moved ? "moved" : ""}`}><${Icon} name=${moved ? "right" : "check"} /></span>`}
-    ${caption && (differing.value.get(cell.cell) ?? []).map((said, i) => html`<span class="caption" aria-hidden="true" key=${i}>${number(i + 1)} <span>${said}</span></span>`)}
-    ${caption && sure && html`<span class="caption" aria-hidden="true"><span>${sure.name}</span> ${percent(sure.prob, 0)}</span>`}
-    ${caption && second && html`<span class="caption second" aria-hidden="true"><span>${second.name}</span> ${percent(second.prob, 0)}</span>`}
+    ${caption && (differing.value.get(cell.cell) ?? []).map((said, i) => html`<span class="caption" aria-hidden="true" key=${i}>${number(i + 1)} <span>${placeLabel(said)}</span></span>`)}
+    ${caption && sure && html`<${Answer} answer=${sure} size=${size} />`}
+    ${caption && second && html`<${Answer} answer=${second} size=${size} second />`}
   </div>`;
 }

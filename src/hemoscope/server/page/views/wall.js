@@ -23,7 +23,7 @@ export let current = { blocks: [], columns: 1, size: 84, height: 0, rows: [] };
 /** @param {{section: import("../state/slide.js").Section}} props */
 function Head({ section }) {
   const { place, cells, unreviewed } = section;
-  const share = shareHere(differential.value, place);
+  const share = blind.value ? "" : shareHere(differential.value, place);
   const ids = (/** @type {boolean} */ all) => cells.filter((c) => all || !reviewed.value.has(c.cell)).map((c) => c.cell);
   const mayConfirm = !signed.value && !blind.value && unreviewed > 0 && place !== "unidentified" && place !== "not_classed";
   return html`<header class="section-head" style=${{ height: `${HEAD}px` }}>
