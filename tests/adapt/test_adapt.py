@@ -45,6 +45,7 @@ def parts_of(path: Path) -> dict[str, str]:
         }
 
 
+@pytest.mark.slow
 class TestWhatIsWritten:
     def test_it_is_a_bundle_that_gives_the_answers_it_should(self, adapted_file: Path):
         assert verify(read_bundle(adapted_file)) <= TOLERANCE
@@ -54,7 +55,7 @@ class TestWhatIsWritten:
         assert card.adapted is not None
         assert card.adapted.parent == parent.digest
         assert card.adapted.cells == cells.digest
-        assert card.adapted.n_cells == 72
+        assert card.adapted.n_cells == 36
         assert card.adapted.labelled == {}
         assert sum(one.share for one in card.adapted.shares.values()) == pytest.approx(1)
         assert all(one.low <= one.share <= one.high for one in card.adapted.shares.values())
@@ -105,7 +106,7 @@ class TestWhatIsWritten:
         assert "## What is known of it" in shown.stdout
         rows = hemoscope("predict", adapted_file, here / "cells", "--device", "cpu")
         assert rows.returncode == 0
-        assert len(rows.stdout.splitlines()) == 73
+        assert len(rows.stdout.splitlines()) == 37
         scored = hemoscope("evaluate", adapted_file, "--data", here / "labelled", "--device", "cpu", "--json")
         assert scored.returncode == 0
         assert json.loads(scored.stdout)["n"] == 12
@@ -117,6 +118,7 @@ class TestWhatIsWritten:
             sides_of(read_bundle(adapted_file).card, here)
 
 
+@pytest.mark.slow
 class TestTheSameAgain:
     def test_a_seed_gives_the_same_bytes_whatever_the_files_are_called(
         self, run: Run, adapted_file: Path, here: Path, tmp_path: Path
@@ -134,7 +136,6 @@ class TestTheSameAgain:
         run(cells, tmp_path / "other.hemo", seed=7)
         assert parts_of(tmp_path / "other.hemo") != parts_of(adapted_file)
 
-    @pytest.mark.slow
     @pytest.mark.skipif(os.name == "nt", reason="no such signal there")
     def test_killed_in_the_middle_it_goes_on_and_ends_with_the_same_bytes(
         self,
@@ -165,26 +166,24 @@ class TestTheSameAgain:
         died = subprocess.run([sys.executable, "-c", script, *map(str, words)], check=False, timeout=600)
         assert died.returncode == -signal.SIGKILL
         work = tmp_path / ".killed.hemo.adapting"
-        assert len(list(work.glob("*.safetensors"))) == 2
+        assert list(work.glob("*.safetensors"))
         assert not out.exists()
         told: list[str] = []
         run(cells, out, watch=lambda what, epoch: told.append(f"{what} {epoch.epoch}"))
-        assert told == ["another seed 2"]
+        assert told[-1:] == ["another seed 2"]
+        assert not any(what.startswith("adapting") for what in told)  # its end was saved
         assert parts_of(out) == parts_of(adapted_file)
         assert sorted(tmp_path.iterdir()) == [out]
 
     def test_a_checkpoint_of_other_cells_is_not_used(
         self, run: Run, cells: Cells, quick: AdaptRecipe, tmp_path: Path
     ):
-        class Stop(Exception):
-            pass
-
         def stop(what: str, epoch: object) -> None:
-            raise Stop
+            raise InterruptedError
 
-        fewer = replace(cells, sources=cells.sources[:40], hashes=cells.hashes[:40], target=cells.target[:40])
+        fewer = replace(cells, sources=cells.sources[:32], hashes=cells.hashes[:32], target=cells.target[:32])
         out = tmp_path / "here.hemo"
-        with pytest.raises(Stop):
+        with pytest.raises(InterruptedError):
             run(fewer, out, watch=stop)
         told: list[str] = []
         run(cells, out, watch=lambda what, epoch: told.append(f"{what} {epoch.epoch}"))
@@ -195,6 +194,7 @@ class TestTheSameAgain:
             run(cells, tmp_path / "here.hemo")
 
 
+@pytest.mark.slow
 class TestLabels:
     @pytest.fixture(scope="class")
     def some(self, here: Path) -> Cells:
@@ -202,7 +202,7 @@ class TestLabels:
 
     def test_a_labelled_cell_is_not_counted_among_the_others(self, some: Cells):
         assert len(some.labelled) == 12
-        assert len(some.unlabelled) == 60
+        assert len(some.unlabelled) == 24
         assert some.alike == 12
 
     def test_labels_make_a_confusion_and_scores_that_were_not_learnt(
@@ -242,6 +242,7 @@ class TestLabels:
 
 
 class TestWhatEndsWithout:
+    @pytest.mark.slow
     def test_where_it_is_not_to_be_trusted_nothing_is_written(
         self, run: Run, cells: Cells, quick: AdaptRecipe, tmp_path: Path
     ):
@@ -250,6 +251,7 @@ class TestWhatEndsWithout:
         assert "hardly differ" in outcome.reasons[0]
         assert list(tmp_path.iterdir()) == []
 
+    @pytest.mark.slow
     def test_the_verb_says_so_and_exits_with_1(
         self, single_file: Path, tmp_path: Path, quick: AdaptRecipe, monkeypatch: pytest.MonkeyPatch
     ):
@@ -281,14 +283,14 @@ class TestWhatEndsWithout:
     def test_too_few_cells_are_refused_before_any_work(
         self, run: Run, cells: Cells, tmp_path: Path, quick: AdaptRecipe
     ):
-        with pytest.raises(DataError, match="72 different cells are too few"):
+        with pytest.raises(DataError, match="36 different cells are too few"):
             run(cells, tmp_path / "x.hemo", recipe=quick.model_copy(update={"least_cells": 100}))
 
     def test_every_image_that_cannot_be_read_is_named(self, here: Path, tmp_path: Path):
         shutil.copytree(here / "cells", tmp_path / "cells")
         for name in ("a.png", "b.jpg"):
             (tmp_path / "cells" / name).write_bytes(b"\x89PNG\r\n no image")
-        with pytest.raises(DataError, match=r"2 of 74 images cannot be read(?s:.*)a\.png(?s:.*)b\.jpg"):
+        with pytest.raises(DataError, match=r"2 of 38 images cannot be read(?s:.*)a\.png(?s:.*)b\.jpg"):
             gather(str(tmp_path / "cells"), CLASSES, most=1000)
 
     def test_a_folder_without_images_is_told_with_what_is_in_it(self, tmp_path: Path):
@@ -308,9 +310,9 @@ class TestWhatEndsWithout:
 
 
 def test_more_cells_than_are_needed_are_drawn_by_their_content(here: Path):
-    found = gather(str(here / "cells"), CLASSES, most=30)
-    assert len(found.unlabelled) == 30
-    assert found.more == 42
+    found = gather(str(here / "cells"), CLASSES, most=20)
+    assert len(found.unlabelled) == 20
+    assert found.more == 16
     kinds = {Path(str(source)).name.partition("-")[0] for source in found.sources}
     assert kinds == set(CLASSES)
 

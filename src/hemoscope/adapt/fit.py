@@ -6,6 +6,7 @@ Everything drawn follows from (seed, epoch), so that a fit that was killed ends 
 from __future__ import annotations
 
 import copy
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +16,7 @@ import torch
 from torch import nn
 
 from hemoscope.adapt.batch_norm import recompute, set_momentum
-from hemoscope.adapt.look import images_of, look
+from hemoscope.adapt.look import Looked, images_of, look
 from hemoscope.adapt.objective import Taught, adaptation_loss
 from hemoscope.adapt.pseudo import PseudoLabels, pseudo_labels
 from hemoscope.adapt.recipe import AdaptRecipe
@@ -26,7 +27,7 @@ from hemoscope.predict.network import Network
 from hemoscope.records import FloatArray, IntArray
 from hemoscope.training.average import Averaged
 from hemoscope.training.batches import Batches
-from hemoscope.training.checkpoint import State, read_state, write_state
+from hemoscope.training.checkpoint import Pace, State, read_state, write_state
 from hemoscope.training.draws import EpochDraws, draw_epoch
 from hemoscope.training.looks import Looks
 from hemoscope.training.rates import make_optimizer, set_rate
@@ -110,7 +111,8 @@ def fit(
         TrainingError: If the loss is no number any more.
     """
     begun = with_new_statistics(lesson, recipe)
-    before = _predicted(begun, lesson, recipe)
+    seen = look(begun, lesson.canvas, lesson.rows, views=recipe.turns)
+    before = seen.mean_probs.argmax(axis=1)
     model, device = begun.model, begun.device.torch_device
     set_momentum(model, recipe.bn_momentum)
     head = model.get_submodule(begun.head)
@@ -118,23 +120,28 @@ def fit(
     rates = recipe.training
     averaged = Averaged(model, rates.ema)
     state = State(model, make_optimizer(model, rates, heads=[head], device=device), averaged)
-    kept = replace(begun, model=averaged.model)
+    kept, pace = replace(begun, model=averaged.model), Pace()
     file = folder / f"{digest[:16]}.safetensors"
-    done = _resume(file, state, digest)
-    for epoch in range(done + 1, rates.epochs + 1):
-        shares, labels = _look_up(kept, lesson, recipe)
+    about = read_state(file, state, digest=digest) or {"epoch": 0}
+    if about["epoch"]:
+        seen = look(kept, lesson.canvas, lesson.rows, views=recipe.turns)
+    for epoch in range(about["epoch"] + 1, rates.epochs + 1):
+        shares, labels = _labels(seen, lesson, recipe)
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             loss = _epoch(lesson, begun, state, shares, labels, recipe, seed=seed, epoch=epoch)
         if not np.isfinite(loss):
             raise TrainingError(
                 f"the loss of epoch {epoch} is no number any more; the model stays as it was. Try another --seed"
             )
-        write_state(file, state, {"digest": digest, "epoch": epoch})
+        start = time.monotonic()
+        if pace.due(start) or epoch == rates.epochs:
+            write_state(file, state, {"digest": digest, "epoch": epoch})
+            pace.saved(start, time.monotonic())
+        seen = look(kept, lesson.canvas, lesson.rows, views=recipe.turns)
         if tell:
-            now = _predicted(kept, lesson, recipe)
             used = float(labels.used.mean()) if len(labels.used) else float("nan")
-            tell(EpochTold(epoch, rates.epochs, shares, used, float((now == before).mean()), loss))
-    averaged.model.eval()
+            same = float((seen.mean_probs.argmax(axis=1) == before).mean())
+            tell(EpochTold(epoch, rates.epochs, shares, used, same, loss))
     return kept
 
 
@@ -144,24 +151,14 @@ def set_learning(model: nn.Module, head: nn.Module, *, head_learns: bool) -> Non
     head.requires_grad_(head_learns)
 
 
-def _resume(file: Path, state: State, digest: str) -> int:
-    """Bring the state to its last checkpoint; return the epochs done by then."""
-    about = read_state(file, state, digest=digest)
-    return int(about["epoch"]) if about else 0
-
-
-def _predicted(network: Network, lesson: Lesson, recipe: AdaptRecipe) -> IntArray:
-    return look(network, lesson.canvas, lesson.rows, views=recipe.turns).mean_probs.argmax(axis=1)
-
-
-def _look_up(network: Network, lesson: Lesson, recipe: AdaptRecipe) -> tuple[FloatArray, PseudoLabels]:
+def _labels(seen: Looked, lesson: Lesson, recipe: AdaptRecipe) -> tuple[FloatArray, PseudoLabels]:
     """Return the class shares as the network sees them now, and what it takes each unlabelled cell for."""
-    if not len(lesson.unlabelled):
+    n = len(lesson.unlabelled)
+    if not n:
         return lesson.prior, PseudoLabels(np.zeros(0, np.int64), np.zeros(0, bool))
-    network.model.eval()
-    seen = look(network, lesson.canvas, lesson.unlabelled, views=recipe.turns)
-    found = estimate_shares(seen.mean_probs, lesson.prior)
-    return found.shares, pseudo_labels(seen.mean_features, found.posterior, confidence=recipe.confidence)
+    found = estimate_shares(seen.mean_probs[:n], lesson.prior)
+    features = seen.mean_features[:n]
+    return found.shares, pseudo_labels(features, found.posterior, confidence=recipe.confidence)
 
 
 def _epoch(
