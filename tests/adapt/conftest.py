@@ -15,7 +15,7 @@ from hemoscope.adapt.recipe import ADAPT, AdaptRecipe
 from hemoscope.bundle.file import read_bundle
 from tests.two_networks import MadeOnce
 
-CAST = (0.75, 1.0, 0.85)  # of red, green and blue light, of a camera that the networks have not seen
+CAST = (0.35, 0.35, 0.35)  # of red, green and blue light: a camera so dark that the networks know little
 CLASSES = ("blue", "green", "red")
 
 
@@ -35,7 +35,7 @@ def here(discs: Path, made_once: MadeOnce) -> Path:
                 (folder / "labelled" / path.parent.name).mkdir(parents=True, exist_ok=True)
                 image.save(folder / "labelled" / path.parent.name / path.name)
 
-    return made_once("discs-elsewhere", take)
+    return made_once("discs-in-the-dark", take)
 
 
 @pytest.fixture(scope="session")

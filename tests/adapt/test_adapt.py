@@ -29,6 +29,7 @@ from hemoscope.files import lock_folder
 from hemoscope.packing.selftest import TOLERANCE, verify
 from hemoscope.predict.model import load
 from tests.adapt.conftest import CLASSES
+from tests.docs.test_columns import RANGES, agrees, keys_of, printed
 from tests.in_process import hemoscope
 
 Run = Callable[..., Outcome]
@@ -87,6 +88,30 @@ class TestWhatIsWritten:
         said = list(model.judge(sorted((here / "cells").iterdir())))
         assert np.mean([one.status == "unknown" for one in said]) < 0.2
 
+    def test_what_another_camera_has_cost_is_gained_back(
+        self, adapted_file: Path, single_file: Path, here: Path
+    ):
+        files = sorted((here / "cells").iterdir())
+        true = np.array([path.name.partition("-")[0] for path in files])
+        before, after = (
+            float((load(path, device="cpu", precision="fp32").predict(files) == true).mean())
+            for path in (single_file, adapted_file)
+        )
+        assert before < 0.6
+        assert after > 0.9
+
+    def test_a_differential_count_of_it_says_that_nothing_is_corrected(
+        self, adapted_file: Path, here: Path, tmp_path: Path
+    ):
+        (tmp_path / "ranges.toml").write_text(RANGES)
+        words = ("--out", tmp_path / "count", "--ranges", tmp_path / "ranges.toml", "--device", "cpu")
+        counted = hemoscope("differential", adapted_file, here / "cells", *words, "--json")
+        assert counted.returncode == 0, counted.stderr
+        figures = json.loads(counted.stdout)
+        assert {share["corrected"] for share in figures["shares"]} == {None}
+        assert any("nothing is corrected" in remark for remark in figures["remarks"])
+        assert "nothing is corrected" in (tmp_path / "count" / "report.html").read_text("utf-8")
+
     def test_an_older_hemoscope_says_that_it_is_of_a_newer_one(
         self, adapted_file: Path, monkeypatch: pytest.MonkeyPatch
     ):
@@ -110,6 +135,26 @@ class TestWhatIsWritten:
         scored = hemoscope("evaluate", adapted_file, "--data", here / "labelled", "--device", "cpu", "--json")
         assert scored.returncode == 0
         assert json.loads(scored.stdout)["n"] == 12
+
+    def test_what_the_verb_says_is_documented(
+        self,
+        single_file: Path,
+        here: Path,
+        quick: AdaptRecipe,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+    ):
+        monkeypatch.setattr("hemoscope.adapt.recipe.ADAPT", quick)
+        out = tmp_path / "here.hemo"
+        words = ("--data", here / "cells", "--labelled", here / "labelled", "--out", out, "--device", "cpu")
+        document = printed("adapt", single_file, *words)
+        assert document["trusted"]
+        card = document["adapted"]
+        assert set(card["signals"]) == set(document["signals"])
+        card["signals"] = {"SIGNAL": 0}
+        agrees("adapt", keys_of(document))
+        shown = printed("bundle", "show", out)
+        assert shown["adapted"].keys() == card.keys()
 
     def test_int8_needs_sides_that_it_has_not(self, adapted_file: Path, here: Path):
         from hemoscope.packing.labelled import sides_of

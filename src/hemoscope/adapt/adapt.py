@@ -121,7 +121,8 @@ def adapt(
                 tell = partial(watch, what) if watch else None
                 found = fit(lesson, recipe, seed=one.seed, folder=work, digest=digest, tell=tell)
                 networks.append(_exact(found))
-            return Learned(one, tuple(networks), _looked(networks, canvases, bundle.card))
+            looked = _looked(networks, canvases, bundle.card)
+            return Learned(one, tuple(networks) if one is fits[0] else (), looked)
 
         learned = [learn(one) for one in fits]
         result = Result(bundle, cells, recipe, seed, prior, tuple(canvases), learned[0], tuple(learned[1:]))

@@ -28,7 +28,7 @@ class Learned:
 
     Attributes:
         fit: What it learnt from.
-        networks: After it, length K.
+        networks: After it, length K; none of a fit that only checks another.
         looked: What each of them makes of all cells, length K.
     """
 

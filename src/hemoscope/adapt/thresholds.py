@@ -71,7 +71,7 @@ def _by_labels(found: Evidence, goals: Goals) -> Calibration | None:
         return None
     distance = None if found.distance is None else found.distance[rows]
     said = _predictions(found.classes, found.crossed, found.target, rows)
-    return calibrate(said, distance, goals, sure=found.sure[rows])
+    return calibrate(said, distance, goals, near=_near(found))
 
 
 def _without(found: Evidence, goals: Goals) -> Calibration:
@@ -79,11 +79,15 @@ def _without(found: Evidence, goals: Goals) -> Calibration:
     rows = np.flatnonzero(found.target < 0)  # other fits were told some of the labels
     said = _predictions(found.classes, found.answers, stand_in(found.answers.pred, found.others), rows)
     distance = None if found.distance is None else found.distance[rows]
-    first = calibrate(said, distance, goals, sure=found.sure[rows])
+    first = calibrate(said, distance, goals, near=_near(found))
     if first.temperature < 1:
-        first = calibrate(said, distance, goals, sure=found.sure[rows], temperature=1.0)
+        first = calibrate(said, distance, goals, near=_near(found), temperature=1.0)
     n = len(found.classes)
     return first.model_copy(update={"confusion": ((0,) * n,) * n})
+
+
+def _near(found: Evidence) -> FloatArray | None:
+    return None if found.distance is None else found.distance[found.sure]
 
 
 def _measured(found: Evidence, trust: Calibration, *, labelled: bool) -> dict[str, Any]:

@@ -12,7 +12,6 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from hemoscope.bundle.card import Calibration
 from hemoscope.evaluation import calibration as cal
@@ -48,7 +47,7 @@ def calibrate(
     goals: Goals = Goals(),
     *,
     temperature: float | None = None,
-    sure: NDArray[np.bool_] | None = None,
+    near: FloatArray | None = None,
 ) -> Calibration:
     """Choose temperature and thresholds on validation images; nothing is measured yet.
 
@@ -61,12 +60,11 @@ def calibrate(
             are none.
         goals: What to choose for.
         temperature: What the probabilities are to be divided by; by default it is fitted.
-        sure: Which of the images show a known cell without doubt, and say how far one may be, shape (N,); all by default.
+        near: Distances of cells that are known ones without doubt and say how far one may be, shape (M,); by default
+            those of the validation images.
     """
-    near = distance if distance is None or sure is None else distance[sure]
-    unknown = None
-    if near is not None and len(near):
-        unknown = refusal.unknown_threshold(near, share=goals.unknown_share)
+    near = distance if near is None else near
+    unknown = None if near is None else refusal.unknown_threshold(near, share=goals.unknown_share)
     if unknown is not None and not np.isfinite(unknown):
         unknown = None  # too few images to say
     draft = Calibration(
