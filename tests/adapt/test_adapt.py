@@ -21,7 +21,7 @@ from PIL import Image
 
 from hemoscope.adapt.adapt import Outcome
 from hemoscope.adapt.cells import Cells, gather
-from hemoscope.adapt.recipe import AdaptRecipe
+from hemoscope.adapt.recipe import ADAPT, AdaptRecipe
 from hemoscope.bundle.file import read_bundle
 from hemoscope.data.scan.scan import scan
 from hemoscope.errors import BundleError, DataError, RunError
@@ -239,12 +239,14 @@ class TestTheSameAgain:
             run(cells, tmp_path / "here.hemo")
 
 
+@pytest.fixture(scope="session")
+def some(here: Path) -> Cells:
+    """The discs, four of each class with their labels."""
+    return gather(str(here / "cells"), CLASSES, labelled=scan(here / "labelled"), most=1000)
+
+
 @pytest.mark.slow
 class TestLabels:
-    @pytest.fixture(scope="class")
-    def some(self, here: Path) -> Cells:
-        return gather(str(here / "cells"), CLASSES, labelled=scan(here / "labelled"), most=1000)
-
     def test_a_labelled_cell_is_not_counted_among_the_others(self, some: Cells):
         assert len(some.labelled) == 12
         assert len(some.unlabelled) == 24
@@ -305,7 +307,8 @@ class TestWhatEndsWithout:
         for i in range(40):
             pixels = rng.integers(0, 256, (40, 40, 3), dtype=np.uint8)
             Image.fromarray(pixels).save(tmp_path / "noise" / f"{i}.png")
-        strict = quick.model_copy(update={"least_information": 0.3})
+        rules = ("least_seeds_agree", "least_kept", "least_information", "least_nuclei")
+        strict = quick.model_copy(update={name: getattr(ADAPT, name) for name in rules})
         monkeypatch.setattr("hemoscope.adapt.recipe.ADAPT", strict)
         words = (
             "adapt",
