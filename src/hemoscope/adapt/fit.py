@@ -179,6 +179,10 @@ def _epoch(
     free, told, steps = _draws(lesson, network, recipe, seed=seed, epoch=epoch)
     torch.manual_seed(free.torch_seed if free else told.torch_seed if told else seed)
     state.model.train()
+    if (
+        told and epoch <= recipe.labels_first * recipe.training.epochs
+    ):  # what it takes cells for may be all wrong
+        recipe = recipe.model_copy(update=dict.fromkeys(("entropy", "diversity", "pseudo"), 0.0))
     losses = []
     for step in range(steps):
         set_rate(state.optimizer, recipe.training.lr_at(epoch, (step + 0.5) / steps))

@@ -53,6 +53,12 @@ class AdaptRecipe(BaseModel):
     )
     pseudo: float = Field(default=0.5, ge=0, description="weight of the pseudo-labels' cross entropy")
     labelled: float = Field(default=1.0, ge=0, description="weight of the labelled cells' cross entropy")
+    labels_first: float = Field(
+        default=0.3,
+        ge=0,
+        le=1,
+        description="share of the epochs in which labels alone teach, where there are any",
+    )
     labelled_batch: int = Field(default=16, ge=2, description="labelled cells a step, classes equally often")
     folds: int = Field(
         default=3, ge=2, description="parts of the labelled cells, each answered by a network without it"
