@@ -65,6 +65,7 @@ VERBS = [
     ["report"],
     ["bundle"],
     *(["bundle", noun] for noun in ("make", "show", "verify")),
+    ["adapt"],
     ["predict"],
     ["differential"],
     ["explain"],

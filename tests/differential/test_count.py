@@ -158,6 +158,17 @@ def test_a_reader_is_told_what_weakens_the_figures():
     assert "cannot tell what is no cell" in " ".join(count(HEALTHY).remarks)
 
 
+def test_where_nobody_knows_how_the_model_errs_nothing_is_corrected_and_that_is_said():
+    many = [1, 60, 0, 0, 60, 12, 67, 9]
+    found = differential(CLASSES, many, [0] * 8, np.zeros((8, 8), np.int64), read_reference())
+    assert all(np.isnan([share.corrected, *share.interval]).all() for share in found.shares)
+    assert all(np.isfinite(share.per_white) for share in found.shares)
+    (eosinophil,) = [share for share in found.shares if share.name == "eosinophil"]
+    assert eosinophil.finding == "possibly high"  # a posterior would be sure
+    assert any("nothing is corrected" in remark for remark in found.remarks)
+    assert not any("validation cells" in remark for remark in found.remarks)
+
+
 def test_a_folder_without_white_cells_has_no_percentages():
     found = count([0, 0, 0, 0, 0, 0, 0, 5])
     assert found.n_white == 0

@@ -58,6 +58,8 @@ OPEN = {
     "files": "FILE",
     "percents": "CLASS",
     "by_review": "CLASS",
+    "shares": "CLASS",
+    "labelled": "CLASS",
     "merged": "CLASS",
     "first": "CLASS",
     "second": "CLASS",
@@ -215,6 +217,7 @@ def test_every_section_is_compared():
             "report",
             "bundle make and bundle show",
             "bundle verify",
+            "adapt",  # in tests/adapt
         ),
         *("predict with `--out`", "explain", "export", "store user list"),
     }

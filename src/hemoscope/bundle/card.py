@@ -13,9 +13,19 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, FailFast, Field, mo
 
 from hemoscope.data.images.framing import SQUARE, Framing, by_nucleus
 
-__all__ = ["FORMAT", "BundleCard", "Calibration", "MemberCard", "Preprocessing"]
+__all__ = [
+    "ADAPTED_FORMAT",
+    "FORMAT",
+    "Adapted",
+    "BundleCard",
+    "Calibration",
+    "MemberCard",
+    "Preprocessing",
+    "ShareRange",
+]
 
-FORMAT = 1  # raised when an older hemoscope could no longer read what is written
+FORMAT = 2  # the newest that is read; raised when an older hemoscope could no longer read what is written
+ADAPTED_FORMAT = 2  # of adapted bundles; of the others it is 1
 MAX_MEMBERS = 32
 MAX_CLASSES = 1000
 MAX_KEYS = 100  # of an object whose keys are checked
@@ -130,16 +140,59 @@ class Calibration(_Record):
     conformal_by_class: Annotated[tuple[Share, ...] | None, _at_most(MAX_CLASSES)] = None
 
 
+class ShareRange(_Record):
+    """A class share, and the 95 % interval of counting so few cells."""
+
+    share: Share
+    low: Share
+    high: Share
+
+
+class Adapted(_Record):
+    """Where an adapted bundle comes from, and what is known of it.
+
+    Attributes:
+        parent: Digest of the bundle before.
+        parent_name: Its name.
+        cells: SHA-256 over content and class of every cell, in no order of files.
+        n_cells: Different cells without a label.
+        labelled: Labelled cells, a class.
+        nucleus_px: Diameter of the typical nucleus of these cells; None where no network frames nuclei.
+        nucleus_px_before: The one of the bundle before.
+        shares: Estimated class shares of the cells without a label; empty where there is none.
+        seed: Of everything drawn.
+        recipe: How it was adapted.
+        signals: What told that it is to be trusted, by name.
+        by_labels: Whether labelled cells have set the thresholds; else they are an estimate.
+        known: What is known of it and what is not, in sentences.
+    """
+
+    parent: Digest
+    parent_name: str = Field(max_length=200)
+    cells: Digest
+    n_cells: Count
+    labelled: Annotated[dict[str, Count], _at_most(MAX_CLASSES)]
+    nucleus_px: Annotated[float, Field(ge=1, le=10_000)] | None
+    nucleus_px_before: Annotated[float, Field(ge=1, le=10_000)] | None
+    shares: Annotated[dict[str, ShareRange], _at_most(MAX_CLASSES)]
+    seed: Count
+    recipe: dict[str, Any]
+    signals: Annotated[dict[str, float | None], _at_most(MAX_KEYS)]
+    by_labels: bool
+    known: Annotated[tuple[Text, ...], FailFast(), _at_most(MAX_KEYS)]
+
+
 class BundleCard(_Record):
     """bundle.json.
 
     Attributes:
+        adapted: From which bundle and to which cells it was adapted; None: it comes from its runs.
         calibration: Of answers to images as they are.
         tta: Of answers averaged over flips and turns, which need thresholds of their own; None: not measured.
         by_half: Whether one half of the validation images chose the members and the other the thresholds.
     """
 
-    format: Literal[1] = FORMAT
+    format: Literal[1, 2] = 1
     name: str = Field(min_length=1, max_length=200, pattern=r"^[A-Za-z0-9_.+-]+$")
     classes: Annotated[tuple[ClassName, ...], FailFast(), _at_most(MAX_CLASSES)] = Field(min_length=2)
     members: Annotated[tuple[MemberCard, ...], FailFast(), _at_most(MAX_MEMBERS)] = Field(min_length=1)
@@ -155,6 +208,7 @@ class BundleCard(_Record):
     versions: Annotated[dict[str, str], _at_most(MAX_KEYS)]
     created: str = Field(max_length=50)
     by_half: bool = False
+    adapted: Adapted | None = None
 
     @property
     def short_sides_px(self) -> tuple[int, int] | None:
@@ -179,6 +233,8 @@ class BundleCard(_Record):
         c = len(self.classes)
         if len(set(self.classes)) != c:
             raise ValueError("two classes have one name")
+        if (self.adapted is not None) != (self.format == ADAPTED_FORMAT):
+            raise ValueError(f"format {ADAPTED_FORMAT} is that of adapted bundles, and of no others")
         for trust in (self.calibration, self.tta):
             if trust and (len(trust.confusion) != c or any(len(row) != c for row in trust.confusion)):
                 raise ValueError(f"the confusion matrix is not {c} x {c}")

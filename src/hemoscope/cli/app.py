@@ -8,6 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 from hemoscope.cli import (
+    adapt,
     bundle,
     compare,
     data,
@@ -44,6 +45,7 @@ VERBS = {
     "compare": compare.compare,
     "report": results.report,
     "bundle": bundle.bundle_app,
+    "adapt": adapt.adapt,
     "predict": predict.predict,
     "differential": differential.differential,
     "explain": export.explain,

@@ -101,7 +101,7 @@ def evaluate(
     table = _table(ranges, asked.classes) if in_blood else None
     with progress() as tell:
         manifest = scanned(data, tell)
-        given = given_classes(classes, manifest, asked)
+        given = given_classes(classes, manifest, asked.classes)
         found = predict_labelled(asked, manifest, split_file=split, given=given, progress=tell)
     kind = "model" if asked.judges else "run" if len(asked.members) == 1 else "runs"
     document = {kind: what, **figures(asked, found)}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,23 +10,28 @@ from hemoscope.cli.console import note
 
 if TYPE_CHECKING:
     from hemoscope.data.class_map import ClassMap
-    from hemoscope.predict.scorable import Scorable
     from hemoscope.records import Manifest
 
 __all__ = ["given_classes", "tell_classes", "tell_seen"]
 
 
-def given_classes(path: Path | None, manifest: Manifest, asked: Scorable) -> ClassMap | None:
-    """Return what a person has decided, or write a file to decide in and stop."""
+def given_classes(path: Path | None, manifest: Manifest, known: Sequence[str]) -> ClassMap | None:
+    """Return what a person has decided, or write a file to decide in and stop.
+
+    Args:
+        path: The file; None where nobody decides.
+        manifest: The labelled cells.
+        known: The model's classes.
+    """
     from hemoscope.data.class_map import ASK, propose, read_class_map, write_proposal
     from hemoscope.errors import DataError
 
     if path is None:
         return None
     if path.exists():
-        return read_class_map(path, asked.classes)
-    write_proposal(path, manifest.classes, asked.classes)
-    n = propose(manifest.classes, asked.classes).count(f'= "{ASK}"')
+        return read_class_map(path, known)
+    write_proposal(path, manifest.classes, known)
+    n = propose(manifest.classes, known).count(f'= "{ASK}"')
     raise DataError(
         f"wrote {path}: look at what each class of the data is"
         f"{f', decide the {n} that no name settles' if n else ''}, and give the same command again"

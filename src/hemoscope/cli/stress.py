@@ -78,7 +78,7 @@ def stress(
             asked,
             manifest,
             reference=against,
-            given=given_classes(classes, manifest, asked),
+            given=given_classes(classes, manifest, asked.classes),
             side=side.value if side else None,
             limit=limit,
             seed=seed,

@@ -40,7 +40,8 @@ class CellShare:
         to_review: Those of them that a person should look at.
         per_white: Cells for each white cell; for a white cell its share. NaN without white cells.
         sampling: 95 % interval of `per_white` from counting so few cells.
-        corrected: `per_white` after the model's confusion is taken out, posterior median.
+        corrected: `per_white` after the model's confusion is taken out, posterior median. NaN, as what follows from it,
+            where nobody knows the confusion.
         interval: 95 % interval of it, sampling and confusion together.
         reference: Expected range of `per_white`, or None.
         p_below: Posterior probability of being below that range.
@@ -127,7 +128,8 @@ def differential(
         classes: Class names, length C.
         counts: Cells predicted as each class, those to review among them, length C.
         to_review: Those of them that a person should look at, length C.
-        confusion: Validation counts[true, predicted], shape (C, C).
+        confusion: Validation counts[true, predicted], shape (C, C); all 0 where nobody knows how the model errs: then
+            nothing is corrected.
         reference: Roles and ranges of the classes.
         unknown: Images unlike every class.
         error: Files that could not be read.
@@ -145,10 +147,12 @@ def differential(
             f"{len(classes)} classes need as many counts; got {len(counts)} and {len(to_review)}"
         )
     matrix = np.asarray(confusion)
-    if draws is None:
+    if draws is None and matrix.any():
         draws = composition(counts, matrix, seed=seed)
     white = [i for i, entry in enumerate(entries) if entry.role == "white"]
     n_white = sum(counts[i] for i in white)
+    if draws is None:
+        draws = np.full((1, len(classes)), np.nan)
     ratios = draws / draws[:, white].sum(axis=1, keepdims=True)
     order = sorted(range(len(classes)), key=lambda i: list(reference.classes).index(classes[i]))
     shares = tuple(
@@ -173,8 +177,9 @@ def _share(
     middle, low, high = (float(q) for q in np.quantile(ratio, [0.5, 0.025, 0.975]))
     per_white = counted / n_white if n_white else float("nan")
     reference = (entry.percent[0] / 100, entry.percent[1] / 100) if entry.percent else None
-    p_below = float((ratio < reference[0]).mean()) if reference else 0.0
-    p_above = float((ratio > reference[1]).mean()) if reference else 0.0
+    told = not np.isnan(middle)
+    p_below = float((ratio < reference[0]).mean() if told else np.nan) if reference else 0.0
+    p_above = float((ratio > reference[1]).mean() if told else np.nan) if reference else 0.0
     finding = ""
     if reference and n_white:
         above = "present" if entry.present else "high"
@@ -226,6 +231,12 @@ def _remarks(found: Differential, n_val: dict[str, int], unknown_share: float | 
         )
     if found.error:
         remarks.append(f"{found.error} files could not be read and are not counted.")
+    if not any(n_val.values()):
+        remarks.append(
+            "How the model errs on these cells is not known, for it was adapted to them without labels: the counts are as it "
+            "predicts, and nothing is corrected. Cells that a person has named tell: hemoscope evaluate MODEL --data DIR"
+        )
+        return remarks
     few = [
         share.label.lower()
         for share in found.shares

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 
 import numpy as np
@@ -45,8 +46,8 @@ class _Bar:
     """Where a line of the table is drawn, in units of the bar's width."""
 
     band: tuple[float, float] | None
-    line: tuple[float, float]
-    dot: float
+    line: tuple[float, float] | None
+    dot: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +127,9 @@ def differential_page(
 
 def _bar(share: CellShare) -> _Bar:
     """Each line has a scale of its own, from nothing to a little beyond what it shows."""
-    ends = [share.interval[1], *(share.reference or ())]
-    unit = BAR_WIDTH / (1.08 * max(ends))
+    ends = [end for end in (share.interval[1], *(share.reference or ())) if isfinite(end)]
+    unit = BAR_WIDTH / (1.08 * max(ends, default=1.0))
     band = (share.reference[0] * unit, share.reference[1] * unit) if share.reference else None
+    if not isfinite(share.corrected):
+        return _Bar(band, None, None)
     return _Bar(band, (share.interval[0] * unit, share.interval[1] * unit), share.corrected * unit)

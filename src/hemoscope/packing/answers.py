@@ -6,7 +6,7 @@ asked once, the way `Model.judge` asks, and nothing is chosen by them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -29,7 +29,7 @@ from hemoscope.predict.stream import eight, stream, views_of
 from hemoscope.progress import Progress
 from hemoscope.records import FloatArray, IntArray, Manifest, Predictions
 
-__all__ = ["Answers", "Asked", "ask_anew", "remember", "stored"]
+__all__ = ["STRANGERS", "Answers", "Asked", "ask_anew", "remember", "stored", "strange_distances"]
 
 STRANGERS = 100  # validation cells that images without a cell are made of
 BATCH = 64
@@ -193,6 +193,13 @@ def _strange(asked: Asked, manifest: Manifest, paths: Sequence[str], *, tta: boo
     order = np.random.default_rng(0).permutation(len(paths))
     order = order[np.argsort(np.isin(order, asked.rows), kind="stable")][:STRANGERS]
     cells = map(decoded, in_order(manifest, [paths[i] for i in map(int, order)]))
+    return strange_distances(asked.networks, cells, tta=tta)
+
+
+def strange_distances(
+    networks: Sequence[Network], cells: Iterable[NDArray[np.uint8]], *, tta: bool
+) -> dict[str, FloatArray]:
+    """Return the mean distances of images without a known cell, by kind, made of these cells, each of shape (H, W, 3)."""
     kinds: list[str] = []
 
     def images() -> Iterator[NDArray[np.uint8]]:
@@ -200,7 +207,7 @@ def _strange(asked: Asked, manifest: Manifest, paths: Sequence[str], *, tta: boo
             kinds.append(kind)
             yield image
 
-    answers = stream(asked.networks, images(), tta=tta)
+    answers = stream(networks, images(), tta=tta)
     far = np.array([answer.distance.mean() for answer in answers if answer.distance is not None])
     return {kind: far[np.array(kinds) == kind] for kind in dict.fromkeys(kinds)}
 

@@ -47,6 +47,7 @@ def calibrate(
     goals: Goals = Goals(),
     *,
     temperature: float | None = None,
+    near: FloatArray | None = None,
 ) -> Calibration:
     """Choose temperature and thresholds on validation images; nothing is measured yet.
 
@@ -59,8 +60,11 @@ def calibrate(
             are none.
         goals: What to choose for.
         temperature: What the probabilities are to be divided by; by default it is fitted.
+        near: Distances of cells that are known ones without doubt and say how far one may be, shape (M,); by default
+            those of the validation images.
     """
-    unknown = None if distance is None else refusal.unknown_threshold(distance, share=goals.unknown_share)
+    near = distance if near is None else near
+    unknown = None if near is None else refusal.unknown_threshold(near, share=goals.unknown_share)
     if unknown is not None and not np.isfinite(unknown):
         unknown = None  # too few images to say
     draft = Calibration(

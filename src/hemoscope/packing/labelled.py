@@ -44,8 +44,13 @@ def sides_of(card: BundleCard, root: Path, split_file: Path | None = None) -> Ma
         split_file: Their split, if it was not drawn by hemoscope.
 
     Raises:
-        DataError: If these are not the images of the runs, or not their split.
+        DataError: If these are not the images of the runs, or not their split, or the bundle was adapted.
     """
+    if card.adapted:
+        raise DataError(
+            "this bundle was adapted to cells without validation and test sides, which INT8 needs to set its scales and "
+            "thresholds and to be counted; export it without --int8, or the bundle before"
+        )
     manifest = scan_cached(root)
     if manifest.digest != card.data.get("digest"):
         raise DataError(

@@ -28,14 +28,14 @@ from hemoscope.packing.answers import Answers, ask_anew, remember, stored
 from hemoscope.packing.calibrate import Goals, calibrate, measure
 from hemoscope.packing.model_card import model_card
 from hemoscope.packing.selftest import drawn_cells, expected_answers, verify
-from hemoscope.predict.network import load_run
+from hemoscope.predict.network import load_network, load_run
 from hemoscope.progress import Progress
 from hemoscope.records import Predictions
 from hemoscope.runs import MODEL, Run
 from hemoscope.training.recipe import Recipe
 from hemoscope.training.run import scan_cached
 
-__all__ = ["LIMITS_OF_BUNDLES", "Voting", "pack"]
+__all__ = ["LIMITS_OF_BUNDLES", "Voting", "not_used", "pack"]
 
 LIMITS_OF_BUNDLES = (
     *LIMITS,
@@ -115,12 +115,13 @@ def pack(
     said, known = _asked(runs, root, sides, voting.how, device_name, tta=tta, progress=progress)
     card = _card(runs, said, voting, goals)
     cells = drawn_cells()
+    networks = [load_network(run) for run in runs]
     parts = {
-        CARD: (card.model_dump_json(indent=2, exclude=_not_used(card)) + "\n").encode(),
+        CARD: (card.model_dump_json(indent=2, exclude=not_used(card)) + "\n").encode(),
         README: model_card(card).encode(),
         **{f"member-{i}.safetensors": run.verified(MODEL).read_bytes() for i, run in enumerate(runs)},
         **cells,
-        SELFTEST: json.dumps(expected_answers(card, runs, cells), indent=1).encode(),
+        SELFTEST: json.dumps(expected_answers(card, networks, cells), indent=1).encode(),
     }
     if card.calibration.unknown_above is not None:
         parts[KNOWN] = save({f"member-{i}": cells for i, cells in enumerate(known)})
@@ -163,7 +164,7 @@ def _card(runs: Sequence[Run], said: Mapping[bool, Answers], voting: Voting, goa
     )
 
 
-def _not_used(card: BundleCard) -> Any:
+def not_used(card: BundleCard) -> Any:
     """Return the fields that an older hemoscope does not know and this bundle has no use for."""
     trusts = {"calibration": card.calibration, "tta": card.tta}
     by_class = {
@@ -171,7 +172,8 @@ def _not_used(card: BundleCard) -> Any:
         for name, trust in trusts.items()
         if trust and not trust.conformal_by_class
     }
-    return {**by_class, **({} if card.tta else {"tta": True}), **({} if card.by_half else {"by_half": True})}
+    plain = {name: True for name in ("tta", "by_half", "adapted") if not getattr(card, name)}
+    return {**by_class, **plain}
 
 
 def _chosen(voting: Voting, val: Predictions) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from torch import nn
 
 from hemoscope.bundle.card import BundleCard
 from hemoscope.bundle.file import Bundle
@@ -15,8 +16,6 @@ from hemoscope.data.synthetic.kinds import class_names
 from hemoscope.data.synthetic.scene import draw_cell
 from hemoscope.errors import BundleError
 from hemoscope.predict.model import on_device
-from hemoscope.predict.network import load_network
-from hemoscope.runs import Run
 
 __all__ = ["TOLERANCE", "drawn_cells", "expected_answers", "verify"]
 
@@ -30,11 +29,10 @@ def drawn_cells() -> dict[str, bytes]:
 
 
 def expected_answers(
-    card: BundleCard, runs: Sequence[Run], cells: Mapping[str, bytes]
+    card: BundleCard, models: Sequence[nn.Module], cells: Mapping[str, bytes]
 ) -> dict[str, list[float]]:
-    """Return the probabilities that a bundle of these runs gives for its cells, in fp32, by name."""
-    models = tuple(load_network(run) for run in runs)
-    bundle = Bundle(Path(card.name), card, models, {}, cells, "")
+    """Return the probabilities that a bundle of these networks gives for its cells, in fp32, by name."""
+    bundle = Bundle(Path(card.name), card, tuple(models), {}, cells, "")
     names = sorted(cells)
     probs = on_device(bundle, "cpu", "fp32").predict_proba([cells[name] for name in names])
     return {name: row.tolist() for name, row in zip(names, probs, strict=True)}

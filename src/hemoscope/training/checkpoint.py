@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from math import inf
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -23,11 +24,12 @@ from hemoscope.models.tensor_file import ABOUT, on_cpu, write_tensors
 from hemoscope.runs import EpochRow
 from hemoscope.training.average import Averaged
 
-__all__ = ["Pace", "State", "load_checkpoint", "save_checkpoint"]
+__all__ = ["Pace", "State", "load_checkpoint", "read_state", "save_checkpoint", "write_state"]
 
 FILE = "checkpoint.safetensors"
 # A save that takes longer than this waits until saving is at most this share of the work.
 DEAR_S, SHARE = 1.0, 0.05
+_DAMAGED = (SafetensorError, KeyError, TypeError, ValueError, OSError)
 
 
 class Pace:
@@ -81,6 +83,12 @@ def save_checkpoint(
         digest: The job's digest, so that a checkpoint is never taken for another job's.
         train_s: Seconds of training so far, over all processes.
     """
+    about = {"history": [asdict(row) for row in history], "digest": digest, "train_s": train_s}
+    write_state(folder / FILE, state, about)
+
+
+def write_state(path: Path, state: State, about: Mapping[str, Any]) -> None:
+    """Write a state, and what is to be known about it, whole or not at all."""
     tensors = {f"model.{name}": value for name, value in state.model.state_dict().items()}
     for name, parameter in state.model.named_parameters():
         momentum = state.optimizer.state.get(parameter, {}).get("momentum_buffer")
@@ -91,8 +99,7 @@ def save_checkpoint(
         tensors |= {f"average.{name}": value for name, value in mean.items()}
         tensors["followed"] = state.averaged.steps
     plain = on_cpu(tensors)
-    about = {"history": [asdict(row) for row in history], "digest": digest, "train_s": train_s}
-    write_tensors(folder / FILE, plain, about | {"sha256": _sha256(plain)})
+    write_tensors(path, plain, {**about, "sha256": _sha256(plain)})
 
 
 def load_checkpoint(folder: Path, state: State, *, digest: str) -> tuple[list[EpochRow], float]:
@@ -108,17 +115,42 @@ def load_checkpoint(folder: Path, state: State, *, digest: str) -> tuple[list[Ep
     if not path.is_file():
         return [], 0.0
     try:
-        with safe_open(path, "pt") as file:
-            about = json.loads((file.metadata() or {})[ABOUT])
-        tensors = load_file(path)
-        _compare(about["sha256"], _sha256(tensors))
+        tensors, about = _read(path)
         history = [EpochRow(**row) for row in about["history"]]
-    except (SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
+        found, train_s = about["digest"], about["train_s"]
+    except _DAMAGED as error:
         raise RunError(f"{path} is damaged: {error}; delete it to begin this run again") from error
-    if about["digest"] != digest:
-        raise RunError(
-            f"{path} belongs to another job; expected digest {digest[:8]}, got {about['digest'][:8]}"
-        )
+    if found != digest:
+        raise RunError(f"{path} belongs to another job; expected digest {digest[:8]}, got {found[:8]}")
+    _bring(state, tensors)
+    return history, train_s
+
+
+def read_state(path: Path, state: State, *, digest: str) -> dict[str, Any] | None:
+    """Bring the state to one that `write_state` wrote, and return what is known about it.
+
+    Returns:
+        None, with the state as it was, where there is none, it is damaged, or its `digest` is another.
+    """
+    try:
+        tensors, about = _read(path)
+    except _DAMAGED:
+        return None
+    if about.get("digest") != digest:
+        return None
+    _bring(state, tensors)
+    return about
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    with safe_open(path, "pt") as file:
+        about = json.loads((file.metadata() or {})[ABOUT])
+    tensors = load_file(path)
+    _compare(about["sha256"], _sha256(tensors))
+    return tensors, about
+
+
+def _bring(state: State, tensors: Mapping[str, Tensor]) -> None:
     state.model.load_state_dict(_named("model.", tensors))
     for name, parameter in state.model.named_parameters():
         momentum = tensors.get(f"momentum.{name}")
@@ -128,7 +160,6 @@ def load_checkpoint(folder: Path, state: State, *, digest: str) -> tuple[list[Ep
     if state.averaged:
         state.averaged.model.load_state_dict(_named("average.", tensors))
         state.averaged.steps.copy_(tensors["followed"])
-    return history, about["train_s"]
 
 
 def _named(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

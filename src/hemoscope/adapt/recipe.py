@@ -1,0 +1,104 @@
+"""Every number of an adaptation in one frozen record. Imports no torch."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from hemoscope.training.recipe import Recipe
+
+__all__ = ["ADAPT", "AdaptRecipe"]
+
+
+class AdaptRecipe(BaseModel):
+    """How a bundle is adapted, and when that is to be trusted."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    training: Recipe = Field(
+        default=Recipe(
+            name="adapt",
+            epochs=10,
+            batch_size=32,
+            lr=0.005,
+            schedule="warm_cosine",
+            weight_decay=1e-4,
+            ema=0.95,
+            head_lr=0.1,
+            rotation_deg=180,
+            zoom=0.15,
+            stain_mix=0.1,
+            stain_gain=0.15,
+            grey=0.1,
+            frame_jitter=0.2,
+            blur=0.3,
+            noise=0.02,
+        ),
+        description="epochs, rates, averaging and what is drawn in an epoch; head_lr counts with labels only",
+    )
+
+    bn: float = Field(
+        default=1.0, ge=0, le=1, description="share of the new batch statistics in the first ones"
+    )
+    bn_momentum: float = Field(default=0.02, ge=0, le=1, description="of the batch statistics while learning")
+    prior: Literal["uniform", "training"] = Field(
+        default="uniform", description="class shares that a network's probabilities are taken to assume"
+    )
+    turns: Literal[1, 4] = Field(default=4, description="quarter turns that pseudo-labels are averaged over")
+    confidence: float = Field(default=0.5, ge=0, lt=1, description="least posterior of a pseudo-label")
+    entropy: float = Field(default=0.5, ge=0, description="weight of the entropy of an answer")
+    diversity: float = Field(
+        default=1.0, ge=0, description="weight of the batch's shares against the estimated ones"
+    )
+    pseudo: float = Field(default=0.5, ge=0, description="weight of the pseudo-labels' cross entropy")
+    labelled: float = Field(default=1.0, ge=0, description="weight of the labelled cells' cross entropy")
+    labels_first: float = Field(
+        default=0.3,
+        ge=0,
+        le=1,
+        description="share of the epochs in which labels alone teach, where there are any",
+    )
+    labelled_batch: int = Field(default=16, ge=2, description="labelled cells a step, classes equally often")
+    folds: int = Field(
+        default=3, ge=2, description="parts of the labelled cells, each answered by a network without it"
+    )
+
+    least_cells: int = Field(
+        default=64, ge=1, description="fewer different cells are not adapted to without labels"
+    )
+    most_cells: int = Field(default=2048, ge=1, description="of more cells so many are drawn")
+
+    least_seeds_agree: float = Field(default=0.85, ge=0, le=1, description="of the answers of two seeds")
+    least_kept: float = Field(default=0.5, ge=0, le=1, description="of the answers before that stay the same")
+    least_information: float = Field(
+        default=0.3, ge=0, description="mutual information of cells and answers, nats"
+    )
+    least_nuclei: float = Field(
+        default=0.5, ge=0, le=1, description="share of cells in which a nucleus is found"
+    )
+    most_lost: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="of the balanced accuracy on labelled cells, answered without their labels",
+    )
+
+    error_rate: float = Field(
+        default=0.01, gt=0, lt=1, description="wrong among the accepted that is aimed at"
+    )
+    coverage: float = Field(
+        default=0.99, gt=0, lt=1, description="how often a set of classes is to hold the true one"
+    )
+    unknown_share: float = Field(
+        default=0.01, gt=0, lt=1, description="of sure cells that may be called unknown"
+    )
+    known_certainty: float = Field(
+        default=0.9, ge=0, le=1, description="least probability of a cell to remember"
+    )
+    share_draws: int = Field(
+        default=200, ge=2, description="resamples behind the intervals of the class shares"
+    )
+
+
+ADAPT = AdaptRecipe()

@@ -1,0 +1,161 @@
+"""What is known of an adapted bundle and what is not: sentences for its card, and its README."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from hemoscope.bundle.card import Adapted, BundleCard, Calibration
+from hemoscope.model_card import front_matter, member_row, members_section, one_cell, opening, percent
+
+__all__ = ["readme", "statements"]
+
+
+def statements(
+    *, n_cells: int, labelled: Mapping[str, int], absent: list[str], by_labels: bool, reviewed_all: bool
+) -> tuple[str, ...]:
+    """Return what is known and not known, in sentences.
+
+    Args:
+        n_cells: Cells without a label.
+        labelled: Labelled cells, a class.
+        absent: Classes of which no cell is remembered.
+        by_labels: Whether labelled cells have set the thresholds.
+        reviewed_all: Whether nothing is accepted.
+    """
+    n_labelled = sum(labelled.values())
+    with_labels = f" and {n_labelled:,} labelled ones" if n_labelled else ""
+    lines = [
+        (
+            f"Adapted to {n_cells:,} cells without a label{with_labels}. It is for cells of the same laboratory, stain and camera; "
+            "on others, those of the model before among them, it may do worse than that one."
+        ),
+    ]
+    if by_labels:
+        lines.append(
+            "Its thresholds were chosen on the labelled cells, each answered by networks that learnt without its label."
+        )
+    else:
+        lines.append(
+            "How often its accepted answers are wrong is an estimate and not a promise: where no label says so, an answer "
+            "counts as wrong if another seed contradicts it. Errors that every seed makes alike are not seen."
+        )
+    if not n_labelled:
+        lines.append(
+            "No labelled cell was seen: its accuracy here is not known, nor which classes it confuses, so that a "
+            "differential count has no corrected interval. Labelled cells tell: hemoscope evaluate MODEL --data DIR"
+        )
+    if absent:
+        lines.append(
+            f"No sure cell was found of: {', '.join(absent)}. Those that come later may be called unknown or taken for another class."
+        )
+    if reviewed_all:
+        lines.append("No threshold keeps the error rate aimed at: every answer is for review.")
+    return tuple(lines)
+
+
+def readme(card: BundleCard) -> str:
+    """Return the README of an adapted bundle, Markdown; every figure of it stands in its card too.
+
+    Raises:
+        ValueError: If the bundle was not adapted.
+    """
+    if (adapted := card.adapted) is None:
+        raise ValueError(f"expected the card of an adapted bundle; {card.name} was not adapted")
+    members = [
+        member_row(
+            m.arch,
+            recipe=m.recipe,
+            seed=m.seed,
+            parameters=m.parameters,
+            pretrained=m.pretrained,
+            digest=m.digest,
+        )
+        for m in card.members
+    ]
+    title = f"{card.name}, adapted to another laboratory's cells"
+    lines = [
+        front_matter(
+            name=card.name, archs=[m.arch for m in card.members], scores=card.scores, policy="adapted"
+        ),
+        *opening(title, card.classes, card.intended_use, card.limits),
+        "## What is known of it",
+        "",
+        *(f"- {line}" for line in adapted.known),
+        "",
+        "## What it was adapted to",
+        "",
+        f"Cells `{adapted.cells[:16]}`, from the bundle `{adapted.parent[:16]}` ({one_cell(adapted.parent_name)}), seed {adapted.seed}. "
+        + _camera(adapted),
+        "",
+        *_shares(adapted),
+        "## How far to trust an answer",
+        "",
+        *_trust(card.calibration),
+        "",
+        *(["## With flips and turns (`--tta`)", "", *_trust(card.tta), ""] if card.tta else []),
+        "## What told that it is to be trusted",
+        "",
+        *(
+            f"- {name}: {'n/a' if value is None else f'{value:.4g}'}"
+            for name, value in adapted.signals.items()
+        ),
+        "",
+        *members_section(card.chosen, members),
+        f"Made {card.created} with {', '.join(f'{k} {v}' for k, v in card.versions.items())}.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _camera(adapted: Adapted) -> str:
+    if adapted.nucleus_px is None:
+        return "Its networks take images as they come and measure no camera."
+    return f"The typical nucleus has {adapted.nucleus_px:.1f} px here, and had {adapted.nucleus_px_before or 0:.1f} px before."
+
+
+def _shares(adapted: Adapted) -> list[str]:
+    if not adapted.shares:
+        return []
+    return [
+        "| class | estimated share of the cells without a label | 95 % interval of counting |",
+        "| --- | ---: | ---: |",
+        *(
+            f"| {one_cell(name)} | {percent(one.share)} | {percent(one.low)} to {percent(one.high)} |"
+            for name, one in adapted.shares.items()
+        ),
+        "",
+        "The intervals hold nothing of what the model confuses.",
+        "",
+    ]
+
+
+def _trust(trust: Calibration) -> list[str]:
+    m = trust.measured
+    review = (
+        "Every answer is for review."
+        if trust.review_below is None
+        else f"Answers below a probability of {trust.review_below:.4f} are for review. Of these cells {_rate(m['accepted'])} were "
+        f"accepted; another seed contradicts {_rate(m['contradicted_among_accepted'])} of those."
+    )
+    if found := m.get("errors_among_accepted"):
+        review += f" Of the labelled cells {_rate(m['labelled_accepted'])} were accepted, {_rate(found)} of them wrong."
+    unknown = (
+        "Nothing is called unknown: too few sure cells to say what is unlike them."
+        if trust.unknown_above is None
+        else f"Images further than {trust.unknown_above:.3f} from the nearest of the remembered cells are called unknown; of these "
+        f"cells {_rate(m['called_unknown'])} were."
+    )
+    return [
+        f"- {m['answers'][0].upper()}{m['answers'][1:]}.",
+        f"- Probabilities are divided by temperature {trust.temperature:.3f}.",
+        f"- {review}",
+        f"- {unknown}",
+    ]
+
+
+def _rate(rate: Mapping[str, Any]) -> str:
+    if rate["rate"] is None:
+        return "n/a"
+    low, high = rate["ci"]
+    return f"{percent(rate['rate'])} ({rate['count']} of {rate['of']:,}; {percent(low)} to {percent(high)})"

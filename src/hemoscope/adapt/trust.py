@@ -1,0 +1,169 @@
+"""Whether an adaptation is to be trusted: signals that need no label, and one rule over them.
+
+A wrong adaptation looks sure of itself. What tells it apart is that another seed ends elsewhere, that cells and answers
+have little to do with each other, or that hardly an answer stayed what it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hemoscope.adapt.recipe import AdaptRecipe
+from hemoscope.records import FloatArray, IntArray
+
+__all__ = [
+    "Signals",
+    "balanced_accuracy",
+    "doubts",
+    "mutual_information",
+    "neighbourhood_density",
+    "shares_moved",
+]
+
+TEMPERATURE = 0.05  # Saito et al.'s
+TINY = 1e-12
+
+
+@dataclass(frozen=True, slots=True)
+class Signals:
+    """What can be known of an adaptation without labels, and with a few.
+
+    Attributes:
+        cells: Different cells without a label.
+        nuclei: Share of the cells in which a nucleus is found.
+        unknown_before: Share that the model before calls unknown; None where it never does.
+        kept: Share of the answers that were the same before any step, with new batch statistics.
+        seeds_agree: Share of the cells that every other seed answers alike; None where there is none.
+        shares_moved: Half the sum of the differences of the estimated class shares, before and after.
+        information_before: Mutual information of cells and answers in nats, before any step.
+        information: The same after.
+        density_before: Entropy of the neighbours of a cell among features in nats, before any step.
+        density: The same after.
+        labelled_before: Balanced accuracy of the model before on the labelled cells; None without any.
+        labelled: The same after, each cell answered by networks that learnt without its label.
+    """
+
+    cells: int
+    nuclei: float
+    unknown_before: float | None
+    kept: float | None
+    seeds_agree: float | None
+    shares_moved: float | None
+    information_before: float | None
+    information: float | None
+    density_before: float | None
+    density: float | None
+    labelled_before: float | None = None
+    labelled: float | None = None
+
+    def to_json(self) -> dict[str, float | None]:
+        """Return the signals by name."""
+        return asdict(self)
+
+
+def doubts(signals: Signals, recipe: AdaptRecipe) -> tuple[str, ...]:
+    """Return why an adaptation is not to be trusted, in sentences; none where it is.
+
+    This is the whole rule. Where there are labels they decide.
+    """
+    if signals.labelled is not None and signals.labelled_before is not None:
+        if signals.labelled < signals.labelled_before - recipe.most_lost:
+            return (
+                (
+                    f"on labelled cells, answered without their own labels, its balanced accuracy is {_percent(signals.labelled)} "
+                    f"and was {_percent(signals.labelled_before)}"
+                ),
+            )
+        return ()
+    rules = (
+        (
+            signals.nuclei < recipe.least_nuclei,
+            f"a nucleus is found in {_percent(signals.nuclei)} of the images only; expected single stained cells",
+        ),
+        (
+            _below(signals.seeds_agree, recipe.least_seeds_agree),
+            (
+                f"another seed ends with the same answer for {_percent(signals.seeds_agree)} of the cells only; "
+                f"expected at least {_percent(recipe.least_seeds_agree)}"
+            ),
+        ),
+        (
+            _below(signals.kept, recipe.least_kept),
+            (
+                f"only {_percent(signals.kept)} of the answers stayed what they were; expected at least "
+                f"{_percent(recipe.least_kept)}"
+            ),
+        ),
+        (
+            _below(signals.information, recipe.least_information),
+            (
+                f"its answers hardly differ from cell to cell (mutual information {signals.information or 0:.2f} nats, expected "
+                f"at least {recipe.least_information:g}): all cells are of one class, or it cannot tell them apart"
+            ),
+        ),
+    )
+    return tuple(why for holds, why in rules if holds)
+
+
+def mutual_information(probs: FloatArray) -> float:
+    """Return the entropy of the mean answer less the mean entropy of an answer, in nats; 0 where all are alike.
+
+    Args:
+        probs: Shape (N, C).
+
+    >>> round(mutual_information(np.array([[1.0, 0.0], [0.0, 1.0]])), 4)
+    0.6931
+    """
+    return _entropy(probs.mean(axis=0)) - float(np.mean([_entropy(row) for row in probs]))
+
+
+def neighbourhood_density(features: Tensor) -> float:
+    """Return the mean entropy of a cell's similarities to the other cells, in nats: high where cells lie in dense groups.
+
+    Args:
+        features: Of length 1, shape (N, F), N at least 2.
+
+    Source:
+        Saito et al., Tune it the right way, ICCV 2021 (soft neighbourhood density).
+    """
+    cosine = (features @ features.T).double()
+    cosine.fill_diagonal_(-torch.inf)
+    log_near = (cosine / TEMPERATURE).log_softmax(dim=1)
+    near = log_near.exp()
+    return float(-(near * log_near.masked_fill(near == 0, 0)).sum(dim=1).mean())
+
+
+def shares_moved(before: FloatArray, after: FloatArray) -> float:
+    """Return half the sum of the differences of two sets of shares, 0 to 1.
+
+    >>> shares_moved(np.array([0.5, 0.5]), np.array([1.0, 0.0]))
+    0.5
+    """
+    return float(np.abs(before - after).sum() / 2)
+
+
+def balanced_accuracy(pred: IntArray, target: IntArray) -> float:
+    """Return the mean share of right answers over the classes that are there.
+
+    >>> balanced_accuracy(np.array([0, 0, 1]), np.array([0, 0, 0])).__round__(3)
+    0.667
+    """
+    return float(np.mean([(pred[target == c] == c).mean() for c in np.unique(target)]))
+
+
+def _below(value: float | None, least: float) -> bool:
+    return value is not None and not value >= least  # NaN is
+
+
+def _entropy(probs: Sequence[float] | FloatArray) -> float:
+    held = np.asarray(probs, dtype=np.float64)
+    return float(-(held * np.log(np.maximum(held, TINY))).sum())
+
+
+def _percent(value: float | None) -> str:
+    return "n/a" if value is None else f"{100 * value:.0f} %"

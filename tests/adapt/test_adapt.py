@@ -1,0 +1,378 @@
+"""From a bundle and cells to an adapted bundle: what is written, what takes it, and what ends without one."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from hemoscope.adapt.adapt import Outcome
+from hemoscope.adapt.cells import Cells, gather
+from hemoscope.adapt.recipe import ADAPT, AdaptRecipe
+from hemoscope.bundle.file import read_bundle
+from hemoscope.data.scan.scan import scan
+from hemoscope.errors import BundleError, DataError, RunError
+from hemoscope.files import lock_folder
+from hemoscope.packing.selftest import TOLERANCE, verify
+from hemoscope.predict.model import load
+from tests.adapt.conftest import CLASSES
+from tests.docs.test_columns import RANGES, agrees, keys_of, printed
+from tests.in_process import hemoscope
+
+Run = Callable[..., Outcome]
+DATED = {"bundle.json", "README.md", "SHA256SUMS"}  # they hold the time at which it was made
+
+
+def parts_of(path: Path) -> dict[str, str]:
+    """Return the digest of every part of a bundle that follows from what it was made of."""
+    with zipfile.ZipFile(path) as archive:
+        return {
+            name: hashlib.sha256(archive.read(name)).hexdigest()
+            for name in archive.namelist()
+            if name not in DATED
+        }
+
+
+@pytest.mark.slow
+class TestWhatIsWritten:
+    def test_it_is_a_bundle_that_gives_the_answers_it_should(self, adapted_file: Path):
+        assert verify(read_bundle(adapted_file)) <= TOLERANCE
+
+    def test_its_card_says_where_it_comes_from(self, adapted_file: Path, single_file: Path, cells: Cells):
+        parent, card = read_bundle(single_file), read_bundle(adapted_file).card
+        assert card.adapted is not None
+        assert card.adapted.parent == parent.digest
+        assert card.adapted.cells == cells.digest
+        assert card.adapted.n_cells == 36
+        assert card.adapted.labelled == {}
+        assert sum(one.share for one in card.adapted.shares.values()) == pytest.approx(1)
+        assert all(one.low <= one.share <= one.high for one in card.adapted.shares.values())
+        assert card.short_sides_px == (40, 40)
+        assert card.scores["n"] == 0
+
+    def test_it_says_in_its_card_and_readme_that_its_thresholds_are_an_estimate(self, adapted_file: Path):
+        found = read_bundle(adapted_file)
+        assert found.card.adapted is not None
+        assert not found.card.adapted.by_labels
+        (said,) = [line for line in found.card.adapted.known if "an estimate and not a promise" in line]
+        assert said in found.readme
+        assert all(line in found.readme for line in found.card.adapted.known)
+
+    def test_its_head_is_the_one_of_the_model_before_and_its_body_is_not(
+        self, adapted_file: Path, single_file: Path
+    ):
+        before, after = (read_bundle(path).models[0].state_dict() for path in (single_file, adapted_file))
+        assert torch.equal(before["fc.weight"], after["fc.weight"])
+        assert torch.equal(before["fc.bias"], after["fc.bias"])
+        assert not torch.equal(before["conv1.weight"], after["conv1.weight"])
+        assert not torch.equal(before["bn1.running_mean"], after["bn1.running_mean"])
+
+    def test_its_known_cells_are_of_these_cells_and_most_of_them_are_known(
+        self, adapted_file: Path, here: Path
+    ):
+        model = load(adapted_file, device="cpu", precision="fp32")
+        assert model.card.calibration.unknown_above is not None
+        said = list(model.judge(sorted((here / "cells").iterdir())))
+        assert np.mean([one.status == "unknown" for one in said]) < 0.2
+
+    def test_what_another_camera_has_cost_is_gained_back(
+        self, adapted_file: Path, single_file: Path, here: Path
+    ):
+        files = sorted((here / "cells").iterdir())
+        true = np.array([path.name.partition("-")[0] for path in files])
+        before, after = (
+            float((load(path, device="cpu", precision="fp32").predict(files) == true).mean())
+            for path in (single_file, adapted_file)
+        )
+        assert before < 0.6
+        assert after > 0.9
+
+    def test_a_differential_count_of_it_says_that_nothing_is_corrected(
+        self, adapted_file: Path, here: Path, tmp_path: Path
+    ):
+        (tmp_path / "ranges.toml").write_text(RANGES)
+        words = ("--out", tmp_path / "count", "--ranges", tmp_path / "ranges.toml", "--device", "cpu")
+        counted = hemoscope("differential", adapted_file, here / "cells", *words, "--json")
+        assert counted.returncode == 0, counted.stderr
+        figures = json.loads(counted.stdout)
+        assert {share["corrected"] for share in figures["shares"]} == {None}
+        assert any("nothing is corrected" in remark for remark in figures["remarks"])
+        assert "nothing is corrected" in (tmp_path / "count" / "report.html").read_text("utf-8")
+
+    def test_an_older_hemoscope_says_that_it_is_of_a_newer_one(
+        self, adapted_file: Path, monkeypatch: pytest.MonkeyPatch
+    ):
+        monkeypatch.setattr("hemoscope.bundle.file.FORMAT", 1)
+        with pytest.raises(BundleError, match="has bundle format 2, of a newer hemoscope"):
+            read_bundle(adapted_file)
+
+    def test_a_bundle_of_runs_is_still_written_so_that_an_older_one_reads_it(self, single_file: Path):
+        with zipfile.ZipFile(single_file) as archive:
+            card = json.loads(archive.read("bundle.json"))
+        assert card["format"] == 1
+        assert "adapted" not in card
+
+    def test_verbs_take_it_as_any_other(self, adapted_file: Path, here: Path, tmp_path: Path):
+        assert hemoscope("bundle", "verify", adapted_file).returncode == 0
+        shown = hemoscope("bundle", "show", adapted_file)
+        assert "## What is known of it" in shown.stdout
+        rows = hemoscope("predict", adapted_file, here / "cells", "--device", "cpu")
+        assert rows.returncode == 0
+        assert len(rows.stdout.splitlines()) == 37
+        scored = hemoscope("evaluate", adapted_file, "--data", here / "labelled", "--device", "cpu", "--json")
+        assert scored.returncode == 0
+        assert json.loads(scored.stdout)["n"] == 12
+
+    def test_what_the_verb_says_is_documented(
+        self,
+        single_file: Path,
+        here: Path,
+        quick: AdaptRecipe,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+    ):
+        monkeypatch.setattr("hemoscope.adapt.recipe.ADAPT", quick)
+        out = tmp_path / "here.hemo"
+        words = ("--data", here / "cells", "--labelled", here / "labelled", "--out", out, "--device", "cpu")
+        document = printed("adapt", single_file, *words)
+        assert document["trusted"]
+        card = document["adapted"]
+        assert set(card["signals"]) == set(document["signals"])
+        card["signals"] = {"SIGNAL": 0}
+        agrees("adapt", keys_of(document))
+        shown = printed("bundle", "show", out)
+        assert shown["adapted"].keys() == card.keys()
+
+    def test_int8_needs_sides_that_it_has_not(self, adapted_file: Path, here: Path):
+        from hemoscope.packing.labelled import sides_of
+
+        with pytest.raises(DataError, match="adapted to cells without validation and test sides"):
+            sides_of(read_bundle(adapted_file).card, here)
+
+
+@pytest.mark.slow
+class TestTheSameAgain:
+    def test_a_seed_gives_the_same_bytes_whatever_the_files_are_called(
+        self, run: Run, adapted_file: Path, here: Path, tmp_path: Path
+    ):
+        files = sorted((here / "cells").iterdir())
+        for i, path in enumerate(reversed(files)):
+            shutil.copy(path, tmp_path / f"{i}.png")
+        again = gather(str(tmp_path), CLASSES, most=1000)
+        run(again, tmp_path / "again.hemo")
+        assert parts_of(tmp_path / "again.hemo") == parts_of(adapted_file)
+
+    def test_another_seed_gives_another_network(
+        self, run: Run, adapted_file: Path, cells: Cells, tmp_path: Path
+    ):
+        run(cells, tmp_path / "other.hemo", seed=7)
+        assert parts_of(tmp_path / "other.hemo") != parts_of(adapted_file)
+
+    @pytest.mark.skipif(os.name == "nt", reason="no such signal there")
+    def test_killed_in_the_middle_it_goes_on_and_ends_with_the_same_bytes(
+        self,
+        run: Run,
+        adapted_file: Path,
+        single_file: Path,
+        here: Path,
+        quick: AdaptRecipe,
+        cells: Cells,
+        tmp_path: Path,
+    ):
+        out = tmp_path / "killed.hemo"
+        script = (
+            "import os, signal, sys\n"
+            "from pathlib import Path\n"
+            "from hemoscope.adapt.adapt import adapt\n"
+            "from hemoscope.adapt.cells import gather\n"
+            "from hemoscope.adapt.recipe import AdaptRecipe\n"
+            "from hemoscope.bundle.file import read_bundle\n"
+            "model, data, out, recipe = sys.argv[1:]\n"
+            "bundle = read_bundle(Path(model))\n"
+            "def watch(what, told):\n"
+            "    if what == 'another seed': os.kill(os.getpid(), signal.SIGKILL)\n"
+            "adapt(bundle, gather(data, bundle.card.classes, most=1000), Path(out), device_name='cpu',\n"
+            "      recipe=AdaptRecipe.model_validate_json(recipe), watch=watch)\n"
+        )
+        words = [single_file, here / "cells", out, quick.model_dump_json()]
+        died = subprocess.run([sys.executable, "-c", script, *map(str, words)], check=False, timeout=600)
+        assert died.returncode == -signal.SIGKILL
+        work = tmp_path / ".killed.hemo.adapting"
+        assert list(work.glob("*.safetensors"))
+        assert not out.exists()
+        told: list[str] = []
+        run(cells, out, watch=lambda what, epoch: told.append(f"{what} {epoch.epoch}"))
+        assert told[-1:] == ["another seed 2"]
+        assert not any(what.startswith("adapting") for what in told)  # its end was saved
+        assert parts_of(out) == parts_of(adapted_file)
+        assert sorted(tmp_path.iterdir()) == [out]
+
+    def test_a_checkpoint_of_other_cells_is_not_used(
+        self, run: Run, cells: Cells, quick: AdaptRecipe, tmp_path: Path
+    ):
+        def stop(what: str, epoch: object) -> None:
+            raise InterruptedError
+
+        fewer = replace(cells, sources=cells.sources[:32], hashes=cells.hashes[:32], target=cells.target[:32])
+        out = tmp_path / "here.hemo"
+        with pytest.raises(InterruptedError):
+            run(fewer, out, watch=stop)
+        told: list[str] = []
+        run(cells, out, watch=lambda what, epoch: told.append(f"{what} {epoch.epoch}"))
+        assert told == ["adapting 1", "adapting 2", "another seed 1", "another seed 2"]
+
+    def test_two_at_once_are_refused(self, run: Run, cells: Cells, tmp_path: Path):
+        with lock_folder(tmp_path / ".here.hemo.adapting"), pytest.raises(RunError, match="another process"):
+            run(cells, tmp_path / "here.hemo")
+
+
+@pytest.fixture(scope="session")
+def some(here: Path) -> Cells:
+    """The discs, four of each class with their labels."""
+    return gather(str(here / "cells"), CLASSES, labelled=scan(here / "labelled"), most=1000)
+
+
+@pytest.mark.slow
+class TestLabels:
+    def test_a_labelled_cell_is_not_counted_among_the_others(self, some: Cells):
+        assert len(some.labelled) == 12
+        assert len(some.unlabelled) == 24
+        assert some.alike == 12
+
+    def test_labels_make_a_confusion_and_scores_that_were_not_learnt(
+        self, run: Run, some: Cells, tmp_path: Path
+    ):
+        outcome = run(some, tmp_path / "here.hemo")
+        assert outcome.card is not None
+        assert outcome.card.adapted is not None
+        assert outcome.card.adapted.labelled == dict.fromkeys(CLASSES, 4)
+        assert 0 < np.sum(outcome.card.calibration.confusion) <= 12
+        assert outcome.card.scores["n"] == 12
+        assert outcome.signals.labelled is not None
+        assert verify(read_bundle(tmp_path / "here.hemo")) <= TOLERANCE
+
+    def test_where_labels_say_that_it_is_worse_nothing_is_written(
+        self, run: Run, some: Cells, quick: AdaptRecipe, tmp_path: Path
+    ):
+        strict = quick.model_copy(update={"most_lost": -1.5})  # nothing can be so much better
+        outcome = run(some, tmp_path / "here.hemo", recipe=strict)
+        assert outcome.card is None
+        assert "on labelled cells" in outcome.reasons[0]
+        assert list(tmp_path.iterdir()) == []
+
+    def test_one_cell_under_two_labels_is_refused(self, here: Path, tmp_path: Path):
+        shutil.copytree(here / "labelled", tmp_path / "labelled")
+        shutil.copy(tmp_path / "labelled" / "red" / "00.png", tmp_path / "labelled" / "blue" / "x.png")
+        with pytest.raises(DataError, match="show the same cell under two classes"):
+            gather(str(here / "cells"), CLASSES, labelled=scan(tmp_path / "labelled"), most=1000)
+
+    def test_a_class_of_one_cell_is_too_few(self, run: Run, here: Path, tmp_path: Path):
+        shutil.copytree(here / "labelled", tmp_path / "labelled")
+        for path in sorted((tmp_path / "labelled" / "red").iterdir())[1:]:
+            path.unlink()
+        some = gather(str(here / "cells"), CLASSES, labelled=scan(tmp_path / "labelled"), most=1000)
+        with pytest.raises(DataError, match=r"got red \(1\)"):
+            run(some, tmp_path / "here.hemo")
+
+
+class TestWhatEndsWithout:
+    @pytest.mark.slow
+    def test_where_it_is_not_to_be_trusted_nothing_is_written(
+        self, run: Run, cells: Cells, quick: AdaptRecipe, tmp_path: Path
+    ):
+        outcome = run(cells, tmp_path / "here.hemo", recipe=quick.model_copy(update={"least_information": 9}))
+        assert outcome.card is None
+        assert "hardly differ" in outcome.reasons[0]
+        assert list(tmp_path.iterdir()) == []
+
+    @pytest.mark.slow
+    def test_the_verb_says_so_and_exits_with_1(
+        self, single_file: Path, tmp_path: Path, quick: AdaptRecipe, monkeypatch: pytest.MonkeyPatch
+    ):
+        rng = np.random.default_rng(0)
+        (tmp_path / "noise").mkdir()
+        for i in range(40):
+            pixels = rng.integers(0, 256, (40, 40, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "noise" / f"{i}.png")
+        rules = ("least_seeds_agree", "least_kept", "least_information", "least_nuclei")
+        strict = quick.model_copy(update={name: getattr(ADAPT, name) for name in rules})
+        monkeypatch.setattr("hemoscope.adapt.recipe.ADAPT", strict)
+        words = (
+            "adapt",
+            single_file,
+            "--data",
+            tmp_path / "noise",
+            "--out",
+            tmp_path / "x.hemo",
+            "--device",
+            "cpu",
+        )
+        found = hemoscope(*words, "--json")
+        assert found.returncode == 1, found.stderr
+        document = json.loads(found.stdout)
+        assert not document["trusted"]
+        assert document["out"] is None
+        assert "stays as it was" in found.stderr
+        assert not (tmp_path / "x.hemo").exists()
+
+    def test_too_few_cells_are_refused_before_any_work(
+        self, run: Run, cells: Cells, tmp_path: Path, quick: AdaptRecipe
+    ):
+        with pytest.raises(DataError, match="36 different cells are too few"):
+            run(cells, tmp_path / "x.hemo", recipe=quick.model_copy(update={"least_cells": 100}))
+
+    def test_every_image_that_cannot_be_read_is_named(self, here: Path, tmp_path: Path):
+        shutil.copytree(here / "cells", tmp_path / "cells")
+        for name in ("a.png", "b.jpg"):
+            (tmp_path / "cells" / name).write_bytes(b"\x89PNG\r\n no image")
+        with pytest.raises(DataError, match=r"2 of 38 images cannot be read(?s:.*)a\.png(?s:.*)b\.jpg"):
+            gather(str(tmp_path / "cells"), CLASSES, most=1000)
+
+    def test_a_folder_without_images_is_told_with_what_is_in_it(self, tmp_path: Path):
+        (tmp_path / "a.txt").touch()
+        with pytest.raises(DataError, match=r"there is no image in .* \(passed over: 1 \.txt\)"):
+            gather(str(tmp_path), CLASSES, most=1000)
+
+    @pytest.mark.parametrize(
+        ("name", "what"),
+        [("model.onnx", "an exported model, INT8 or not"), (".", "is a folder; expected a bundle")],
+    )
+    def test_what_is_no_bundle_is_told_what_to_adapt_instead(self, name: str, what: str, tmp_path: Path):
+        (tmp_path / "model.onnx").touch()
+        found = hemoscope("adapt", tmp_path / name, "--data", tmp_path, "--out", tmp_path / "x.hemo")
+        assert found.returncode == 1
+        assert what in found.stderr
+
+
+def test_more_cells_than_are_needed_are_drawn_by_their_content(here: Path):
+    found = gather(str(here / "cells"), CLASSES, most=20)
+    assert len(found.unlabelled) == 20
+    assert found.more == 16
+    kinds = {Path(str(source)).name.partition("-")[0] for source in found.sources}
+    assert kinds == set(CLASSES)
+
+
+@pytest.mark.slow
+def test_every_member_of_an_ensemble_is_adapted_with_flips_and_turns_where_it_had_them(
+    run: Run, cells: Cells, ensemble_file: Path, tmp_path: Path
+):
+    outcome = run(cells, tmp_path / "here.hemo", model=ensemble_file)
+    assert outcome.card is not None
+    assert outcome.card.tta is not None
+    before, after = (read_bundle(path) for path in (ensemble_file, tmp_path / "here.hemo"))
+    for old, new in zip(before.models, after.models, strict=True):
+        assert not torch.equal(old.state_dict()["conv1.weight"], new.state_dict()["conv1.weight"])
+    assert len(after.known) == 2

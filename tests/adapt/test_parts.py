@@ -1,0 +1,192 @@
+"""The parts of an adaptation by themselves: pseudo-labels, batch statistics, the objective, signals, folds."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from hemoscope.adapt.answers import stand_in
+from hemoscope.adapt.batch_norm import recompute, set_momentum
+from hemoscope.adapt.fit import set_learning
+from hemoscope.adapt.objective import Taught, adaptation_loss
+from hemoscope.adapt.plan import fold_of
+from hemoscope.adapt.pseudo import pseudo_labels
+from hemoscope.adapt.recipe import ADAPT
+from hemoscope.adapt.trust import Signals, doubts, mutual_information, neighbourhood_density
+from hemoscope.models.build import head_path, skeleton
+from hemoscope.models.registry import ARCHITECTURES, Architecture
+from hemoscope.training.device import Device
+
+CPU = Device(torch.device("cpu"), "fp32")
+
+
+class TestPseudoLabels:
+    features = functional.normalize(torch.tensor([[1.0, 0.0], [0.9, 0.1], [0.0, 1.0], [0.1, 0.9]]), dim=1)
+
+    def test_a_cell_takes_the_class_of_the_group_it_lies_in(self):
+        posterior = np.array([[0.9, 0.1, 0.0], [0.4, 0.6, 0.0], [0.1, 0.9, 0.0], [0.2, 0.8, 0.0]])
+        found = pseudo_labels(self.features, posterior, confidence=0.5)
+        assert found.target.tolist() == [0, 0, 1, 1]
+        assert found.used.tolist() == [True, False, True, True]  # the second's probabilities say otherwise
+
+    def test_what_is_not_sure_enough_is_not_learnt_from(self):
+        posterior = np.array([[0.9, 0.1], [0.7, 0.3], [0.1, 0.9], [0.4, 0.6]])
+        found = pseudo_labels(self.features, posterior, confidence=0.65)
+        assert found.used.tolist() == [True, True, True, False]
+
+    def test_a_class_that_is_nobody_s_likeliest_is_never_given(self):
+        posterior = np.array([[0.5, 0.1, 0.4], [0.5, 0.1, 0.4], [0.1, 0.5, 0.4], [0.1, 0.5, 0.4]])
+        assert 2 not in pseudo_labels(self.features, posterior, confidence=0.0).target
+
+
+class TestBatchNorm:
+    @pytest.fixture
+    def images(self) -> torch.Tensor:
+        return torch.randn(12, 3, 5, 5, generator=torch.Generator().manual_seed(0)) * 3 + 2
+
+    @pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+    def test_a_share_of_the_statistics_is_those_of_the_images(self, images: torch.Tensor, share: float):
+        model = nn.Sequential(nn.BatchNorm2d(3))
+        recompute(model, images.split(4), share=share, device=CPU)
+        means = torch.stack([part.mean(dim=(0, 2, 3)) for part in images.split(4)]).mean(dim=0)
+        variances = torch.stack([part.transpose(0, 1).flatten(1).var(dim=1) for part in images.split(4)])
+        torch.testing.assert_close(model[0].running_mean, share * means)
+        torch.testing.assert_close(model[0].running_var, 1 - share + share * variances.mean(dim=0))
+        assert model[0].momentum == 0.1
+        assert not model.training
+        assert not model[0].training
+
+    def test_layers_that_no_image_reaches_keep_theirs(self, images: torch.Tensor):
+        model = nn.Sequential(nn.BatchNorm2d(3))
+        model.add_module("aside", nn.BatchNorm2d(3))
+        model.aside.running_mean.fill_(7)  # type: ignore[union-attr]
+        model.forward = model[0].forward
+        recompute(model, [images], share=1.0, device=CPU)
+        assert model.aside.running_mean.tolist() == [7, 7, 7]  # type: ignore[union-attr, operator]
+        assert model.aside.running_var.tolist() == [1, 1, 1]  # type: ignore[union-attr, operator]
+
+    def test_a_network_without_it_stays_as_it_is(self, images: torch.Tensor):
+        model = nn.Sequential(nn.Conv2d(3, 2, 1), nn.Dropout())
+        before = copy.deepcopy(model.state_dict())
+        recompute(model, [images], share=1.0, device=CPU)
+        set_momentum(model, 0.02)
+        assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+
+
+class TestObjective:
+    def taught(self, n: int, m: int, shares: list[float]) -> Taught:
+        return Taught(
+            torch.zeros(n, dtype=torch.int64),
+            torch.ones(n),
+            torch.tensor(shares),
+            torch.zeros(m, dtype=torch.int64),
+        )
+
+    def test_it_is_the_weighed_sum_of_its_definitions(self):
+        logits = torch.tensor([[2.0, 0.0], [0.5, 1.0], [1.0, 3.0]])
+        taught = self.taught(2, 1, [0.7, 0.3])
+        taught.used[1] = 0
+        p = logits[:2].softmax(dim=1).double().numpy()
+        mean = p.mean(axis=0)
+        want = (
+            ADAPT.entropy * -(p * np.log(p)).sum(axis=1).mean()
+            + ADAPT.diversity * (mean * np.log(mean / [0.7, 0.3])).sum()
+            + ADAPT.pseudo * -np.log(p[0, 0]) / 2
+            + ADAPT.labelled * np.log1p(np.exp(2.0))
+        )
+        np.testing.assert_allclose(float(adaptation_loss(logits, taught, ADAPT)), want, rtol=1e-5)
+
+    def test_sure_answers_in_the_expected_shares_leave_nothing_to_lower(self):
+        logits = torch.tensor([[40.0, 0.0], [0.0, 40.0]])
+        taught = Taught(
+            torch.tensor([0, 1]), torch.ones(2), torch.tensor([0.5, 0.5]), torch.zeros(0, dtype=torch.int64)
+        )
+        assert float(adaptation_loss(logits, taught, ADAPT)) == pytest.approx(0, abs=1e-5)
+
+    def test_labelled_cells_alone_are_enough(self):
+        logits = torch.tensor([[0.0, 0.0]], requires_grad=True)
+        loss = adaptation_loss(logits, self.taught(0, 1, [0.5, 0.5]), ADAPT)
+        assert float(loss.detach()) == pytest.approx(ADAPT.labelled * np.log(2))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("row", ARCHITECTURES, ids=lambda row: row.name)
+def test_every_architecture_learns_everywhere_but_in_its_head(row: Architecture):
+    model = skeleton(row.name, 8)
+    head = model.get_submodule(head_path(row, "replace_last"))
+    set_learning(model, head, head_learns=False)
+    model.train()
+    out = model(torch.empty(4, 3, row.input_px, row.input_px, device="meta"))
+    logits = out.logits if hasattr(out, "logits") else out
+    taught = Taught(
+        torch.zeros(4, dtype=torch.int64, device="meta"),
+        torch.ones(4, device="meta"),
+        torch.ones(8, device="meta"),
+        torch.zeros(0, dtype=torch.int64, device="meta"),
+    )
+    adaptation_loss(logits, taught, ADAPT).backward()
+    assert all(parameter.grad is None for parameter in head.parameters())
+    first = next(model.parameters())
+    assert first.grad is not None
+    set_learning(model, head, head_learns=True)
+    assert all(parameter.requires_grad for parameter in model.parameters())
+
+
+class TestSignals:
+    good = Signals(500, 0.99, 0.4, 0.8, 0.97, 0.1, 1.0, 1.4, 5.0, 5.2)
+
+    def test_a_steady_adaptation_raises_no_doubt(self):
+        assert doubts(self.good, ADAPT) == ()
+
+    @pytest.mark.parametrize(
+        ("change", "why"),
+        [
+            ({"seeds_agree": 0.6}, "another seed ends with the same answer for 60 % of the cells only"),
+            ({"seeds_agree": float("nan")}, "another seed"),
+            ({"kept": 0.2}, "only 20 % of the answers stayed what they were"),
+            ({"information": 0.05}, "hardly differ from cell to cell"),
+            ({"nuclei": 0.1}, "a nucleus is found in 10 % of the images only"),
+        ],
+    )
+    def test_each_rule_says_what_it_holds_against_it(self, change: dict[str, float], why: str):
+        from dataclasses import replace
+
+        (reason,) = doubts(replace(self.good, **change), ADAPT)
+        assert why in reason
+
+    def test_labels_decide_where_there_are_any(self):
+        from dataclasses import replace
+
+        better = replace(self.good, seeds_agree=0.1, labelled_before=0.5, labelled=0.9)
+        assert doubts(better, ADAPT) == ()
+        (reason,) = doubts(replace(self.good, labelled_before=0.9, labelled=0.5), ADAPT)
+        assert "is 50 % and was 90 %" in reason
+
+    def test_answers_that_are_all_alike_say_nothing_of_the_cells(self):
+        assert mutual_information(np.full((10, 4), 0.25)) == pytest.approx(0)
+        assert mutual_information(np.eye(4)) == pytest.approx(np.log(4))
+
+    def test_density_is_the_entropy_of_the_neighbours(self):
+        same = functional.normalize(torch.ones(5, 3), dim=1)
+        assert neighbourhood_density(same) == pytest.approx(np.log(4))
+        pairs = torch.eye(3).repeat_interleave(2, dim=0)  # each cell has one neighbour
+        assert neighbourhood_density(pairs) == pytest.approx(0, abs=1e-5)
+
+
+def test_an_answer_counts_as_wrong_wherever_any_other_seed_contradicts_it():
+    pred = np.array([0, 1, 2, 0])
+    found = stand_in(pred, [np.array([0, 1, 2, 1]), np.array([0, 0, 2, 2])])
+    assert (found != pred).tolist() == [False, True, False, True]
+
+
+def test_folds_hold_every_class_evenly_and_are_of_one_size():
+    target = np.repeat([0, 1, 2], [10, 7, 4])
+    fold = fold_of(target, 3, seed=1)
+    sizes = np.array([np.bincount(fold[target == c], minlength=3) for c in range(3)])
+    assert (np.ptp(sizes, axis=1) <= 1).all()
+    assert np.ptp(sizes.sum(axis=0)) <= 1
