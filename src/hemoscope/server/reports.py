@@ -83,6 +83,7 @@ def report_of(session: Session, row: SlideRow, readings: Readings, revision: int
         signature=None
         if signed is None
         else Signature(signed.name, signed.at, revision, signed.log_digest, signed.reason),
+        nucleus_px=row.nucleus_px,
         agreement=agreement(states[0], states[1], states[2]) if states else None,
         bias=automation_bias(read.cells, entries_of(session, row.id, revision), audit.state),
     )
