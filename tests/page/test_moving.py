@@ -220,9 +220,7 @@ def test_what_another_window_did_is_seen(running: Running, windows: Any):
     first.wait_for_selector(f'[data-place="review"] [data-cell="{cell}"]')
 
 
-def test_what_another_window_undid_is_seen_though_the_move_was_answered_late(
-    running: Running, windows: Any
-):
+def test_what_another_window_undid_is_seen_though_the_move_was_answered_late(running: Running, windows: Any):
     slide = running.put_slide()
     first, second = windows().open(slide), windows().open(slide)
     held: list[Any] = []

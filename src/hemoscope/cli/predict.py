@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from hemoscope.cli.camera import at_camera
 from hemoscope.cli.console import JsonFlag, note, percent, print_json
 from hemoscope.cli.options import DeviceName, ModelFile, Overwrite
 from hemoscope.cli.progress import counted, progress
@@ -94,7 +95,7 @@ def predict(
     listed = None
     if asked.frames_nuclei:
         listed = list(stdin_paths()) if "-" in inputs else []
-        asked = asked.at_camera(from_everywhere(inputs, LOOKED_AT, lines=listed))
+        asked = at_camera(asked, from_everywhere(inputs, LOOKED_AT, lines=listed))
     found = find_images(inputs, lines=listed, passed=passed)
     rows: list[dict[str, Any]] = []
     tally = None
@@ -110,7 +111,8 @@ def predict(
         print_json(rows)
         tally = Tally().plus(row["status"] for row in rows)
     elif as_json:
-        print_json({"out": out, "n": tally.n, **asdict(tally), "passed_over": passed.counts})
+        told = {"out": out, "n": tally.n, **asdict(tally), "passed_over": passed.counts}
+        print_json({**told, "nucleus_px": asked.nucleus_px})
     else:
         _tell(tally)
     if passed.counts:
