@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from hemoscope.cli.camera import at_camera
 from hemoscope.cli.console import JsonFlag, note, percent, print_json, print_table
 from hemoscope.cli.options import DeviceName, ModelFile, Overwrite
 from hemoscope.cli.progress import progress
@@ -107,12 +108,9 @@ def export(
         "compared": parity.n,
         "largest_difference": parity.probs,
         "same_class": parity.same_pred,
+        "nucleus_px": bundle.card.nucleus_px,
     }
-    if bundle.card.nucleus_px:
-        result["nucleus_px"] = bundle.card.nucleus_px
-        note(
-            f"for images with nuclei of {bundle.card.nucleus_px:.0f} px{'' if camera else ', as in training'}"
-        )
+    _tell_camera(bundle, camera)
     note(f"{parity.n} images compared: probabilities differ by at most {parity.probs:.1g}")
     if done:
         result["int8"] = {"file": int8, **asdict(done)}
@@ -146,14 +144,24 @@ def _nucleus_px(bundle: Bundle, camera: Path | None) -> float | None:
     return camera_px(from_everywhere([str(camera)], LOOKED_AT), bundle.card.nucleus_px)
 
 
+def _tell_camera(bundle: Bundle, camera: Path | None) -> None:
+    if bundle.card.nucleus_px is not None:
+        where = "as in training; --camera names images of another camera" if camera is None else "as there"
+        note(f"for images with nuclei of {bundle.card.nucleus_px:.0f} px, {where}")
+
+
 def _export_to_mlflow(model: Path, out: Path, *, camera: Path | None, as_json: bool) -> None:
     from hemoscope.bundle.file import read_bundle
     from hemoscope.export.mlflow_model import save_mlflow_model
 
-    compared, worst = save_mlflow_model(model, out, nucleus_px=_nucleus_px(read_bundle(model), camera))
+    bundle = read_bundle(model)
+    bundle = bundle.at_nucleus(_nucleus_px(bundle, camera))
+    compared, worst = save_mlflow_model(model, out, nucleus_px=bundle.card.nucleus_px)
+    _tell_camera(bundle, camera)
     note(f"{compared} images compared: probabilities differ by at most {worst:.1g}")
     if as_json:
-        print_json({"mlflow": out, "compared": compared, "largest_difference": worst})
+        told = {"mlflow": out, "compared": compared, "largest_difference": worst}
+        print_json({**told, "nucleus_px": bundle.card.nucleus_px})
     else:
         typer.echo(str(out))
 
@@ -194,7 +202,7 @@ def explain(
     if passed.counts:
         note(passed.in_words())
     some = evenly([source for _, source in named if not isinstance(source, ImageError)])
-    asked = load(model, device=device, precision="fp32").at_camera(some)
+    asked = at_camera(load(model, device=device, precision="fp32"), some)
     with progress() as tell:
         rows, trials = explain_to(out, asked, named, seed=seed, overwrite=overwrite, progress=tell)
     together = claims(trials)
