@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -173,6 +174,18 @@ def test_figures_are_those_of_the_card(one: Path):
     assert card["weights"]["sha256"] in said["weights"]
     assert card["command"] == said["commands"]
     assert "epochs 3, batch size 32, lr 0.001" in said["recipe"]
+    assert "its central square is resized" in said["preprocessing"]
+
+
+def test_a_run_that_frames_nuclei_says_by_what(one: Path, tmp_path: Path):
+    path = tmp_path / "runs" / one.name / CARD
+    shutil.copytree(one, path.parent)
+    card = json.loads(path.read_text("utf-8"))
+    card["data"]["nucleus_px"] = 94.3
+    path.write_text(json.dumps(card), "utf-8")
+    said = ANSWERS["preprocessing"].say(collect(path.parent)) or ""
+    assert "the median nucleus of the training images, 94 px, takes 0.4 of the network's input" in said
+    assert "square" not in said
     assert said["files"] == f"model.safetensors SHA-256 {card['files']['model.safetensors']}."
     assert said["left_out"].startswith("No file was left out")
 
