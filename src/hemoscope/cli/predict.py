@@ -127,7 +127,7 @@ def _on_ray(
     model: Path, inputs: list[str], *, address: str | None, as_json: bool, out: Path, **options: Any
 ) -> None:
     from hemoscope.cluster import connect
-    from hemoscope.predict.on_ray import predict_on_ray
+    from hemoscope.predict.on_ray import kept_camera, predict_on_ray
 
     connect(address)
     with progress() as report:
@@ -135,7 +135,8 @@ def _on_ray(
             model, inputs, out=out, on_shard=lambda _, done, total: report("shards", done, total), **options
         )
     if as_json:
-        print_json({"out": out, "n": tally.n, **asdict(tally), "passed_over": {}})
+        told = {"out": out, "n": tally.n, **asdict(tally), "passed_over": {}}
+        print_json({**told, "nucleus_px": kept_camera(out)})
     else:
         _tell(tally)
     if tally.error or not tally.n:

@@ -28,7 +28,7 @@ from hemoscope.predict.rows import Tally, columns_of, predict_rows
 from hemoscope.predict.shards import Shard, images_of, plan_shards, some_of_shards
 from hemoscope.predict.tables import schema_of
 
-__all__ = ["predict_on_ray"]
+__all__ = ["kept_camera", "predict_on_ray"]
 
 SHARD_ROWS = 4096
 PLAN, CAMERA, DONE = "plan.json", "camera.json", "DONE.json"
@@ -215,10 +215,21 @@ def _camera(out: Path, model: Model, shards: Sequence[Shard]) -> float | None:
     """Return the diameter of the nuclei that all shards are framed by, measured once; None where the model frames none."""
     if not model.frames_nuclei:
         return None
+    if not (out / CAMERA).is_file():
+        found = model.seen_px(some_of_shards(shards, LOOKED_AT))
+        _write(out / CAMERA, json.dumps({"nucleus_px": found}, indent=2).encode() + b"\n")
+    return kept_camera(out)
+
+
+def kept_camera(out: Path) -> float | None:
+    """Return the diameter of the nuclei that a job's images are framed by, in pixels; None where it frames none.
+
+    Raises:
+        DataError: If the file that keeps it is damaged.
+    """
     file = out / CAMERA
     if not file.is_file():
-        found = model.seen_px(some_of_shards(shards, LOOKED_AT))
-        _write(file, json.dumps({"nucleus_px": found}, indent=2).encode() + b"\n")
+        return None
     try:
         return float(json.loads(file.read_bytes())["nucleus_px"])
     except (OSError, ValueError, KeyError, TypeError) as error:
