@@ -181,18 +181,19 @@ def test_a_camera_is_refused_where_nothing_is_framed_by_it(
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::ResourceWarning")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
 def test_a_served_model_is_told_of_a_camera_with_each_request(
     framed_file: Path, files: list[Path], model: Model, there: Model, tmp_path: Path
 ):
     pytest.importorskip("mlflow", reason="the extra `track` is not installed")
-    import mlflow.pyfunc
     import pandas as pd
 
     from hemoscope.export.mlflow_model import save_mlflow_model
 
     save_mlflow_model(framed_file, tmp_path / "home")
     save_mlflow_model(framed_file, tmp_path / "there", nucleus_px=there.nucleus_px)
+    import mlflow.pyfunc  # by now it has said what it warns of when it is imported
+
     table = pd.DataFrame({"image": [file.read_bytes() for file in files[::9]]})
     at_home, elsewhere = (mlflow.pyfunc.load_model(str(tmp_path / name)) for name in ("home", "there"))
     for loaded, params, asked in (
