@@ -164,6 +164,9 @@ def _signature(card: BundleCard) -> Any:
 
     texts = ("status", "error", "reason", "candidates", "converted")
     numbers = ("margin", "distance", "share")
+    asked: dict[str, Any] = {}
+    if card.nucleus_px is not None:
+        asked["params"] = ParamSchema([ParamSpec(NUCLEUS, "double", card.nucleus_px)])
     return ModelSignature(
         inputs=Schema([ColSpec("string", IMAGE), ColSpec("string", PATH, required=False)]),
         outputs=Schema(
@@ -174,7 +177,5 @@ def _signature(card: BundleCard) -> Any:
                 *(ColSpec("string", name) for name in texts),
             ]
         ),
-        params=None
-        if card.nucleus_px is None
-        else ParamSchema([ParamSpec(NUCLEUS, "double", card.nucleus_px)]),
+        **asked,
     )
