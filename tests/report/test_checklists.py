@@ -175,6 +175,8 @@ def test_figures_are_those_of_the_card(one: Path):
     assert card["command"] == said["commands"]
     assert "epochs 3, batch size 32, lr 0.001" in said["recipe"]
     assert "its central square is resized" in said["preprocessing"]
+    assert said["files"] == f"model.safetensors SHA-256 {card['files']['model.safetensors']}."
+    assert said["left_out"].startswith("No file was left out")
 
 
 def test_a_run_that_frames_nuclei_says_by_what(one: Path, tmp_path: Path):
@@ -186,8 +188,6 @@ def test_a_run_that_frames_nuclei_says_by_what(one: Path, tmp_path: Path):
     said = ANSWERS["preprocessing"].say(collect(path.parent)) or ""
     assert "the median nucleus of the training images, 94 px, takes 0.4 of the network's input" in said
     assert "square" not in said
-    assert said["files"] == f"model.safetensors SHA-256 {card['files']['model.safetensors']}."
-    assert said["left_out"].startswith("No file was left out")
 
 
 def test_scores_are_those_of_the_predictions(one: Path):
