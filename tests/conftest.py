@@ -13,6 +13,7 @@ from filelock import FileLock
 from hypothesis import HealthCheck, settings
 from PIL import Image
 
+from tests.framed import farther_cells, framed_file, framed_run, round_cells  # noqa: F401
 from tests.two_networks import bundle, ensemble_file, misfiled, model, runs, single_file  # noqa: F401
 
 # By default a property fails where one example takes 200 ms or drawing is slow: on a busy machine all do.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,13 +11,13 @@ import pytest
 import torch
 from PIL import Image
 
-from hemoscope.data.images.framing import by_nucleus
+from hemoscope.data.images.framing import SQUARE, by_nucleus
 from hemoscope.data.images.nucleus import nucleus_px
 from hemoscope.data.synthetic.scene import draw_cell
 from hemoscope.models.build import build
 from hemoscope.predict.inputs import from_everywhere
 from hemoscope.predict.network import Network, at_camera
-from hemoscope.predict.stream import predict_images
+from hemoscope.predict.stream import predict_images, views_of
 from hemoscope.training.device import Device
 
 NAMES = ("monocyte", "lymphocyte", "neutrophil", "ig")
@@ -89,3 +90,22 @@ def test_a_sample_of_inputs_comes_from_all_of_them(tmp_path: Path, cells):
         "c.zip",
     }
     assert len(list(from_everywhere(inputs, 100))) == 18
+
+
+@pytest.mark.parametrize("view", ["center_crop", "full_image"])
+@pytest.mark.parametrize("nucleus_px_here", [None, 38.0, 105.0])
+@pytest.mark.parametrize("size", [(363, 360), (88, 120), (320, 320)])  # as laboratories cut their cells
+def test_a_place_in_the_input_is_a_place_in_the_image(network, size, nucleus_px_here, view):
+    height, width = size
+    framing = SQUARE if nucleus_px_here is None else by_nucleus(nucleus_px_here, image_px=64, canvas_px=88)
+    asked = replace(network, framing=framing, view=view)
+    image = np.full((height, width, 3), 230, np.uint8)
+    y, x = round(0.4 * height), round(0.55 * width)
+    image[y - 3 : y + 4, x - 3 : x + 4] = 20
+    (seen,) = views_of([asked], image)
+    dark = 255.0 - seen.min(axis=2)
+    dark[dark < 40] = 0  # the ground, and black or white around it
+    rows, columns = np.mgrid[: len(seen), : len(seen)]
+    at = [(dark * places).sum() / dark.sum() for places in (columns, rows)]
+    matrix = asked.in_image(height, width)
+    np.testing.assert_allclose((matrix @ [*at, 1.0])[:2], [x, y], atol=0.3 * max(1, matrix[0, 0]))

@@ -23,7 +23,7 @@ from hemoscope.cli.app import app
 from hemoscope.cluster import connect
 from hemoscope.errors import ConfigError, DataError
 from hemoscope.predict.inputs import find_images
-from hemoscope.predict.model import load
+from hemoscope.predict.model import Model, load
 from hemoscope.predict.on_ray import predict_on_ray
 from hemoscope.predict.rows import predict_rows
 from hemoscope.predict.shards import Shard, images_of, plan_shards
@@ -207,3 +207,33 @@ def test_the_verb_writes_a_folder_and_says_what_it_needs(single_file: Path, cell
     done = CliRunner().invoke(app, [*asked, "--out", str(tmp_path / "answers"), "--json"])
     assert done.exit_code == 1  # one image is torn
     assert json.loads(done.stdout)["n"] == 30
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("one_node")
+def test_a_job_has_one_camera_that_it_keeps(framed_file: Path, farther_cells: Path, tmp_path: Path):
+    files = sorted(farther_cells.rglob("*.png"))
+    manifest = _write_manifest(tmp_path / "m.parquet", [{"path": str(file)} for file in files])
+    options = {"out": tmp_path / "answers", "device": "cpu", "shard_rows": 20}
+    predict_on_ray(framed_file, [str(manifest)], **options)
+    model = load(framed_file, device="cpu")
+    there = model.at_camera(files)
+    camera = tmp_path / "answers" / "camera.json"
+    assert json.loads(camera.read_text())["nucleus_px"] == pytest.approx(there.nucleus_px)
+
+    def agrees(asked: Model) -> None:
+        margins = [row["margin"] for row in _rows(tmp_path / "answers")]
+        assert margins == pytest.approx([verdict.margin for verdict in asked.judge(files)], abs=1e-5)
+
+    agrees(there)
+    for part in (tmp_path / "answers").glob("part-*.parquet"):
+        part.unlink()  # as after a kill
+    camera.write_text('{"nucleus_px": 33.0}')
+    predict_on_ray(framed_file, [str(manifest)], **options)
+    agrees(model.at_nucleus(33.0))  # what was measured before holds, not what would be now
+    camera.write_text('{"nucleus_px": 34.0}')
+    with pytest.raises(Exception, match="was made of other images"):
+        predict_on_ray(framed_file, [str(manifest)], **options)
+    camera.write_text("{")
+    with pytest.raises(DataError, match=r"camera.json is damaged: .*; delete .* to begin anew"):
+        predict_on_ray(framed_file, [str(manifest)], **options)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -173,8 +174,20 @@ def test_figures_are_those_of_the_card(one: Path):
     assert card["weights"]["sha256"] in said["weights"]
     assert card["command"] == said["commands"]
     assert "epochs 3, batch size 32, lr 0.001" in said["recipe"]
+    assert "its central square is resized" in said["preprocessing"]
     assert said["files"] == f"model.safetensors SHA-256 {card['files']['model.safetensors']}."
     assert said["left_out"].startswith("No file was left out")
+
+
+def test_a_run_that_frames_nuclei_says_by_what(one: Path, tmp_path: Path):
+    path = tmp_path / "runs" / one.name / CARD
+    shutil.copytree(one, path.parent)
+    card = json.loads(path.read_text("utf-8"))
+    card["data"]["nucleus_px"] = 94.3
+    path.write_text(json.dumps(card), "utf-8")
+    said = ANSWERS["preprocessing"].say(collect(path.parent)) or ""
+    assert "the median nucleus of the training images, 94 px, takes 0.4 of the network's input" in said
+    assert "square" not in said
 
 
 def test_scores_are_those_of_the_predictions(one: Path):

@@ -15,8 +15,11 @@ from tests.server.pictures import noise
 CLASSES = ("basophil", "eosinophil", "erythroblast", "ig", "lymphocyte", "monocyte", "neutrophil", "platelet")
 
 
-def make_small_model() -> Model:
-    """A SqueezeNet with random weights at 64 px; some of its answers are accepted, some for review, some unknown."""
+def make_small_model(nucleus_px: float | None = None) -> Model:
+    """A SqueezeNet with random weights at 64 px; some of its answers are accepted, some for review, some unknown.
+
+    It frames cells by their nuclei where it is told how large those were in training.
+    """
     torch.set_num_threads(1)
     generator = torch.Generator().manual_seed(0)
     known = torch.nn.functional.normalize(torch.rand(16, 512, generator=generator), dim=1)
@@ -33,7 +36,13 @@ def make_small_model() -> Model:
         measured={},
     )
     square = Preprocessing(
-        image_px=64, canvas_px=64, view="full_image", fill="black", mean=(0.5,) * 3, std=(0.5,) * 3
+        image_px=64,
+        canvas_px=64,
+        view="full_image",
+        fill="black",
+        mean=(0.5,) * 3,
+        std=(0.5,) * 3,
+        nucleus_px=nucleus_px,
     )
     member = MemberCard(
         run="random",

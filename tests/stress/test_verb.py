@@ -166,7 +166,8 @@ def random_network(arch: str, classes: tuple[str, ...]) -> Scorable:
         "majority",
         "",
         ask,
-        at_camera=lambda _: ask,
+        seen_px=lambda _: None,
+        at_nucleus=lambda _: ask,
     )
 
 

@@ -24,6 +24,7 @@ from hemoscope.runs import EpochRow
 from hemoscope.training.device import Device
 from hemoscope.training.looks import Looks
 from hemoscope.training.loop import Watcher
+from hemoscope.training.norms import keep_statistics
 from hemoscope.training.objective import Objective
 from hemoscope.training.ranks import ranks_here, tell_once
 from hemoscope.training.recipe import Recipe, load_recipe
@@ -122,8 +123,12 @@ def distances(arch: str, *, image_px: int, n: int, **options: Any) -> dict[str, 
             batch.take(target, mixed=True)
             mine = mine[batch.places]
         optimizer = torch.optim.SGD(model.train().parameters(), lr=0.0)
+        if options.get("frozen"):
+            keep_statistics(model)
         torch.manual_seed(2)
-        seen = Looks(load_recipe("robust"), device.torch_device, batch)(images[mine].float()).to(dtype)
+        seen = Looks(load_recipe("robust", jpeg=0.5), device.torch_device, batch)(images[mine].float()).to(
+            dtype
+        )
         loss, right = train_step(learner, optimizer, seen, target[mine], objective, device=device)
         told = torch.stack([loss.double(), right.double()])
         if batch:

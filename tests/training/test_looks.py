@@ -33,7 +33,7 @@ def test_recipes_for_one_laboratory_leave_images_as_they_are(name):
 
 
 def test_light_stays_between_none_and_all_of_it():
-    out = seen(load_recipe("robust"), some())
+    out = seen(load_recipe("robust", jpeg=0.5), some())
     assert out.shape == (64, 3, 24, 24)
     assert float(out.min()) >= -1e-6
     assert float(out.max()) <= 1 + 1e-6
@@ -85,7 +85,7 @@ def test_a_narrow_frame_leaves_its_middle():
     assert float((out[:, :, 0, 0] > 0.5).float().mean()) > 0.4  # outside it is white in most
 
 
-@pytest.mark.parametrize(("field", "share"), [("blur", 0.5), ("frame_jitter", 0.25)])
+@pytest.mark.parametrize(("field", "share"), [("blur", 0.5), ("frame_jitter", 0.25), ("jpeg", 0.4)])
 def test_a_share_is_the_share_of_the_images_that_are_changed(field, share):
     light = some(1000, 12) * 0.8 + 0.1
     ratio = (seen(Recipe(**{field: share}), light) / light).flatten(2)

@@ -76,6 +76,7 @@ CASES = {
             "frame_jitter": 0.5,
             "blur": 0.5,
             "noise": 0.03,
+            "jpeg": 0.5,
         },
     ),
 }
@@ -209,6 +210,17 @@ def test_a_shared_step_is_the_step_of_one_in_every_family_also_for_a_rank_withou
     distances = ranked.step(tmp_path, steps, ranks=3)
     assert distances.keys() == STEPS.keys()
     for arch, of in distances.items():
+        for what, distance in of.items():
+            assert distance < 1e-5, f"{arch}: {what} is off by {distance:.3g}"
+
+
+@pytest.mark.long
+def test_statistics_that_are_kept_are_those_of_one_also_for_a_rank_without_images(tmp_path: Path):
+    steps = [
+        {"arch": arch, "image_px": STEPS[arch], "n": 2, "double": True, "frozen": True}
+        for arch in ("densenet121", "mobilenet_v2")
+    ]
+    for arch, of in ranked.step(tmp_path, steps, ranks=3).items():
         for what, distance in of.items():
             assert distance < 1e-5, f"{arch}: {what} is off by {distance:.3g}"
 

@@ -83,6 +83,12 @@ class Preprocessing(_Record):
             return SQUARE
         return by_nucleus(self.nucleus_px, image_px=self.image_px, canvas_px=self.canvas_px)
 
+    def zoomed(self, zoom: float) -> Preprocessing:
+        """Return the same of images with nuclei so many times as large; where it frames none, as it is."""
+        if self.nucleus_px is None:
+            return self
+        return self.model_copy(update={"nucleus_px": self.nucleus_px * zoom})
+
     @model_validator(mode="after")
     def _crop_fits(self) -> Preprocessing:
         if self.canvas_px < self.image_px:
@@ -209,6 +215,31 @@ class BundleCard(_Record):
     created: str = Field(max_length=50)
     by_half: bool = False
     adapted: Adapted | None = None
+
+    @property
+    def nucleus_px(self) -> float | None:
+        """Diameter of the nuclei that members frame cells by, in pixels of the images; None where none does."""
+        found = (member.preprocessing.nucleus_px for member in self.members)
+        return next((px for px in found if px is not None), None)
+
+    def at_nucleus(self, nucleus_px: float | None) -> BundleCard:
+        """Return the card of the same bundle at a camera that shows nuclei of this diameter, in pixels of its images.
+
+        The sides of images that it knows are then as this camera would have taken them. For None, and where no member
+        frames nuclei, it is as it was.
+        """
+        home, sides = self.nucleus_px, self.short_sides_px
+        if home is None or nucleus_px is None:
+            return self
+        zoom = nucleus_px / home
+        members = [
+            member.model_copy(update={"preprocessing": member.preprocessing.zoomed(zoom)})
+            for member in self.members
+        ]
+        data = dict(self.data)
+        if sides:
+            data["short_sides_px"] = [max(1, round(side * zoom)) for side in sides]
+        return self.model_copy(update={"members": tuple(members), "data": data})
 
     @property
     def short_sides_px(self) -> tuple[int, int] | None:

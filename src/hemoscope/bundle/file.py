@@ -20,7 +20,7 @@ import json
 import re
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +75,10 @@ class Bundle:
     digest: str
     known: tuple[Tensor, ...] = ()
     readme: str = ""
+
+    def at_nucleus(self, nucleus_px: float | None) -> Bundle:
+        """Return it as it looks at cells with nuclei of this diameter; see `BundleCard.at_nucleus`."""
+        return replace(self, card=self.card.at_nucleus(nucleus_px))
 
 
 def write_bundle(path: Path, parts: Mapping[str, bytes], *, overwrite: bool = False) -> str:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from hemoscope.cli.camera import at_camera
 from hemoscope.cli.console import JsonFlag, note, print_json, print_table
 from hemoscope.cli.options import DeviceName, ModelFile, Overwrite
 from hemoscope.cli.progress import counted
@@ -58,7 +59,7 @@ def differential(
     passed = Passed()
     images = find_images(inputs, lines=listed, passed=passed)
     total = count_images(inputs)
-    asked = load(model, device=device).at_camera(from_everywhere(inputs, LOOKED_AT, lines=listed))
+    asked = at_camera(load(model, device=device), from_everywhere(inputs, LOOKED_AT, lines=listed))
     try:
         with counted("cells", images, total) as each:
             smear = count_smear(

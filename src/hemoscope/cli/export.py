@@ -6,13 +6,17 @@ from dataclasses import asdict
 from enum import StrEnum
 from math import isnan
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from hemoscope.cli.camera import at_camera
 from hemoscope.cli.console import JsonFlag, note, percent, print_json, print_table
 from hemoscope.cli.options import DeviceName, ModelFile, Overwrite
 from hemoscope.cli.progress import progress
+
+if TYPE_CHECKING:
+    from hemoscope.bundle.file import Bundle
 
 __all__ = ["explain", "export"]
 
@@ -47,6 +51,12 @@ def export(
     split: Annotated[
         Path | None, typer.Option("--split", help="The split of its runs, if they were given one.")
     ] = None,
+    camera: Annotated[
+        Path | None,
+        typer.Option(
+            help="Images of the camera it will be asked about, a folder or an archive; for a model that frames cells by their nuclei."
+        ),
+    ] = None,
     overwrite: Overwrite = False,
     as_json: JsonFlag = False,
 ) -> None:
@@ -55,7 +65,7 @@ def export(
         given = {"--int8": int8, "--data": data, "--split": split, "--overwrite": overwrite}
         if wrong := [name for name, value in given.items() if value]:
             raise typer.BadParameter("goes with --format onnx only", param_hint=", ".join(wrong))
-        _export_to_mlflow(model, out, as_json=as_json)
+        _export_to_mlflow(model, out, camera=camera, as_json=as_json)
         return
     if int8 and int8.resolve() == out.resolve():
         raise typer.BadParameter("expected another file than --out", param_hint="--int8")
@@ -64,6 +74,8 @@ def export(
     from hemoscope.files import atomic_path, refuse_existing
     from hemoscope.packing.labelled import decoded, sides_of, some_images
 
+    if int8 and camera:
+        raise typer.BadParameter("is chosen on images of the runs; leave --camera out", param_hint="--int8")
     if split and not int8:
         raise typer.BadParameter("needs --int8", param_hint="--split")
     if int8 and not data:
@@ -71,6 +83,7 @@ def export(
     need_packages()
     refuse_existing(*([out, int8] if int8 else [out]), overwrite=overwrite)
     bundle = read_bundle(model)
+    bundle = bundle.at_nucleus(_nucleus_px(bundle, camera))
     sides = sides_of(bundle.card, data, split) if data and int8 else {}
     if sides:
         images = [decoded(image) for image, _ in sides["val"][:: len(sides["val"]) // COMPARED + 1]]
@@ -95,7 +108,9 @@ def export(
         "compared": parity.n,
         "largest_difference": parity.probs,
         "same_class": parity.same_pred,
+        "nucleus_px": bundle.card.nucleus_px,
     }
+    _tell_camera(bundle, camera)
     note(f"{parity.n} images compared: probabilities differ by at most {parity.probs:.1g}")
     if done:
         result["int8"] = {"file": int8, **asdict(done)}
@@ -114,13 +129,39 @@ def export(
         typer.echo(str(out))
 
 
-def _export_to_mlflow(model: Path, out: Path, *, as_json: bool) -> None:
+def _nucleus_px(bundle: Bundle, camera: Path | None) -> float | None:
+    """Return the diameter of the nuclei in images of a camera, in pixels; None where none is named."""
+    if camera is None:
+        return None
+    from hemoscope.data.camera import LOOKED_AT, camera_px
+    from hemoscope.errors import ConfigError
+    from hemoscope.predict.inputs import from_everywhere
+
+    if bundle.card.nucleus_px is None:
+        raise ConfigError(
+            f"{bundle.path} frames no cells by their nuclei: it takes images of every camera as they are; leave --camera out"
+        )
+    return camera_px(from_everywhere([str(camera)], LOOKED_AT), bundle.card.nucleus_px)
+
+
+def _tell_camera(bundle: Bundle, camera: Path | None) -> None:
+    if bundle.card.nucleus_px is not None:
+        where = "as in training; --camera names images of another camera" if camera is None else "as there"
+        note(f"for images with nuclei of {bundle.card.nucleus_px:.0f} px, {where}")
+
+
+def _export_to_mlflow(model: Path, out: Path, *, camera: Path | None, as_json: bool) -> None:
+    from hemoscope.bundle.file import read_bundle
     from hemoscope.export.mlflow_model import save_mlflow_model
 
-    compared, worst = save_mlflow_model(model, out)
+    bundle = read_bundle(model)
+    bundle = bundle.at_nucleus(_nucleus_px(bundle, camera))
+    compared, worst = save_mlflow_model(model, out, nucleus_px=bundle.card.nucleus_px)
+    _tell_camera(bundle, camera)
     note(f"{compared} images compared: probabilities differ by at most {worst:.1g}")
     if as_json:
-        print_json({"mlflow": out, "compared": compared, "largest_difference": worst})
+        told = {"mlflow": out, "compared": compared, "largest_difference": worst}
+        print_json({**told, "nucleus_px": bundle.card.nucleus_px})
     else:
         typer.echo(str(out))
 
@@ -148,6 +189,8 @@ def explain(
     probability of the class with the coldest pixels replaced, less that with the hottest replaced: 56 forward
     passes an image and network.
     """
+    from hemoscope.data.camera import evenly
+    from hemoscope.errors import ImageError
     from hemoscope.explain.nulls import NULLS, claims
     from hemoscope.explain.write import explain_to, free_folder
     from hemoscope.predict.inputs import Passed, find_images
@@ -158,7 +201,8 @@ def explain(
     named = list(find_images(images, passed=passed))
     if passed.counts:
         note(passed.in_words())
-    asked = load(model, device=device, precision="fp32")
+    some = evenly([source for _, source in named if not isinstance(source, ImageError)])
+    asked = at_camera(load(model, device=device, precision="fp32"), some)
     with progress() as tell:
         rows, trials = explain_to(out, asked, named, seed=seed, overwrite=overwrite, progress=tell)
     together = claims(trials)

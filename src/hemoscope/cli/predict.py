@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from hemoscope.cli.camera import at_camera
 from hemoscope.cli.console import JsonFlag, note, percent, print_json
 from hemoscope.cli.options import DeviceName, ModelFile, Overwrite
 from hemoscope.cli.progress import counted, progress
@@ -94,7 +95,7 @@ def predict(
     listed = None
     if asked.frames_nuclei:
         listed = list(stdin_paths()) if "-" in inputs else []
-        asked = asked.at_camera(from_everywhere(inputs, LOOKED_AT, lines=listed))
+        asked = at_camera(asked, from_everywhere(inputs, LOOKED_AT, lines=listed))
     found = find_images(inputs, lines=listed, passed=passed)
     rows: list[dict[str, Any]] = []
     tally = None
@@ -110,7 +111,8 @@ def predict(
         print_json(rows)
         tally = Tally().plus(row["status"] for row in rows)
     elif as_json:
-        print_json({"out": out, "n": tally.n, **asdict(tally), "passed_over": passed.counts})
+        told = {"out": out, "n": tally.n, **asdict(tally), "passed_over": passed.counts}
+        print_json({**told, "nucleus_px": asked.nucleus_px})
     else:
         _tell(tally)
     if passed.counts:
@@ -125,7 +127,7 @@ def _on_ray(
     model: Path, inputs: list[str], *, address: str | None, as_json: bool, out: Path, **options: Any
 ) -> None:
     from hemoscope.cluster import connect
-    from hemoscope.predict.on_ray import predict_on_ray
+    from hemoscope.predict.on_ray import kept_camera, predict_on_ray
 
     connect(address)
     with progress() as report:
@@ -133,7 +135,8 @@ def _on_ray(
             model, inputs, out=out, on_shard=lambda _, done, total: report("shards", done, total), **options
         )
     if as_json:
-        print_json({"out": out, "n": tally.n, **asdict(tally), "passed_over": {}})
+        told = {"out": out, "n": tally.n, **asdict(tally), "passed_over": {}}
+        print_json({**told, "nucleus_px": kept_camera(out)})
     else:
         _tell(tally)
     if tally.error or not tally.n:

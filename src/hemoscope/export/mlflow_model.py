@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hemoscope.bundle.card import BundleCard
 from hemoscope.bundle.file import read_bundle
 from hemoscope.errors import BundleError, ImageError
 from hemoscope.files import new_folder
@@ -36,17 +37,19 @@ if TYPE_CHECKING:
 
 __all__ = ["Served", "save_mlflow_model"]
 
-IMAGE, PATH = "image", "path"
+IMAGE, PATH, NUCLEUS = "image", "path", "nucleus_px"
 BUNDLE = "model.hemo"
 TOLERANCE = 1e-4  # of a probability: it is the same model, loaded twice
 
 
-def save_mlflow_model(bundle_file: Path, out: Path) -> tuple[int, float]:
+def save_mlflow_model(bundle_file: Path, out: Path, *, nucleus_px: float | None = None) -> tuple[int, float]:
     """Write a bundle as a model of MLflow, once MLflow has loaded it and given the same answers.
 
     Args:
         bundle_file: A bundle.
         out: The folder to write.
+        nucleus_px: Diameter of the nuclei in the images that it will be asked about, where a request does not say it;
+            None: as in training.
 
     Returns:
         Cells of the bundle's own that were compared, and the largest difference of a probability.
@@ -57,7 +60,7 @@ def save_mlflow_model(bundle_file: Path, out: Path) -> tuple[int, float]:
         MissingPackageError: If the packages of the extra `track` are not installed.
     """
     pyfunc = _pyfunc()
-    bundle = read_bundle(bundle_file)
+    bundle = read_bundle(bundle_file).at_nucleus(nucleus_px)
     cells = dict(bundle.cells)
     with new_folder(out) as folder:
         copy = folder.parent / BUNDLE
@@ -67,7 +70,7 @@ def save_mlflow_model(bundle_file: Path, out: Path) -> tuple[int, float]:
                 path=str(folder),
                 loader_module=__name__,
                 data_path=str(copy),
-                signature=_signature(bundle.card.classes),
+                signature=_signature(bundle.card),
                 input_example=_table(cells).head(1),
                 pip_requirements=[f"hemoscope[track]=={version('hemoscope')}"],
                 metadata={"hemoscope": {"name": bundle.card.name, "digest": bundle.digest}},
@@ -91,18 +94,18 @@ class Served:
     def __init__(self, model: Model) -> None:
         self._model = model
 
-    def predict(self, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:  # noqa: ARG002
+    def predict(self, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
         """Return a row an image; one that cannot be read has the status `error`, and says why.
 
         Args:
             model_input: With the column `image`: the content of image files, as bytes or as base64 text. A column
                 `path` may say what the rows are to be called; no file is looked for there.
-            params: None are known.
+            params: `nucleus_px`, for a model that frames cells by their nuclei: their diameter in these images, in pixels.
         """
         import pandas as pd
 
         named = list(_images(model_input))
-        rows = predict_rows(self._model, named)
+        rows = predict_rows(self._model.at_nucleus((params or {}).get(NUCLEUS)), named)
         # Of the type object, so that what is missing is null and not NaN, which is no JSON.
         return pd.DataFrame(list(rows), dtype=object).reset_index(drop=True)
 
@@ -155,20 +158,24 @@ def _table(cells: dict[str, bytes]) -> pd.DataFrame:
     return pd.DataFrame({IMAGE: texts, PATH: list(cells)})
 
 
-def _signature(classes: Iterable[str]) -> Any:
+def _signature(card: BundleCard) -> Any:
     from mlflow.models import ModelSignature
-    from mlflow.types import ColSpec, Schema
+    from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
 
     texts = ("status", "error", "reason", "candidates", "converted")
     numbers = ("margin", "distance", "share")
+    asked: dict[str, Any] = {}
+    if card.nucleus_px is not None:
+        asked["params"] = ParamSchema([ParamSpec(NUCLEUS, "double", card.nucleus_px)])
     return ModelSignature(
         inputs=Schema([ColSpec("string", IMAGE), ColSpec("string", PATH, required=False)]),
         outputs=Schema(
             [
                 *(ColSpec("string", name) for name in (PATH, "pred")),
-                *(ColSpec("double", f"prob_{name}", required=False) for name in classes),
+                *(ColSpec("double", f"prob_{name}", required=False) for name in card.classes),
                 *(ColSpec("double", name, required=False) for name in numbers),
                 *(ColSpec("string", name) for name in texts),
             ]
         ),
+        **asked,
     )

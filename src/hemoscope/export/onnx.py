@@ -8,7 +8,8 @@
 Outside the graph lies how a file becomes upright 8-bit RGB: orientation, transparency, 16 bits, inks, profiles,
 and which JPEG decoder. docs/examples/README.md states what `data.images.decode` does with each.
 
-Class names, thresholds, what they were chosen on, and the bundle's digest are in the file's metadata.
+A model that frames cells by their nuclei does so inside, for one camera: how large nuclei are in its images, in pixels, is
+a constant of the graph. Class names, thresholds, what they were chosen on, that size and the bundle's digest are in the file's metadata.
 docs/examples judge by them as the bundle does. The resampling is Pillow's, written as two matrix products
 with Pillow's rounding in between, so that it is the same in any runtime.
 """
@@ -137,6 +138,7 @@ def finished(content: bytes, bundle: Bundle, trust: Calibration, *, about: str) 
         "conformal_score": trust.conformal_score,
         **({"conformal_by_class": trust.conformal_by_class} if trust.conformal_by_class else {}),
         "short_sides_px": bundle.card.short_sides_px,
+        **({"nucleus_px": bundle.card.nucleus_px} if bundle.card.nucleus_px else {}),
         "converted": sorted(bundle.card.converted),
         "thresholds": about,
         "intended_use": bundle.card.intended_use,

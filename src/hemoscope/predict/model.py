@@ -25,12 +25,11 @@ from PIL import Image
 from hemoscope.bundle.card import BundleCard, Calibration
 from hemoscope.bundle.file import Bundle, read_bundle
 from hemoscope.data.images.decode import decode_opened
-from hemoscope.data.images.framing import SQUARE
 from hemoscope.ensemble.vote import combine
 from hemoscope.errors import ConfigError, ImageError, ShapeError
 from hemoscope.models.build import head_path
 from hemoscope.models.registry import get_arch
-from hemoscope.predict.network import Network, at_camera
+from hemoscope.predict.network import Network, at_nucleus, seen_px, trained_px
 from hemoscope.predict.stream import Answer, Source, stream
 from hemoscope.predict.verdict import decide, odd_size
 from hemoscope.records import FloatArray
@@ -78,7 +77,7 @@ class Model:
     In a forked process, such as a web server's worker, it answers on the CPU with one thread.
 
     Attributes:
-        card: What the bundle says of itself.
+        card: What the bundle says of itself, at the camera it is asked at.
         digest: SHA-256 of the bundle's content.
         classes_: Class names, shape (C,).
     """
@@ -142,14 +141,34 @@ class Model:
     @property
     def frames_nuclei(self) -> bool:
         """Whether it frames cells by their nuclei, whatever camera took them."""
-        return any(network.framing != SQUARE for network in self.networks)
+        return self.nucleus_px is not None
+
+    @property
+    def nucleus_px(self) -> float | None:
+        """Diameter of the nuclei that it frames cells by, in pixels of the images; None where it frames none."""
+        return trained_px(self.networks)
 
     def at_camera(self, images: Iterable[Path | bytes | NDArray[np.uint8]]) -> Model:
         """Return the model as it looks at cells of the camera that took these images.
 
         Only a model that frames cells by their nuclei is another one then. It looks at how large they are, and at no label.
+
+        Args:
+            images: Some of that camera's, of all kinds of cells; 256 are plenty. What cannot be read is passed over. Few
+                are drawn towards what it was trained on, and within a tenth of that it stays as it is.
         """
-        return Model(self.card, at_camera(self.networks, images), self.digest)
+        return self.at_nucleus(self.seen_px(images))
+
+    def seen_px(self, images: Iterable[Path | bytes | NDArray[np.uint8]]) -> float | None:
+        """Return the diameter of the typical nucleus of these images, as `at_camera` takes it; None where it frames none."""
+        return seen_px(self.networks, images)
+
+    def at_nucleus(self, nucleus_px: float | None) -> Model:
+        """Return the model as it looks at cells whose typical nucleus has this diameter, in pixels of their images.
+
+        For None, and where it frames no nuclei, it is as it was.
+        """
+        return Model(self.card.at_nucleus(nucleus_px), at_nucleus(self.networks, nucleus_px), self.digest)
 
     def trust(self, *, tta: bool = False) -> Calibration:
         """Return temperature, thresholds and confusion, measured on answers made the same way.

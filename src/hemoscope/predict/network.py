@@ -26,7 +26,7 @@ from hemoscope.runs import MODEL, Run
 from hemoscope.training.device import Device, choose_device, resolve_precision, tune
 from hemoscope.training.recipe import Recipe
 
-__all__ = ["Network", "ask", "at_camera", "load_network", "load_run"]
+__all__ = ["Network", "ask", "at_camera", "at_nucleus", "load_network", "load_run", "seen_px", "trained_px"]
 
 
 @dataclass(frozen=True)
@@ -94,18 +94,41 @@ def at_camera(
         networks: Trained on the cells of one camera.
         images: Some of another one, or of the same.
     """
-    by_size = [network for network in networks if network.framing != SQUARE]
-    if not by_size:
+    return at_nucleus(networks, seen_px(networks, images))
+
+
+def seen_px(networks: Sequence[Network], images: Iterable[Path | bytes | NDArray[np.uint8]]) -> float | None:
+    """Return the diameter that networks are to take nuclei of these images for, in their pixels.
+
+    None where none of them frames nuclei; then no image is read.
+    """
+    trained = trained_px(networks)
+    return None if trained is None else camera_px(images, trained)
+
+
+def trained_px(networks: Sequence[Network]) -> float | None:
+    """Return the diameter that networks take nuclei for, in pixels of the images; None where none frames nuclei."""
+    by_size = (network.nucleus_px for network in networks if network.framing != SQUARE)
+    return next(by_size, None)  # members were trained on the same images
+
+
+def at_nucleus(networks: Sequence[Network], nucleus_px: float | None) -> tuple[Network, ...]:
+    """Return networks that take nuclei for this large, in pixels of the images; for None, as they are.
+
+    Those that frame no nucleus stay as they are.
+    """
+    trained = trained_px(networks)
+    if trained is None or nucleus_px is None:
         return tuple(networks)
-    trained = by_size[0].nucleus_px  # members were trained on the same images
-    found = camera_px(images, trained)
     return tuple(
         network
         if network.framing == SQUARE
         else replace(
             network,
             framing=by_nucleus(
-                network.nucleus_px * found / trained, image_px=network.image_px, canvas_px=network.canvas_px
+                network.nucleus_px * nucleus_px / trained,
+                image_px=network.image_px,
+                canvas_px=network.canvas_px,
             ),
         )
         for network in networks

@@ -21,16 +21,17 @@ from pathlib import Path
 from typing import Any
 
 from hemoscope.cluster import nodes
+from hemoscope.data.camera import LOOKED_AT
 from hemoscope.errors import ConfigError, DataError
-from hemoscope.predict.model import load
+from hemoscope.predict.model import Model, load
 from hemoscope.predict.rows import Tally, columns_of, predict_rows
-from hemoscope.predict.shards import Shard, images_of, plan_shards
+from hemoscope.predict.shards import Shard, images_of, plan_shards, some_of_shards
 from hemoscope.predict.tables import schema_of
 
-__all__ = ["predict_on_ray"]
+__all__ = ["kept_camera", "predict_on_ray"]
 
 SHARD_ROWS = 4096
-PLAN, DONE = "plan.json", "DONE.json"
+PLAN, CAMERA, DONE = "plan.json", "camera.json", "DONE.json"
 MOST_BLOCKS = 10_000
 
 
@@ -52,7 +53,8 @@ def predict_on_ray(
     Args:
         bundle: The model. Every node sees it under this path, and the inputs, too.
         inputs: As of `plan_shards`.
-        out: A folder that every node sees: `part-NUMBER-DIGEST.parquet` a shard, `DONE.json` when all are there.
+        out: A folder that every node sees: `part-NUMBER-DIGEST.parquet` a shard, `DONE.json` when all are there. Of a
+            model that frames nuclei `camera.json`, too: how large they are, measured before anything is asked.
         tta: Average over flips and quarter turns.
         batch_size: Images at once.
         device: Where to compute.
@@ -73,6 +75,7 @@ def predict_on_ray(
     asked = load(bundle, device="cpu")
     asked.trust(tta=tta)
     _check_plan(out, {"model": asked.digest, "tta": tta, "shards": _digest(shards)})
+    nucleus_px = _camera(out, asked, shards)
     workers = _workers(cpus, gpus)
     DataContext.get_current().enable_progress_bars = False
     logging.getLogger("ray.data").setLevel(logging.ERROR)
@@ -84,6 +87,7 @@ def predict_on_ray(
         "batch_size": batch_size,
         "device": device,
         "threads": max(1, int(cpus)),
+        "nucleus_px": nucleus_px,
     }
     rows = [{"number": i, **asdict(shard)} for i, shard in enumerate(shards)]
     answers = ray.data.from_items(rows, override_num_blocks=min(len(rows), MOST_BLOCKS)).map_batches(
@@ -107,20 +111,29 @@ class _Asker:
     """A worker that keeps the model; given a shard, it answers how its images came out."""
 
     def __init__(
-        self, *, bundle: str, out: str, tta: bool, batch_size: int | None, device: str, threads: int
+        self,
+        *,
+        bundle: str,
+        out: str,
+        tta: bool,
+        batch_size: int | None,
+        device: str,
+        threads: int,
+        nucleus_px: float | None,
     ) -> None:
         import torch
 
         torch.set_num_threads(threads)
         self._out, self._tta, self._batch_size = Path(out), tta, batch_size
-        self._model = load(bundle, device=device)
+        self._model = load(bundle, device=device).at_nucleus(nucleus_px)
+        self._asked = f"{self._model.digest} {tta}" + ("" if nucleus_px is None else f" {nucleus_px}")
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[int]]:
         """Return the counts of a shard, in lists of one."""
         number = int(batch["number"][0])
         shard = Shard(str(batch["file"][0]), int(batch["first"][0]), int(batch["rows"][0]))
         digest, images = images_of(shard)
-        name = hashlib.sha256(f"{self._model.digest} {self._tta} {digest}".encode()).hexdigest()[:16]
+        name = hashlib.sha256(f"{self._asked} {digest}".encode()).hexdigest()[:16]
         part = self._out / f"part-{number:06d}-{name}.parquet"
         if others := [file for file in self._out.glob(f"part-{number:06d}-*.parquet") if file != part]:
             raise DataError(
@@ -196,3 +209,28 @@ def _check_plan(out: Path, plan: dict[str, Any]) -> None:
         raise DataError(
             f"{out} was begun with another model, other options or other shards; choose another --out, or delete it"
         )
+
+
+def _camera(out: Path, model: Model, shards: Sequence[Shard]) -> float | None:
+    """Return the diameter of the nuclei that all shards are framed by, measured once; None where the model frames none."""
+    if not model.frames_nuclei:
+        return None
+    if not (out / CAMERA).is_file():
+        found = model.seen_px(some_of_shards(shards, LOOKED_AT))
+        _write(out / CAMERA, json.dumps({"nucleus_px": found}, indent=2).encode() + b"\n")
+    return kept_camera(out)
+
+
+def kept_camera(out: Path) -> float | None:
+    """Return the diameter of the nuclei that a job's images are framed by, in pixels; None where it frames none.
+
+    Raises:
+        DataError: If the file that keeps it is damaged.
+    """
+    file = out / CAMERA
+    if not file.is_file():
+        return None
+    try:
+        return float(json.loads(file.read_bytes())["nucleus_px"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{file} is damaged: {error}; delete {out} to begin anew") from error

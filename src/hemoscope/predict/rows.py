@@ -112,9 +112,10 @@ def predict_to(
         _remove(
             file for own in ("part-", "plan.", "whole.") for file in folder.glob(f".{own}*.part")
         )  # of a kill
-        _check_plan(
-            folder, {"model": model.digest, "tta": tta, "rows": part_rows, "columns": columns_of(model)}
-        )
+        plan = {"model": model.digest, "tta": tta, "rows": part_rows, "columns": columns_of(model)}
+        if model.frames_nuclei:
+            plan["nucleus_px"] = model.nucleus_px
+        _check_plan(folder, plan)
         source = _Stamped(images)
         tally = Tally()
         done = 0

@@ -17,7 +17,7 @@ from hemoscope.ensemble.members import assemble
 from hemoscope.ensemble.vote import How
 from hemoscope.errors import ConfigError, RunError
 from hemoscope.predict.model import Model, Verdict, load
-from hemoscope.predict.network import Network, at_camera, load_run
+from hemoscope.predict.network import Network, at_nucleus, load_run, seen_px
 from hemoscope.predict.stream import Answer, stream
 from hemoscope.records import Side
 from hemoscope.runs import CARD, Run
@@ -51,7 +51,8 @@ class Scorable:
         vote: How they are combined.
         chosen: How the members came to be, in one sentence; empty for a single run.
         ask: Yields the members' answers to every image, in order, and a bundle's verdict.
-        at_camera: Gives `ask` for cells of the camera that took some images; see `Model.at_camera`.
+        seen_px: Gives the diameter of the nuclei of some images; None where it frames none. See `Model.seen_px`.
+        at_nucleus: Gives `ask` for cells with nuclei of a diameter; see `Model.at_nucleus`.
         judges: Whether there are verdicts.
     """
 
@@ -61,8 +62,13 @@ class Scorable:
     vote: How
     chosen: str
     ask: Ask
-    at_camera: Callable[[Iterable[Image]], Ask]
+    seen_px: Callable[[Iterable[Image]], float | None]
+    at_nucleus: Callable[[float | None], Ask]
     judges: bool = False
+
+    def at_camera(self, images: Iterable[Image]) -> Ask:
+        """Return `ask` for cells of the camera that took some images; see `Model.at_camera`."""
+        return self.at_nucleus(self.seen_px(images))
 
     def sides(self) -> Mapping[str, Side] | None:
         """Return the side every image of its split was on, by the SHA-256 of its bytes; None where that is not known."""
@@ -171,7 +177,8 @@ def a_bundle(model: Model, name: str, *, tta: bool = False) -> Scorable:
         vote=model.card.vote,
         chosen=model.card.chosen,
         ask=partial(model.ask, tta=tta),
-        at_camera=lambda some: partial(model.at_camera(some).ask, tta=tta),
+        seen_px=model.seen_px,
+        at_nucleus=lambda px: partial(model.at_nucleus(px).ask, tta=tta),
         judges=True,
     )
 
@@ -190,5 +197,6 @@ def _of_runs(name: str, runs: Sequence[Run], vote: How, chosen: str, device: str
         vote=vote,
         chosen=chosen,
         ask=of(networks),
-        at_camera=lambda some: of(at_camera(networks, some)),
+        seen_px=partial(seen_px, networks),
+        at_nucleus=lambda px: of(at_nucleus(networks, px)),
     )

@@ -10,16 +10,19 @@ import glob
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from hemoscope.archives import TAR_SUFFIXES
-from hemoscope.errors import DataError
+from hemoscope.data.camera import evenly
+from hemoscope.errors import DataError, ImageError
 from hemoscope.predict.inputs import Named, find_images
 
-__all__ = ["Shard", "images_of", "plan_shards"]
+__all__ = ["Shard", "images_of", "plan_shards", "some_of_shards"]
 
 PATH, IMAGE = "path", "image"
+LOOKED_INTO = 16  # shards: those of a manifest that holds the images themselves are read whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +97,19 @@ def images_of(shard: Shard) -> tuple[str, Iterator[Named]]:
         digest.update(content or b"")
         named.append((name, content if content is not None else folder / name))
     return digest.hexdigest(), iter(named)
+
+
+def some_of_shards(shards: Sequence[Shard], n: int) -> Iterator[Path | bytes]:
+    """Yield about n readable images from some shards among all: from everywhere in a manifest's, the first of an archive's.
+
+    Raises:
+        DataError: If a manifest is damaged.
+    """
+    chosen = evenly(shards, LOOKED_INTO)
+    each = -(-n // max(1, len(chosen)))
+    for shard in chosen:
+        found = evenly(list(images_of(shard)[1]), each) if shard.rows else find_images([shard.file])
+        yield from (source for _, source in islice(found, each) if not isinstance(source, ImageError))
 
 
 def _rows_of(file: str) -> int:

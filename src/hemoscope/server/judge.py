@@ -77,10 +77,14 @@ class Judge:
     def __init__(self, model: Model, *, tta: bool = False) -> None:
         model.trust(tta=tta)
         watched = [
-            _Watched(**{f.name: getattr(network, f.name) for f in fields(network)})
+            _Watched(**{f.name: getattr(network, f.name) for f in fields(Network)})
             for network in model.networks
         ]
         self.model, self.tta, self._watched = Model(model.card, watched, model.digest), tta, watched
+
+    def at(self, nucleus_px: float | None) -> Judge:
+        """Return the judge of cells whose typical nucleus has this diameter; see `Model.at_nucleus`."""
+        return self if nucleus_px is None else Judge(self.model.at_nucleus(nucleus_px), tta=self.tta)
 
     def facts(self) -> dict[str, Any]:
         """Return what must be known of the model to count the cells it has judged."""
@@ -98,6 +102,7 @@ class Judge:
             "unknown_above": trust.unknown_above,
             "coverage": trust.coverage,
             "error_rate": trust.error_rate,
+            "nucleus_px": self.model.nucleus_px,
         }
 
     def judge(self, images: Sequence[Path | bytes]) -> list[Judged]:

@@ -18,10 +18,11 @@ from numpy.typing import NDArray
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from hemoscope.data.camera import evenly
 from hemoscope.data.images.decode import IMAGE_SUFFIXES
 from hemoscope.errors import HemoscopeError
 from hemoscope.server.folds import Folds
-from hemoscope.server.judge import Judged
+from hemoscope.server.judge import Judge, Judged
 from hemoscope.server.pictures import Pictures
 from hemoscope.server.store.store import Store
 from hemoscope.server.store.tables import CellRow, SignatureRow, SlideRow
@@ -119,21 +120,29 @@ class References:
                 found[place].append(_Known(digest, slide.title, features))
 
     def fill(self, gallery: Path, classes: list[str], pictures: Pictures, worker: Worker) -> None:
-        """Take a folder of class folders in; some images a class, in pieces between the worker's batches."""
+        """Take a folder of class folders in; some images a class, in pieces between the worker's batches.
+
+        They are of one camera, which is measured first.
+        """
+        drawn: dict[str, list[Path]] = {}
         for name in classes:
             files = sorted(p for p in (gallery / name).glob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
-            drawn = random.Random(0).sample(files, min(OF_GALLERY, len(files)))
-            for start in range(0, len(drawn), _AT_ONCE):
-                contents = [path.read_bytes() for path in drawn[start : start + _AT_ONCE]]
-                try:
-                    self._take(name, contents, pictures, worker)
-                except HemoscopeError as error:
-                    _log.warning("gallery: %s", type(error).__name__)
-                    return
+            drawn[name] = random.Random(0).sample(files, min(OF_GALLERY, len(files)))
+        some = evenly([path for paths in drawn.values() for path in paths])
+        try:
+            nucleus_px = worker.ask(lambda judge: judge.model.seen_px(some)).result()
+            for name, paths in drawn.items():
+                for start in range(0, len(paths), _AT_ONCE):
+                    contents = [path.read_bytes() for path in paths[start : start + _AT_ONCE]]
+                    self._take(name, contents, pictures, worker, nucleus_px)
+        except HemoscopeError as error:
+            _log.warning("gallery: %s", type(error).__name__)
 
-    def _take(self, name: str, contents: list[bytes], pictures: Pictures, worker: Worker) -> None:
-        def ask(judge: Any) -> list[Judged]:
-            return judge.judge(contents)
+    def _take(
+        self, name: str, contents: list[bytes], pictures: Pictures, worker: Worker, nucleus_px: float | None
+    ) -> None:
+        def ask(judge: Judge) -> list[Judged]:
+            return judge.at(nucleus_px).judge(contents)
 
         judged = worker.ask(ask).result()
         known = [

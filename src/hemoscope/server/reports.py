@@ -87,6 +87,7 @@ def report_of(
         signature=None
         if signed is None
         else Signature(signed.name, signed.at, revision, signed.log_digest, signed.reason),
+        nucleus_px=row.nucleus_px,
         agreement=agreement(states[0], states[1], states[2]) if states else None,
         bias=automation_bias(read.cells, entries_of(session, row.id, revision), audit.state),
         codes=codes,

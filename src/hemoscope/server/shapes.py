@@ -130,6 +130,7 @@ class _Slide(BaseModel):
     created: str
     by: str
     model: str
+    nucleus_px: float | None
 
 
 class SlideShape(_Slide):

@@ -143,6 +143,7 @@ def _keep_file(folder: Path, row: SlideRow, read: Read, record: dict[str, Any]) 
             "title": row.title,
             "revision": row.revision,
             "white_count": read.state.white_count,
+            "nucleus_px": row.nucleus_px,
         }
         path = folder / f"slide-{row.id}-revision-{row.revision}.json"
         write_json(path, jsonable({**record, "slide": slide, "cells": cells}))

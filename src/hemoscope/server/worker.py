@@ -10,7 +10,7 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
@@ -18,6 +18,7 @@ from sqlalchemy import func, select
 
 from hemoscope.errors import HemoscopeError, StoreError
 from hemoscope.review.cells import OPEN, first_place
+from hemoscope.server.cameras import Cameras
 from hemoscope.server.events import Events
 from hemoscope.server.judge import Judge, Judged
 from hemoscope.server.metrics import Metrics
@@ -59,7 +60,7 @@ class Worker:
         most: int,
     ) -> None:
         self._store, self._pictures, self._judge, self._events = store, pictures, judge, events
-        self._metrics = metrics
+        self._metrics, self._cameras = metrics, Cameras(store, pictures, judge)
         self._asked: queue.Queue[tuple[Future[Any], Callable[[Judge], Any]]] = queue.Queue(most)
         self._called = threading.Event()
         self._stop = threading.Event()
@@ -105,9 +106,10 @@ class Worker:
             self._called.clear()
             self._answer()
             try:
-                files = self._waiting()
-                if files:
-                    self._predict(files)
+                self._cameras.measure()
+                waiting = self._waiting()
+                if waiting:
+                    self._predict(waiting)
                 else:
                     self._called.wait(PAUSE_S)
             except (HemoscopeError, OSError) as error:
@@ -130,52 +132,57 @@ class Worker:
             except Exception as error:  # noqa: BLE001  it is the asker's
                 future.set_exception(error)
 
-    def _waiting(self) -> list[FileRow]:
-        """Return the next images of this model's slides, an equal part of every slide."""
+    def _waiting(self) -> dict[float | None, list[FileRow]]:
+        """Return the next images of this model's slides by their camera, an equal part of every slide."""
         turn = func.row_number().over(partition_by=FileRow.slide, order_by=FileRow.id)
         with self._store.read() as session:
             ranked = (
-                select(FileRow.id, turn.label("turn"))
+                select(FileRow.id, SlideRow.nucleus_px, turn.label("turn"))
                 .join(SlideRow, SlideRow.id == FileRow.slide)
                 .where(FileRow.status == "waiting", SlideRow.model == self._judge.model.digest)
-                .subquery()
             )
-            return list(
-                session.scalars(
-                    select(FileRow)
-                    .join(ranked, ranked.c.id == FileRow.id)
-                    .order_by(ranked.c.turn, FileRow.id)
-                    .limit(AT_ONCE)
-                )
+            if self._judge.model.frames_nuclei:
+                ranked = ranked.where(SlideRow.nucleus_px.is_not(None))
+            ranked = ranked.subquery()
+            found = session.execute(
+                select(FileRow, ranked.c.nucleus_px)
+                .join(ranked, ranked.c.id == FileRow.id)
+                .order_by(ranked.c.turn, FileRow.id)
+                .limit(AT_ONCE)
             )
+            by_camera: dict[float | None, list[FileRow]] = {}
+            for file, nucleus_px in found:
+                by_camera.setdefault(nucleus_px, []).append(file)
+            return by_camera
 
-    def _predict(self, files: Sequence[FileRow]) -> None:
-        began = time.perf_counter()
-        judged = self._judged(files)
-        by_slide: dict[int, list[tuple[FileRow, Judged]]] = {}
-        for file, found in zip(files, judged, strict=True):
-            by_slide.setdefault(file.slide, []).append((file, found))
-        for slide, found in by_slide.items():
-            self._save(slide, found)
-        self._metrics.predicted(len(files), time.perf_counter() - began)
+    def _predict(self, waiting: Mapping[float | None, Sequence[FileRow]]) -> None:
+        for nucleus_px, files in waiting.items():
+            began = time.perf_counter()
+            judged = self._judged(files, self._judge.at(nucleus_px))
+            by_slide: dict[int, list[tuple[FileRow, Judged]]] = {}
+            for file, found in zip(files, judged, strict=True):
+                by_slide.setdefault(file.slide, []).append((file, found))
+            for slide, found in by_slide.items():
+                self._save(slide, found)
+            self._metrics.predicted(len(files), time.perf_counter() - began)
 
-    def _judged(self, files: Sequence[FileRow]) -> list[Judged]:
+    def _judged(self, files: Sequence[FileRow], judge: Judge) -> list[Judged]:
         paths = [self._pictures.path(file.digest) for file in files]
         try:
-            return self._judge.judge(paths)
+            return judge.judge(paths)
         except StoreError:
             raise
         except Exception:
             if len(files) == 1:
                 raise
             _log.exception("a batch failed; its images are tried one by one")
-        return [found for file in files for found in self._judged_alone(file)]
+        return [found for file in files for found in self._judged_alone(file, judge)]
 
-    def _judged_alone(self, file: FileRow) -> list[Judged]:
+    def _judged_alone(self, file: FileRow, judge: Judge) -> list[Judged]:
         from hemoscope.predict.model import Verdict
 
         try:
-            return self._judge.judge([self._pictures.path(file.digest)])
+            return judge.judge([self._pictures.path(file.digest)])
         except Exception as error:  # noqa: BLE001  one image must not stop the others
             _log.warning("an image cannot be judged: %s", type(error).__name__)
             return [

@@ -2,12 +2,13 @@
 
 Every image is decoded once and damaged at its own size, on the device of the networks; then it goes the way of every
 image, through the same resizing as in `hemoscope evaluate`. Blocks of images bound the memory, whatever their number.
+A model that frames nuclei is asked at the camera that it would find in a folder of the images as they were damaged.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import groupby, tee
 from pathlib import Path
 
@@ -21,11 +22,11 @@ from hemoscope.errors import ConfigError, DataError
 from hemoscope.predict.scorable import Scorable
 from hemoscope.progress import Progress
 from hemoscope.records import IntArray, Manifest, Side
-from hemoscope.stress.corruptions import corrupt
+from hemoscope.stress.cameras import Cameras, cameras_of
+from hemoscope.stress.damaged import DAMAGED, damaged
 from hemoscope.stress.grounds import TESTS, Grounds, look, tried
 from hemoscope.stress.result import CLEAN, NOT_ASKED, Condition, Example, Stressed, Subject
 from hemoscope.stress.sample import Sample, blocks_of, choose, load
-from hemoscope.stress.severities import CORRUPTIONS, SEVERITIES
 from hemoscope.training.device import choose_device
 
 __all__ = ["ALEXNET", "LIMIT", "stress"]
@@ -33,10 +34,6 @@ __all__ = ["ALEXNET", "LIMIT", "stress"]
 ALEXNET = "alexnet"
 LIMIT = 25
 """Images of each class that are tried, unless another number is asked for."""
-
-_DAMAGED: list[Condition] = [
-    (corruption.name, severity) for corruption in CORRUPTIONS for severity in SEVERITIES
-]
 
 
 def stress(
@@ -85,12 +82,13 @@ def stress(
             asked.append(reference)
             among = len(names)
             names.append((own, str(reference.members[0].card.get("arch", ""))))
-    conditions: list[Condition] = [CLEAN, *_DAMAGED, *((name, 0) for name in TESTS)]
+    conditions: list[Condition] = [CLEAN, *DAMAGED, *((name, 0) for name in TESTS)]
     n = len(sample.images)
     preds = {condition: np.full((len(names), n), NOT_ASKED, dtype=np.int64) for condition in conditions}
-    shown = _Shown(sample, grounds, seed, choose_device(device), progress)
-    for i, said in enumerate(_answers(asked, shown.images())):
-        condition, place = shown.order[i]
+    torch_device = choose_device(device)
+    cameras = [cameras_of(one, sample, seed=seed, device=torch_device, progress=progress) for one in asked]
+    shown = _Shown(sample, grounds, seed, torch_device, progress)
+    for condition, place, said in _answers(asked, cameras, shown.images()):
         preds[condition][:, place] = said
     return Stressed(
         root=Path(manifest.root),
@@ -112,8 +110,13 @@ def stress(
         no_second=grounds.no_second,
         class_map=sample.class_map,
         seen=sample.seen,
+        cameras=cameras[0],
         example=shown.example or Example(load(manifest, sample.images[:1])[0], sample.images[0].hash, {}),
     )
+
+
+_Image = tuple[Condition, int, NDArray[np.uint8]]
+"""How it was damaged, its place in the sample, and its pixels."""
 
 
 @dataclass
@@ -121,7 +124,6 @@ class _Shown:
     """Every image that is shown, made when it is asked for.
 
     Attributes:
-        order: Condition and place in the sample of every image that was given, in order.
         example: A cell that took part in the background tests; None where there was none.
     """
 
@@ -130,67 +132,53 @@ class _Shown:
     seed: int
     device: torch.device
     progress: Progress | None
-    order: list[tuple[Condition, int]] = field(default_factory=list)
     example: Example | None = None
 
-    def images(self) -> Iterator[NDArray[np.uint8]]:
+    def images(self) -> Iterator[_Image]:
         """Yield the images of one block after the other, under every condition in turn."""
         every = self.sample.images
         for places in blocks_of(every):
             pixels = load(self.sample.manifest, [every[i] for i in places])
             contents = [every[i].hash for i in places]
-            yield from self._noted(CLEAN, places, pixels)
-            for condition in _DAMAGED:
-                damaged = _damaged(pixels, condition, contents, seed=self.seed, device=self.device)
-                yield from self._noted(condition, places, damaged)
+            yield from _named(CLEAN, places, pixels)
+            for condition in DAMAGED:
+                changed = damaged(pixels, condition, contents, seed=self.seed, device=self.device)
+                yield from _named(condition, places, changed)
             tests = tried(self.sample, self.grounds, places, pixels)
             for name, (parts, changed) in tests.items():
-                yield from self._noted((name, 0), parts, changed)
+                yield from _named((name, 0), parts, changed)
             self.example = self.example or _example(self.grounds, places, pixels, contents, tests)
             if self.progress:
                 self.progress("asking about damaged cells", places[-1] + 1, len(every))
 
-    def _noted(
-        self, condition: Condition, places: Sequence[int], images: Sequence[NDArray[np.uint8]]
-    ) -> Iterator[NDArray[np.uint8]]:
-        for place, image in zip(places, images, strict=True):
-            self.order.append((condition, place))
-            yield image
+
+def _named(
+    condition: Condition, places: Sequence[int], images: Sequence[NDArray[np.uint8]]
+) -> Iterator[_Image]:
+    return ((condition, place, image) for place, image in zip(places, images, strict=True))
 
 
-def _answers(asked: Sequence[Scorable], images: Iterator[NDArray[np.uint8]]) -> Iterator[IntArray]:
+def _answers(
+    asked: Sequence[Scorable], cameras: Sequence[Cameras], images: Iterator[_Image]
+) -> Iterator[tuple[Condition, int, IntArray]]:
     """Yield for every image the classes that every network and every vote predict, shape (S,)."""
-    copies = tee(images, len(asked))  # hold what one model has been given and another not yet: a batch
-    given = (what.ask(copy) for what, copy in zip(asked, copies, strict=True))
-    for said in zip(*given, strict=True):
-        rows: list[IntArray] = []
-        for what, (answer, _) in zip(asked, said, strict=True):
-            if answer.probs is None:
-                raise DataError(f"an image could not be asked about: {answer.error}; run again")
-            if len(answer.probs) > 1:
-                rows.append(answer.probs.argmax(axis=1))
-            rows.append(combine(answer.probs[:, None], what.vote)[0])
-        yield np.concatenate(rows)
 
+    def seen_at(image: _Image) -> list[float | None]:
+        return [each[image[0]] for each in cameras]
 
-def _damaged(
-    pixels: Sequence[NDArray[np.uint8]],
-    condition: Condition,
-    contents: Sequence[str],
-    *,
-    seed: int,
-    device: torch.device,
-) -> list[NDArray[np.uint8]]:
-    """Return images damaged, those of one size at once."""
-    found: list[NDArray[np.uint8]] = [*pixels]
-    order = sorted(range(len(pixels)), key=lambda i: pixels[i].shape)
-    for _, alike in groupby(order, key=lambda i: pixels[i].shape):
-        places = list(alike)
-        batch = torch.from_numpy(np.stack([pixels[i] for i in places])).permute(0, 3, 1, 2).to(device)
-        damaged = corrupt(batch, *condition, [contents[i] for i in places], seed=seed)
-        for i, image in zip(places, damaged.permute(0, 2, 3, 1).cpu().numpy(), strict=True):
-            found[i] = np.ascontiguousarray(image)
-    return found
+    for nuclei_px, alike in groupby(images, key=seen_at):  # of one camera at once, in whole batches
+        asks = [what.at_nucleus(px) for what, px in zip(asked, nuclei_px, strict=True)]
+        named, *copies = tee(alike, len(asked) + 1)  # hold what one has taken and another not yet: a batch
+        given = (ask(image for _, _, image in copy) for ask, copy in zip(asks, copies, strict=True))
+        for said, (condition, place, _) in zip(zip(*given, strict=True), named, strict=True):
+            rows: list[IntArray] = []
+            for what, (answer, _) in zip(asked, said, strict=True):
+                if answer.probs is None:
+                    raise DataError(f"an image could not be asked about: {answer.error}; run again")
+                if len(answer.probs) > 1:
+                    rows.append(answer.probs.argmax(axis=1))
+                rows.append(combine(answer.probs[:, None], what.vote)[0])
+            yield condition, place, np.concatenate(rows)
 
 
 def _example(

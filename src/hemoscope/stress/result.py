@@ -85,6 +85,7 @@ class Stressed:
         no_second: Why no cell was put on the second acquisition; empty where some were.
         class_map: Which of the model's classes each of the data's is.
         seen: How many of the images were on each side of the model's split; None where that is not known.
+        cameras: By condition the diameter of the nuclei that cells were framed by, in pixels; None where none are framed.
         example: One cell for the pictures.
     """
 
@@ -102,6 +103,7 @@ class Stressed:
     no_second: str
     class_map: ClassMap
     seen: Mapping[str, int] | None
+    cameras: Mapping[Condition, float | None]
     example: Example
 
 

@@ -30,7 +30,7 @@ from hemoscope.stress.result import (
     scores_of,
     share_right,
 )
-from hemoscope.stress.severities import CORRUPTIONS
+from hemoscope.stress.severities import CORRUPTIONS, SEVERITIES
 from hemoscope.stress.words import sentences, told_by_background
 
 __all__ = ["TABLE_COLUMNS", "document_of", "relative_of", "write_stress"]
@@ -54,7 +54,16 @@ def document_of(found: Stressed) -> dict[str, Any]:
         "classes": {name: counts[c] for c, name in enumerate(found.classes)},
         "class_map": dict(found.class_map),
         "seen_before": found.seen,
-        "corruptions": [{"name": c.name, "what": c.what, "levels": list(c.levels)} for c in CORRUPTIONS],
+        "nucleus_px": found.cameras[CLEAN],
+        "corruptions": [
+            {
+                "name": c.name,
+                "what": c.what,
+                "levels": list(c.levels),
+                "nucleus_px": [found.cameras[c.name, severity] for severity in SEVERITIES],
+            }
+            for c in CORRUPTIONS
+        ],
         "reference": None if found.reference is None else found.subjects[found.reference].name,
         "no_reference": found.no_reference or None,
         "cells": {

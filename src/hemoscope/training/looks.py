@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from hemoscope.models.normalise import IMAGENET_MEAN, IMAGENET_STD
+from hemoscope.training.jpeg import Jpeg
 from hemoscope.training.recipe import Recipe
 
 __all__ = ["Draws", "Looks"]
@@ -22,6 +23,7 @@ DARKEST = 5.0  # optical density
 TINT = 0.1  # of the light that a background found wrongly may lack
 LEAST_FRAME = 0.5  # of the side that a narrow frame leaves
 OFF_CENTRE = 0.03  # of the side
+WORST, BEST = 30, 95  # quality of a JPEG file
 
 
 class Draws(Protocol):
@@ -50,7 +52,7 @@ class Looks:
     """Changes what a batch looks like, and not what it shows.
 
     Args:
-        recipe: Its fields `stain_mix`, `stain_gain`, `grey`, `frame_jitter`, `blur` and `noise`.
+        recipe: Its fields `stain_mix`, `stain_gain`, `grey`, `frame_jitter`, `blur`, `noise` and `jpeg`.
         device: Where the images are.
         draws: Where random numbers come from; by default torch's generator.
     """
@@ -60,9 +62,9 @@ class Looks:
         self._draws = draws or _Own()
         self._mean = torch.tensor(IMAGENET_MEAN, device=device)[:, None, None]
         self._std = torch.tensor(IMAGENET_STD, device=device)[:, None, None]
-        self.any = any(
-            (recipe.stain_mix, recipe.stain_gain, recipe.grey, recipe.frame_jitter, recipe.blur, recipe.noise)
-        )
+        self._jpeg = Jpeg(device)
+        fields = ("stain_mix", "stain_gain", "grey", "frame_jitter", "blur", "noise", "jpeg")
+        self.any = any(getattr(recipe, field) for field in fields)
 
     def __call__(self, images: Tensor) -> Tensor:
         """Return normalised images, float32, shape (N, 3, S, S), channels-last, looking otherwise."""
@@ -79,6 +81,8 @@ class Looks:
             light = light + recipe.noise * self._each(light).square() * self._draws.normal(
                 light, *light.shape[1:]
             )
+        if recipe.jpeg:
+            light = self._compressed(light.clamp(0, 1))
         normal = (light.clamp(0, 1) - self._mean) / self._std
         return normal.contiguous(memory_format=torch.channels_last)
 
@@ -118,6 +122,12 @@ class Looks:
         soft = functional.avg_pool2d(light, 3, stride=1, padding=1, count_include_pad=False)
         soft = functional.avg_pool2d(soft, 3, stride=1, padding=1, count_include_pad=False)
         return torch.where(self._some(light, self._recipe.blur), light.lerp(soft, self._each(light)), light)
+
+    def _compressed(self, light: Tensor) -> Tensor:
+        """Show a share of the images as JPEG files do, each of a quality of its own."""
+        quality = (WORST + (BEST - WORST) * self._draws.uniform(light)).round()
+        drawn = self._some(light, self._recipe.jpeg)
+        return torch.where(drawn, self._jpeg(light, quality), light)
 
     def _some(self, images: Tensor, share: float) -> Tensor:
         """Return which images are drawn, each with this chance, shape (N, 1, 1, 1)."""

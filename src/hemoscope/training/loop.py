@@ -33,6 +33,7 @@ from hemoscope.training.epochs import Clock, Epochs
 from hemoscope.training.health import DivergedError, check_alive, check_losses, diverged
 from hemoscope.training.job import Job
 from hemoscope.training.logbook import Logbook
+from hemoscope.training.norms import keep_statistics
 from hemoscope.training.ranks import ALONE, Ranks
 from hemoscope.training.rates import make_optimizer, set_rate
 from hemoscope.training.recipe import Recipe
@@ -218,6 +219,8 @@ def _train_epoch(
         watcher.on_step(epoch, done, steps)
 
     model.train()
+    if recipe.norm == "frozen":
+        keep_statistics(model)
     with torch.random.fork_rng(devices=[device] if on_cuda else []):
         torch.manual_seed(draws.torch_seed)  # dropout reads the global generator
         losses, correct = epochs.run(

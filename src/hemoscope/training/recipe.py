@@ -22,7 +22,7 @@ MOST_BYTES = 2**20  # of a recipe file
 SPELT_OUT = 3  # changes in a label; more are counted
 ADDED_LATER = frozenset(
     {
-        "blur", "canvas_px", "ema", "frame_jitter", "framing", "grey", "head_lr", "label_smoothing", "mixup", "noise", "schedule",
+        "blur", "canvas_px", "ema", "frame_jitter", "framing", "grey", "head_lr", "jpeg", "label_smoothing", "mixup", "noise", "norm", "schedule",
         "small_epochs", "small_px", "stain_gain", "stain_mix", "views", "warmup", "zoom",
     }
 )  # fmt: skip
@@ -101,6 +101,14 @@ class Recipe(BaseModel):
     noise: float = Field(
         default=0.0, ge=0, le=1, description="deviation of the noise of the noisiest image, of full light"
     )
+    jpeg: float = Field(
+        default=0.0, ge=0, le=1, description="share that is shown as JPEG files of some quality show it"
+    )
+    norm: Literal["batch", "frozen"] = Field(
+        default="batch",
+        description="batch: batch normalisation learns the statistics of the training images; frozen: it keeps those of "
+        "ImageNet, and only its scales and shifts learn. A network without it is trained alike",
+    )
     rotation_deg: float = Field(default=60.0, ge=0, le=180)
     hflip: bool = True
     vflip: bool = True
@@ -117,6 +125,8 @@ class Recipe(BaseModel):
 
     @model_validator(mode="after")
     def _holds_together(self) -> Self:
+        if self.norm == "frozen" and self.weights == "none":
+            raise ValueError("norm=frozen keeps the statistics of ImageNet, which weights=none does not have")
         if self.canvas_px is not None and (self.image_px is None or self.canvas_px < self.image_px):
             raise ValueError("canvas_px needs an image_px that is not larger")
         if (self.small_px is None) != (self.small_epochs == 0):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from hemoscope.data.images.framing import NUCLEUS_SHARE
 from hemoscope.report.checklists.answer import Answer, by_run
 from hemoscope.report.collect import Report
 from hemoscope.training.changes import setting
@@ -42,8 +43,14 @@ def _model(card: Mapping[str, Any]) -> str:
 
 def _preprocessing(card: Mapping[str, Any]) -> str:
     px, whole = card["image_px"], card["recipe"]["eval_view"] == "full_image"
+    square = "its central square is resized"
+    if nucleus_px := card["data"].get("nucleus_px"):
+        square = (
+            "its colours are divided by those of its background, and by one factor for all it is zoomed so that the median nucleus of the "
+            f"training images, {nucleus_px:.0f} px, takes {NUCLEUS_SHARE:g} of the network's input, on white where it ends"
+        )
     return (
-        f"Every image alike: its central square is resized, the network is given {'all' if whole else 'the centre'} of it "
+        f"Every image alike: {square}, the network is given {'all' if whole else 'the centre'} of it "
         f"at {px} x {px} px, normalised by mean and standard deviation of ImageNet."
     )
 

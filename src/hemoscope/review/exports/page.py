@@ -42,6 +42,10 @@ def _notes(report: Report) -> list[str]:
     notes = []
     if report.found.corrected_white:
         notes.append(f"Corrected white count: {report.found.corrected_white.working}.")
+    if report.nucleus_px is not None:
+        notes.append(
+            f"The model framed every cell by the slide's typical nucleus, measured as {report.nucleus_px:.0f} px."
+        )
     agreement = report.agreement
     if agreement and agreement.kappa:
         kappa = agreement.kappa

@@ -39,6 +39,7 @@ class Report:
         state: Where they lie.
         signature: Who stands for it; None before it is signed.
         agreement: Of two readers; None where one read.
+        nucleus_px: Diameter of the nuclei that the model framed the cells by, in pixels; None where it frames none.
         bias: How often each reader followed a wrong answer, by reader; empty without an audit.
         codes: LOINC codes.
     """
@@ -54,6 +55,7 @@ class Report:
     state: State
     signature: Signature | None = None
     agreement: Agreement | None = None
+    nucleus_px: float | None = None
     bias: Mapping[str, Followed] = field(default_factory=dict)
     codes: Codes = field(default_factory=read_codes)
 

@@ -61,6 +61,7 @@ def as_json(report: Report) -> str:
         "at": report.at,
         "notice": RESEARCH,
         "model": asdict(report.model),
+        "nucleus_px": report.nucleus_px,
         "reference": report.reference.name,
         "signature": asdict(report.signature) if report.signature else None,
         "classes": [

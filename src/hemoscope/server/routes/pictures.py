@@ -42,7 +42,7 @@ async def get_heatmap(
     of: str = Query("", max_length=200),
 ) -> Response:
     """Grad-CAM of the members for the predicted class or another: a PNG to lay over the large picture."""
-    digest, pred = await asyncio.to_thread(_cell, site, slide, cell)
+    digest, pred, nucleus_px = await asyncio.to_thread(_cell, site, slide, cell)
     class_name = of or pred
     if class_name not in site.facts["classes"]:
         raise ApiError(
@@ -50,7 +50,7 @@ async def get_heatmap(
         )
 
     def look(judge: Judge) -> bytes:
-        image = Image.fromarray(judge.heat(site.pictures.pixels(digest), class_name))
+        image = Image.fromarray(judge.at(nucleus_px).heat(site.pictures.pixels(digest), class_name))
         image.thumbnail((1024, 1024))
         return png(image)
 
@@ -79,7 +79,7 @@ async def answered(request: Request, future: Future[_T]) -> _T:
     return waiting.result()
 
 
-def _cell(site: Site, slide: int, cell: int) -> tuple[str, str]:
+def _cell(site: Site, slide: int, cell: int) -> tuple[str, str, float | None]:
     with site.store.read() as session:
         found = find_slide(session, slide)
         site.readings.refuse_blind(session, found)
@@ -88,4 +88,4 @@ def _cell(site: Site, slide: int, cell: int) -> tuple[str, str]:
                 409, "other_model", "the slide was read by another model than the one that is served now"
             )
         row = find_cell(session, slide, cell)
-        return row.digest, row.pred
+        return row.digest, row.pred, found.nucleus_px

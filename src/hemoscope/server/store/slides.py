@@ -109,6 +109,7 @@ def slide_json(row: SlideRow, counts: dict[str, int]) -> dict[str, Any]:
         "created": row.created,
         "by": row.by,
         "model": row.model,
+        "nucleus_px": row.nucleus_px,
     }
 
 

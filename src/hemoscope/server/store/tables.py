@@ -71,6 +71,7 @@ class SlideRow(Base):
     readers: Mapped[dict[str, str]] = mapped_column(JSON, default=dict)
     model: Mapped[str] = mapped_column(ForeignKey("models.digest"))
     cells: Mapped[int] = mapped_column(default=0)
+    nucleus_px: Mapped[float | None]
     reviewed: Mapped[int] = mapped_column(default=0)
     open: Mapped[int] = mapped_column(default=0)
     created: Mapped[str] = mapped_column(TIME)
