@@ -267,7 +267,8 @@ class Session:
 def _refuse_away(answer: httpx.Response) -> None:
     """Raise where the server says that its store is away, in the words it promises."""
     if answer.status_code == 503:
-        told = answer.read() and answer.json()["error"]
+        answer.read()
+        told = answer.json()["error"]
         assert (told["code"], "does not answer" in told["message"]) == ("store_away", True), told
         assert "retry-after" in answer.headers
         raise StoreAwayError

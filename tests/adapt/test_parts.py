@@ -15,7 +15,7 @@ from hemoscope.adapt.batch_norm import recompute, set_momentum
 from hemoscope.adapt.fit import set_learning
 from hemoscope.adapt.objective import Taught, adaptation_loss
 from hemoscope.adapt.plan import fold_of
-from hemoscope.adapt.pseudo import pseudo_labels
+from hemoscope.adapt.pseudo import PseudoLabels, balanced_weights, drawn, pseudo_labels, smoothed, there
 from hemoscope.adapt.recipe import ADAPT
 from hemoscope.adapt.trust import Signals, doubts, mutual_information, neighbourhood_density
 from hemoscope.models.build import head_path, skeleton
@@ -26,22 +26,58 @@ CPU = Device(torch.device("cpu"), "fp32")
 
 
 class TestPseudoLabels:
-    features = functional.normalize(torch.tensor([[1.0, 0.0], [0.9, 0.1], [0.0, 1.0], [0.1, 0.9]]), dim=1)
+    NAMES = ("basophil", "erythroblast", "lymphocyte", "neutrophil")
 
-    def test_a_cell_takes_the_class_of_the_group_it_lies_in(self):
-        posterior = np.array([[0.9, 0.1, 0.0], [0.4, 0.6, 0.0], [0.1, 0.9, 0.0], [0.2, 0.8, 0.0]])
-        found = pseudo_labels(self.features, posterior, confidence=0.5)
-        assert found.target.tolist() == [0, 0, 1, 1]
-        assert found.used.tolist() == [True, False, True, True]  # the second's probabilities say otherwise
+    def test_a_wrong_answer_among_cells_that_look_alike_is_outvoted(self):
+        features = functional.normalize(
+            torch.tensor([[1, 0.0], [1, 0.1], [1, 0.2], [0, 1.0], [0.1, 1]]), dim=1
+        )
+        probs = np.array([[0.2, 0.8], [0.9, 0.1], [0.9, 0.1], [0.1, 0.9], [0.1, 0.9]])
+        mean = (probs[0] + probs[1] + probs[2]) / 3
+        np.testing.assert_allclose(smoothed(features, probs, 2)[0], mean)
+        np.testing.assert_array_equal(smoothed(features, probs, 0), probs)
 
-    def test_what_is_not_sure_enough_is_not_learnt_from(self):
-        posterior = np.array([[0.9, 0.1], [0.7, 0.3], [0.1, 0.9], [0.4, 0.6]])
-        found = pseudo_labels(self.features, posterior, confidence=0.65)
-        assert found.used.tolist() == [True, True, True, False]
+    def test_the_surest_share_of_each_class_is_learnt_from_and_at_least_some(self):
+        probs = np.array([[0.9, 0.1], [0.8, 0.2], [0.7, 0.3], [0.6, 0.4], [0.45, 0.55]])
+        assert pseudo_labels(probs, [0, 1], share=0.5, least=1).used.tolist() == [
+            True,
+            True,
+            False,
+            False,
+            True,
+        ]
+        assert pseudo_labels(probs, [0, 1], share=0.5, least=3).used.tolist() == [
+            True,
+            True,
+            True,
+            False,
+            True,
+        ]
 
-    def test_a_class_that_is_nobody_s_likeliest_is_never_given(self):
-        posterior = np.array([[0.5, 0.1, 0.4], [0.5, 0.1, 0.4], [0.1, 0.5, 0.4], [0.1, 0.5, 0.4]])
-        assert 2 not in pseudo_labels(self.features, posterior, confidence=0.0).target
+    def test_a_class_that_is_not_there_is_never_given_and_costs_sureness(self):
+        probs = np.array([[0.3, 0.6, 0.1], [0.35, 0.0, 0.65], [0.5, 0.0, 0.5]])
+        found = pseudo_labels(probs, [0, 2], share=0.5, least=1)
+        assert found.target.tolist() == [0, 2, 0]
+        assert found.used.tolist() == [False, True, True]
+
+    def test_what_is_common_in_blood_is_there_and_what_is_not_expected_where_it_is_sure(self):
+        unsure, sure = np.full((20, 4), 0.25), np.tile(np.array([0.02, 0.94, 0.02, 0.02]), (20, 1))
+        assert there(unsure, self.NAMES, sure=0.9) == [2, 3]
+        assert there(sure, self.NAMES, sure=0.9) == [1, 2, 3]
+        assert there(unsure, self.NAMES, sure=0.9, known=[0]) == [0, 2, 3]
+        assert there(unsure, ("a", "b", "c", "d"), sure=0.9) == [0, 1, 2, 3]
+
+    def test_a_balanced_draw_has_every_class_as_often(self):
+        labels = PseudoLabels(np.array([0] * 90 + [1] * 10 + [2]), np.array([True] * 100 + [False]))
+        for balance, want in ((1.0, 0.5), (0.0, 0.1)):
+            chosen = drawn(labels, 20_000, balance=balance, rng=np.random.default_rng(0))
+            assert set(labels.target[chosen]) == {0, 1}
+            assert (labels.target[chosen] == 1).mean() == pytest.approx(want, abs=0.02)
+
+    def test_weights_give_every_class_the_same_part(self):
+        posterior = np.eye(2)[[0] * 90 + [1] * 10]
+        weights = balanced_weights(posterior)
+        np.testing.assert_allclose(weights @ posterior, [0.5, 0.5])
 
 
 class TestBatchNorm:
@@ -79,38 +115,18 @@ class TestBatchNorm:
 
 
 class TestObjective:
-    def taught(self, n: int, m: int, shares: list[float]) -> Taught:
-        return Taught(
-            torch.zeros(n, dtype=torch.int64),
-            torch.ones(n),
-            torch.tensor(shares),
-            torch.zeros(m, dtype=torch.int64),
-        )
-
-    def test_it_is_the_weighed_sum_of_its_definitions(self):
+    def test_it_is_the_sum_of_two_cross_entropies(self):
         logits = torch.tensor([[2.0, 0.0], [0.5, 1.0], [1.0, 3.0]])
-        taught = self.taught(2, 1, [0.7, 0.3])
-        taught.used[1] = 0
-        p = logits[:2].softmax(dim=1).double().numpy()
-        mean = p.mean(axis=0)
-        want = (
-            ADAPT.entropy * -(p * np.log(p)).sum(axis=1).mean()
-            + ADAPT.diversity * (mean * np.log(mean / [0.7, 0.3])).sum()
-            + ADAPT.pseudo * -np.log(p[0, 0]) / 2
-            + ADAPT.labelled * np.log1p(np.exp(2.0))
-        )
+        taught = Taught(torch.tensor([0, 1]), torch.tensor([0]))
+        log_p = logits.double().log_softmax(dim=1).numpy()
+        e = ADAPT.smoothing
+        pseudo = [(1 - e) * log_p[i, i] + e * log_p[i].mean() for i in (0, 1)]
+        want = -np.mean(pseudo) - ADAPT.labelled * log_p[2, 0]
         np.testing.assert_allclose(float(adaptation_loss(logits, taught, ADAPT)), want, rtol=1e-5)
-
-    def test_sure_answers_in_the_expected_shares_leave_nothing_to_lower(self):
-        logits = torch.tensor([[40.0, 0.0], [0.0, 40.0]])
-        taught = Taught(
-            torch.tensor([0, 1]), torch.ones(2), torch.tensor([0.5, 0.5]), torch.zeros(0, dtype=torch.int64)
-        )
-        assert float(adaptation_loss(logits, taught, ADAPT)) == pytest.approx(0, abs=1e-5)
 
     def test_labelled_cells_alone_are_enough(self):
         logits = torch.tensor([[0.0, 0.0]], requires_grad=True)
-        loss = adaptation_loss(logits, self.taught(0, 1, [0.5, 0.5]), ADAPT)
+        loss = adaptation_loss(logits, Taught(torch.zeros(0, dtype=torch.int64), torch.tensor([0])), ADAPT)
         assert float(loss.detach()) == pytest.approx(ADAPT.labelled * np.log(2))
 
 
@@ -125,8 +141,6 @@ def test_every_architecture_learns_everywhere_but_in_its_head(row: Architecture)
     logits = out.logits if hasattr(out, "logits") else out
     taught = Taught(
         torch.zeros(4, dtype=torch.int64, device="meta"),
-        torch.ones(4, device="meta"),
-        torch.ones(8, device="meta"),
         torch.zeros(0, dtype=torch.int64, device="meta"),
     )
     adaptation_loss(logits, taught, ADAPT).backward()

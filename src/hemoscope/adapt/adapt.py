@@ -109,7 +109,15 @@ def adapt(
 
         def learn(one: Fit) -> Learned:
             lessons = [
-                Lesson(network, canvas, cells.unlabelled, one.labelled, cells.target[one.labelled], prior)
+                Lesson(
+                    network,
+                    canvas,
+                    cells.unlabelled,
+                    one.labelled,
+                    cells.target[one.labelled],
+                    prior,
+                    bundle.card.classes,
+                )
                 for network, canvas in zip(before, canvases, strict=True)
             ]
             networks = []
@@ -218,7 +226,7 @@ def _signals(result: Result, before: Sequence[Network]) -> Signals:
 def _unlabelled(network: Network, canvas: Canvas, result: Result) -> Lesson:
     none = np.zeros(0, np.int64)
     rows = np.arange(len(result.cells.target))
-    return Lesson(network, canvas, rows, none, none, result.prior)
+    return Lesson(network, canvas, rows, none, none, result.prior, result.bundle.card.classes)
 
 
 def _labelled_signals(result: Result, parent: Sequence[Looked]) -> dict[str, float]:

@@ -18,7 +18,14 @@ from torch import nn
 from hemoscope.adapt.batch_norm import recompute, set_momentum
 from hemoscope.adapt.look import Looked, images_of, look
 from hemoscope.adapt.objective import Taught, adaptation_loss
-from hemoscope.adapt.pseudo import PseudoLabels, pseudo_labels
+from hemoscope.adapt.pseudo import (
+    PseudoLabels,
+    balanced_weights,
+    drawn,
+    pseudo_labels,
+    smoothed,
+    there,
+)
 from hemoscope.adapt.recipe import AdaptRecipe
 from hemoscope.adapt.shares import estimate_shares
 from hemoscope.data.canvas import Canvas
@@ -46,6 +53,7 @@ class Lesson:
         labelled: Rows with one, shape (M,).
         target: Their classes, shape (M,).
         prior: Class shares that the network's probabilities assume, shape (C,).
+        classes: Their names.
     """
 
     network: Network
@@ -54,6 +62,7 @@ class Lesson:
     labelled: IntArray
     target: IntArray
     prior: FloatArray
+    classes: tuple[str, ...]
 
     @property
     def rows(self) -> IntArray:
@@ -84,14 +93,26 @@ class EpochTold:
 
 Tell = Callable[[EpochTold], None]
 
+LEAST_DRAWN, STATISTICS_BATCH = 256, 64
+
 
 def with_new_statistics(lesson: Lesson, recipe: AdaptRecipe) -> Network:
-    """Return a copy of the network with batch statistics of the cells, before any step."""
-    network = lesson.network
-    model = copy.deepcopy(network.model)
-    batches = images_of(network, lesson.canvas, lesson.rows, batch_size=recipe.training.batch_size)
-    recompute(model, batches, share=recipe.bn, device=network.device)
-    return replace(network, model=model, known=None)
+    """Return a copy of the network with batch statistics of the cells, before any step.
+
+    A network learnt its own statistics from classes as they were mixed there. So cells are drawn such that every class has
+    the same part in the new ones, by what the network takes them for; a few times, for it then takes fewer wrongly.
+    """
+    network, rows = lesson.network, lesson.rows
+    for turn in range(recipe.bn_rounds):
+        seen = look(network, lesson.canvas, rows, views=recipe.turns)
+        posterior = _told(estimate_shares(seen.mean_probs, lesson.prior).posterior, lesson)
+        rng = np.random.default_rng(turn)
+        chosen = rng.choice(rows, max(len(rows), LEAST_DRAWN), p=balanced_weights(posterior))
+        model = copy.deepcopy(lesson.network.model)
+        batches = images_of(lesson.network, lesson.canvas, chosen, batch_size=STATISTICS_BATCH)
+        recompute(model, batches, share=recipe.bn, device=network.device)
+        network = replace(lesson.network, model=model, known=None)
+    return network
 
 
 def fit(
@@ -113,6 +134,7 @@ def fit(
     begun = with_new_statistics(lesson, recipe)
     seen = look(begun, lesson.canvas, lesson.rows, views=recipe.turns)
     before = seen.mean_probs.argmax(axis=1)
+    open_ = there(seen.mean_probs, lesson.classes, sure=recipe.sure, known=np.unique(lesson.target).tolist())
     model, device = begun.model, begun.device.torch_device
     set_momentum(model, recipe.bn_momentum)
     head = model.get_submodule(begun.head)
@@ -126,9 +148,10 @@ def fit(
     if about["epoch"]:
         seen = look(kept, lesson.canvas, lesson.rows, views=recipe.turns)
     for epoch in range(about["epoch"] + 1, rates.epochs + 1):
-        shares, labels = _labels(seen, lesson, recipe)
+        shares = estimate_shares(seen.mean_probs, lesson.prior).shares
+        labels = _labels(seen, lesson, open_, recipe, epoch)
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-            loss = _epoch(lesson, begun, state, shares, labels, recipe, seed=seed, epoch=epoch)
+            loss = _epoch(lesson, begun, state, labels, recipe, seed=seed, epoch=epoch)
         if not np.isfinite(loss):
             raise TrainingError(
                 f"the loss of epoch {epoch} is no number any more; the model stays as it was. Try another --seed"
@@ -151,21 +174,29 @@ def set_learning(model: nn.Module, head: nn.Module, *, head_learns: bool) -> Non
     head.requires_grad_(head_learns)
 
 
-def _labels(seen: Looked, lesson: Lesson, recipe: AdaptRecipe) -> tuple[FloatArray, PseudoLabels]:
-    """Return the class shares as the network sees them now, and what it takes each unlabelled cell for."""
-    n = len(lesson.unlabelled)
-    if not n:
-        return lesson.prior, PseudoLabels(np.zeros(0, np.int64), np.zeros(0, bool))
-    found = estimate_shares(seen.mean_probs[:n], lesson.prior)
-    features = seen.mean_features[:n]
-    return found.shares, pseudo_labels(features, found.posterior, confidence=recipe.confidence)
+def _told(probs: FloatArray, lesson: Lesson) -> FloatArray:
+    """Return probabilities with those of labelled cells replaced by what they are, shape (N + M, C)."""
+    told = probs.copy()
+    told[len(lesson.unlabelled) :] = np.eye(probs.shape[1])[lesson.target]
+    return told
+
+
+def _labels(
+    seen: Looked, lesson: Lesson, classes: list[int], recipe: AdaptRecipe, epoch: int
+) -> PseudoLabels:
+    """Return what each unlabelled cell is taken for, and which are learnt from in this epoch."""
+    n, epochs = len(lesson.unlabelled), recipe.training.epochs
+    if not n or not classes:
+        return PseudoLabels(np.zeros(n, np.int64), np.zeros(n, bool))
+    probs = smoothed(seen.mean_features, _told(seen.mean_probs, lesson), recipe.neighbours)[:n]
+    share = recipe.first + (recipe.last - recipe.first) * (epoch - 1) / max(1, epochs - 1)
+    return pseudo_labels(probs, classes, share=share, least=recipe.least)
 
 
 def _epoch(
     lesson: Lesson,
     network: Network,
     state: State,
-    shares: FloatArray,
     labels: PseudoLabels,
     recipe: AdaptRecipe,
     *,
@@ -176,24 +207,20 @@ def _epoch(
     device = network.device.torch_device
     batches = Batches(lesson.canvas, network.image_px, network.fill, device)
     looks = Looks(recipe.training, device)
-    free, told, steps = _draws(lesson, network, recipe, seed=seed, epoch=epoch)
+    steps = max(1, round(len(lesson.rows) / recipe.training.batch_size))
+    chosen, free = _pseudo_draws(labels, network, recipe, steps, seed=seed, epoch=epoch)
+    told = _labelled_draws(lesson, network, recipe, steps, seed=seed, epoch=epoch)
     torch.manual_seed(free.torch_seed if free else told.torch_seed if told else seed)
     state.model.train()
-    if (
-        told and epoch <= recipe.labels_first * recipe.training.epochs
-    ):  # what it takes cells for may be all wrong
-        recipe = recipe.model_copy(update=dict.fromkeys(("entropy", "diversity", "pseudo"), 0.0))
     losses = []
     for step in range(steps):
         set_rate(state.optimizer, recipe.training.lr_at(epoch, (step + 0.5) / steps))
         a, b = _part(free, step, recipe.training.batch_size), _part(told, step, recipe.labelled_batch)
-        rows = np.concatenate([lesson.unlabelled[a[0]], lesson.labelled[b[0] % max(1, len(lesson.labelled))]])
+        one, other = chosen[a[0]], b[0] % max(1, len(lesson.labelled))
+        rows = np.concatenate([lesson.unlabelled[one], lesson.labelled[other]])
         images = looks(batches.images(rows, np.concatenate([a[1], b[1]])))
         taught = Taught(
-            torch.from_numpy(labels.target[a[0]]).to(device),
-            torch.from_numpy(labels.used[a[0]]).float().to(device),
-            torch.from_numpy(shares).float().to(device),
-            torch.from_numpy(lesson.target[b[0] % max(1, len(lesson.labelled))]).to(device),
+            torch.from_numpy(labels.target[one]).to(device), torch.from_numpy(lesson.target[other]).to(device)
         )
         state.optimizer.zero_grad(set_to_none=True)
         with network.device.autocast():
@@ -210,20 +237,33 @@ def _epoch(
 _Part = tuple[IntArray, FloatArray]
 
 
-def _draws(
-    lesson: Lesson, network: Network, recipe: AdaptRecipe, *, seed: int, epoch: int
-) -> tuple[EpochDraws | None, EpochDraws | None, int]:
-    """Draw an epoch: every unlabelled cell once, and so many labelled ones a step, the classes equally often."""
-    sides = {"canvas_px": network.canvas_px, "image_px": network.image_px}
-    training, n, m = recipe.training, len(lesson.unlabelled), len(lesson.labelled)
-    steps = max(1, round(n / training.batch_size)) if n else -(-m // recipe.labelled_batch)
-    free = draw_epoch(np.zeros(n, np.int64), training, seed=seed, epoch=epoch, **sides) if n else None
-    told = None
-    if m:
-        often = np.tile(lesson.target, steps * recipe.labelled_batch // m + 2)
-        balanced = training.model_copy(update={"sampler": "balanced"})
-        told = draw_epoch(often, balanced, seed=seed, epoch=epoch, **sides)
-    return free, told, steps
+def _pseudo_draws(
+    labels: PseudoLabels, network: Network, recipe: AdaptRecipe, steps: int, *, seed: int, epoch: int
+) -> tuple[IntArray, EpochDraws | None]:
+    """Draw the cells of an epoch's steps that pseudo-labels are learnt from, and how each is shown."""
+    if not labels.used.any():
+        return np.zeros(0, np.int64), None
+    n = steps * recipe.training.batch_size
+    chosen = drawn(labels, n, balance=recipe.balance, rng=np.random.default_rng([seed, epoch]))
+    return chosen, draw_epoch(
+        np.zeros(n, np.int64), recipe.training, seed=seed, epoch=epoch, **_sides(network)
+    )
+
+
+def _labelled_draws(
+    lesson: Lesson, network: Network, recipe: AdaptRecipe, steps: int, *, seed: int, epoch: int
+) -> EpochDraws | None:
+    """Draw labelled cells for each step, the classes equally often; none where there are none."""
+    m = len(lesson.labelled)
+    if not m:
+        return None
+    often = np.tile(lesson.target, steps * recipe.labelled_batch // m + 2)
+    balanced = recipe.training.model_copy(update={"sampler": "balanced"})
+    return draw_epoch(often, balanced, seed=seed, epoch=epoch, **_sides(network))
+
+
+def _sides(network: Network) -> dict[str, int]:
+    return {"canvas_px": network.canvas_px, "image_px": network.image_px}
 
 
 def _part(draws: EpochDraws | None, step: int, size: int) -> _Part:

@@ -19,12 +19,12 @@ class AdaptRecipe(BaseModel):
     training: Recipe = Field(
         default=Recipe(
             name="adapt",
-            epochs=10,
+            epochs=4,
             batch_size=32,
             lr=0.005,
-            schedule="warm_cosine",
+            schedule="cosine",
             weight_decay=1e-4,
-            ema=0.95,
+            ema=0.9,
             head_lr=0.1,
             rotation_deg=180,
             zoom=0.15,
@@ -41,24 +41,40 @@ class AdaptRecipe(BaseModel):
     bn: float = Field(
         default=1.0, ge=0, le=1, description="share of the new batch statistics in the first ones"
     )
-    bn_momentum: float = Field(default=0.02, ge=0, le=1, description="of the batch statistics while learning")
+    bn_rounds: int = Field(
+        default=3, ge=1, description="times they are taken, each class weighed alike by the answers before"
+    )
+    bn_momentum: float = Field(default=0.05, ge=0, le=1, description="of the batch statistics while learning")
     prior: Literal["uniform", "training"] = Field(
         default="uniform", description="class shares that a network's probabilities are taken to assume"
     )
     turns: Literal[1, 4] = Field(default=4, description="quarter turns that pseudo-labels are averaged over")
-    confidence: float = Field(default=0.5, ge=0, lt=1, description="least posterior of a pseudo-label")
-    entropy: float = Field(default=0.5, ge=0, description="weight of the entropy of an answer")
-    diversity: float = Field(
-        default=1.0, ge=0, description="weight of the batch's shares against the estimated ones"
+    neighbours: int = Field(
+        default=5,
+        ge=0,
+        description="cells nearest among features whose answers are averaged with a cell's own",
     )
-    pseudo: float = Field(default=0.5, ge=0, description="weight of the pseudo-labels' cross entropy")
-    labelled: float = Field(default=1.0, ge=0, description="weight of the labelled cells' cross entropy")
-    labels_first: float = Field(
-        default=0.3,
+    first: float = Field(
+        default=0.2,
+        gt=0,
+        le=1,
+        description="surest share of each class that is learnt from in the first epoch",
+    )
+    last: float = Field(default=0.6, gt=0, le=1, description="the same in the last epoch")
+    least: int = Field(
+        default=5, ge=1, description="cells of a class that are learnt from, where there are so many"
+    )
+    balance: float = Field(
+        default=0.5, ge=0, le=1, description="0: a class is drawn as often as it was found; 1: as any other"
+    )
+    sure: float = Field(
+        default=0.9,
         ge=0,
         le=1,
-        description="share of the epochs in which labels alone teach, where there are any",
+        description="mean probability of its ten surest cells from which on a class not expected in blood is taken to be there",
     )
+    smoothing: float = Field(default=0.05, ge=0, lt=1, description="label smoothing of the pseudo-labels")
+    labelled: float = Field(default=1.0, ge=0, description="weight of the labelled cells' cross entropy")
     labelled_batch: int = Field(default=16, ge=2, description="labelled cells a step, classes equally often")
     folds: int = Field(
         default=3, ge=2, description="parts of the labelled cells, each answered by a network without it"
