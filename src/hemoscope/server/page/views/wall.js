@@ -27,7 +27,7 @@ function Head({ section }) {
   const ids = (/** @type {boolean} */ all) => cells.filter((c) => all || !reviewed.value.has(c.cell)).map((c) => c.cell);
   const mayConfirm = !signed.value && !blind.value && unreviewed > 0 && place !== "unidentified" && place !== "not_classed";
   return html`<header class="section-head" style=${{ height: `${HEAD}px` }}>
-    <h2 id=${`head-${place}`}><${Dot} place=${place} />${placeLabel(place)}</h2>
+    <h2 id=${`head-${place}`}><${Dot} place=${place} /><span class="section-name" title=${placeLabel(place)}>${placeLabel(place)}</span></h2>
     <span class="section-count">${t("section.count", { n: cells.length })}${share && html`<span class="section-share">${share}</span>`}</span>
     ${unreviewed > 0 && unreviewed < cells.length && html`<span class="quiet-text wide-only">${t("section.unreviewed", { n: unreviewed })}</span>`}
     <span class="grow"></span>
