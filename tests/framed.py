@@ -56,9 +56,21 @@ def framed_run(round_cells: Path, made_once: MadeOnce) -> Run:
 
     def train(folder: Path) -> None:
         recipe = load_recipe(
-            "robust", epochs=4, batch_size=16, weights="none", image_px=48, views=1, precision="fp32"
+            "robust",
+            epochs=12,
+            batch_size=16,
+            lr=0.02,
+            weights="none",
+            image_px=48,
+            views=1,
+            precision="fp32",
+            ema=0.0,
+            stain_mix=0.1,
+            stain_gain=0.1,
+            grey=0.0,
+            frame_jitter=0.0,
         )
-        run_job("squeezenet1_1", recipe, prepare(round_cells), seed=0, out=folder / "runs", device_name="cpu")
+        run_job("resnet18", recipe, prepare(round_cells), seed=0, out=folder / "runs", device_name="cpu")
 
     (made,) = find_runs(made_once("framed-run", train) / "runs")
     return made

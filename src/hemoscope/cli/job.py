@@ -56,7 +56,9 @@ Data = Annotated[
 SplitFile = Annotated[
     Path | None, typer.Option("--split", help="A split to use; by default policy paper, seed 0.")
 ]
-RecipeName = Annotated[str, typer.Option(help="A built-in recipe (paper, fast, best, robust, demo) or a .toml file.")]
+RecipeName = Annotated[
+    str, typer.Option(help="A built-in recipe (paper, fast, best, robust, demo) or a .toml file.")
+]
 Changes = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change any field of the recipe.")
 ]

@@ -25,7 +25,7 @@ function Choice({ reading, found }) {
   const here = at.reading.value === reading;
   const [done, of] = progressOf(found, reading);
   return html`<button class=${`reading ${here ? "on" : ""}`} aria-pressed=${here} disabled=${!of && !here} onClick=${() => at.switchReading(reading)}>
-    <strong>${t(reading === 1 && found.readings === 1 ? "reading.one" : `reading.${reading}`)}</strong><span>${found.readers[String(reading)] ?? ""}</span><span class="number">${t("slides.reviewed_of", { reviewed: done, cells: of })}</span></button>`;
+    <strong>${t(reading === 1 && found.readings === 1 ? "reading.alone" : `reading.${reading}`)}</strong><span>${found.readers[String(reading)] ?? ""}</span><span class="number">${t("slides.reviewed_of", { reviewed: done, cells: of })}</span></button>`;
 }
 
 /** @param {{found: Agreement}} props */
