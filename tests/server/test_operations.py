@@ -99,6 +99,22 @@ def test_the_migrations_make_the_tables_that_the_program_has(store_url: str):
     store.close()
 
 
+def test_one_reading_sees_one_moment_also_where_rows_are_written_meanwhile(store_url: str):
+    from sqlalchemy import text
+
+    store = Store(store_url)
+    migrate(store)
+    asked = text("SELECT version_num FROM alembic_version")
+    with store.read() as session:
+        before = session.scalar(asked)
+        with store.write() as other:
+            other.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+        assert session.scalar(asked) == before
+    with store.read() as session:
+        assert session.scalar(asked) == "9999"
+    store.close()
+
+
 @pytest.mark.parametrize("url", ["mysql://x/y", "no url", "postgresql+nothing://x/y", "sqlite+nothing:///x"])
 def test_another_kind_of_store_is_refused(url: str):
     with pytest.raises(ConfigError, match="expected a store"):

@@ -70,7 +70,7 @@ def backup(
 def _write(store: Store, data: Path, archive: zipfile.ZipFile, progress: Progress | None) -> int:
     uploads = Uploads(store, data, Capacity())
     counts: dict[str, int] = {}
-    with store.moment() as session:
+    with store.read() as session:
         about = {
             "format": 1,
             "tables": MigrationContext.configure(session.connection()).get_current_revision(),

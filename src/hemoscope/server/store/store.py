@@ -40,33 +40,24 @@ class Store:
     def __init__(self, url: str) -> None:
         self.engine = _engine(url)
         self.is_sqlite = self.engine.dialect.name == "sqlite"
+        # SQLite's readers see one moment as it comes; PostgreSQL's would see a new one at each statement.
+        self._reading = (
+            self.engine
+            if self.is_sqlite
+            else self.engine.execution_options(isolation_level="REPEATABLE READ")
+        )
         self._writing = self.engine.execution_options(hemoscope_write=True)
         # SQLite has one writer; threads that wait here take turns, those that wait there sleep.
         self._turn = threading.Lock() if self.is_sqlite else nullcontext()
 
     @contextmanager
     def read(self) -> Iterator[Session]:
-        """Give a session to read with; SQLite's sees one moment, PostgreSQL's what is committed at each statement.
-
-        Raises:
-            StoreError: If the store cannot be reached.
-        """
-        with _told(), Session(self.engine, expire_on_commit=False) as session, session.begin():
-            yield session
-
-    @contextmanager
-    def moment(self) -> Iterator[Session]:
         """Give a session all of whose statements see the same moment, also where others write meanwhile.
 
         Raises:
             StoreError: If the store cannot be reached.
         """
-        engine = (
-            self.engine
-            if self.is_sqlite
-            else self.engine.execution_options(isolation_level="REPEATABLE READ")
-        )
-        with _told(), Session(engine, expire_on_commit=False) as session, session.begin():
+        with _told(), Session(self._reading, expire_on_commit=False) as session, session.begin():
             yield session
 
     @contextmanager
