@@ -85,6 +85,18 @@ def test_a_narrow_frame_leaves_its_middle():
     assert float((out[:, :, 0, 0] > 0.5).float().mean()) > 0.4  # outside it is white in most
 
 
+@pytest.mark.parametrize("side", [128, 224])
+def test_the_softest_image_is_as_a_gaussian_of_a_64th_of_the_side_makes_it(side: int):
+    line = torch.ones(60, 3, side, side)
+    line[:, :, :, side // 2] = 0.9
+    out = seen(Recipe(blur=1.0), line)
+    lack = out[:, :, side // 2].amax(dim=2, keepdim=True) - out[:, :, side // 2]  # of the light, along a row
+    at = torch.arange(side) - side // 2
+    width = ((lack * at**2).sum(dim=2) / lack.sum(dim=2)).sqrt().mean(dim=1)
+    assert float(width.max()) == pytest.approx(side / 64, rel=0.08)
+    assert float(width.min()) < side / 128
+
+
 @pytest.mark.parametrize(("field", "share"), [("blur", 0.5), ("frame_jitter", 0.25), ("jpeg", 0.4)])
 def test_a_share_is_the_share_of_the_images_that_are_changed(field, share):
     light = some(1000, 12) * 0.8 + 0.1

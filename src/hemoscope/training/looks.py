@@ -6,6 +6,7 @@ white (`framing = "nucleus"`): what is missing of the light is then the stain's 
 
 from __future__ import annotations
 
+import math
 from typing import Protocol
 
 import torch
@@ -23,6 +24,7 @@ DARKEST = 5.0  # optical density
 TINT = 0.1  # of the light that a background found wrongly may lack
 LEAST_FRAME = 0.5  # of the side that a narrow frame leaves
 OFF_CENTRE = 0.03  # of the side
+SOFTEST = 6  # means over a neighbourhood, one after the other
 WORST, BEST = 30, 95  # quality of a JPEG file
 
 
@@ -118,10 +120,14 @@ class Looks:
         return torch.where(both, light, around)
 
     def _blurred(self, light: Tensor) -> Tensor:
-        """Blur a share of the images, each between not at all and as a mean of some five pixels does."""
-        soft = functional.avg_pool2d(light, 3, stride=1, padding=1, count_include_pad=False)
-        soft = functional.avg_pool2d(soft, 3, stride=1, padding=1, count_include_pad=False)
-        return torch.where(self._some(light, self._recipe.blur), light.lerp(soft, self._each(light)), light)
+        """Blur a share of the images, each as a Gaussian would whose deviation is a 64th of the side at most."""
+        passes = torch.where(self._some(light, self._recipe.blur), self._each(light) * SOFTEST, 0).ceil()
+        # A mean of k by k has a variance of (k² - 1) / 12; the first odd k that makes enough of it in so many passes.
+        reach = max(1, round((math.sqrt(1 + 12 / SOFTEST * (light.shape[2] / 64) ** 2) - 1) / 2))
+        for done in range(SOFTEST):
+            softer = functional.avg_pool2d(light, 2 * reach + 1, 1, reach, count_include_pad=False)
+            light = torch.where(passes > done, softer, light)
+        return light
 
     def _compressed(self, light: Tensor) -> Tensor:
         """Show a share of the images as JPEG files do, each of a quality of its own."""
