@@ -76,6 +76,9 @@ class Download:
                     if attempt == self._policy.tries:
                         raise FetchError(self._gave_up(url, cut)) from cut
                     backoff = self._policy.backoff_s * 2 ** (attempt - 1)
+                    if self._progress:
+                        have = self._part.stat().st_size if self._part.exists() else 0
+                        self._progress(f"{self._part.stem} was interrupted, trying again", have, None)
                     time.sleep(min(max(backoff, cut.wait_s), self._policy.longest_wait_s))
         self._part.replace(output_file)
         self._note_path.unlink(missing_ok=True)
@@ -175,7 +178,8 @@ class Download:
             if have
             else ""
         )
-        return f"{url} could not be had in {self._policy.tries} tries: {cut}.{kept}".rstrip()
+        tries = "one try" if self._policy.tries == 1 else f"{self._policy.tries} tries"
+        return f"{url} could not be had in {tries}: {cut}.{kept}".rstrip()
 
 
 def _stay_encrypted(response: requests.Response, **_: object) -> None:

@@ -91,12 +91,15 @@ def fetch_weights(
     from hemoscope.cli.progress import byte_progress
     from hemoscope.errors import WeightsError
     from hemoscope.models.weights import fetch
+    from hemoscope.transfer import TransferPolicy
 
     done, problems = [], []
     with byte_progress() as report:
         for name in _known(archs):
+            # Without a network all 27 would be waited for, one after the other.
+            policy = TransferPolicy(tries=1) if problems else TransferPolicy()
             try:
-                done.append(fetch(name, mirror=mirror, progress=report))
+                done.append(fetch(name, mirror=mirror, progress=report, policy=policy))
             except WeightsError as error:
                 problems.append(str(error))
     if as_json:
