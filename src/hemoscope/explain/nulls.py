@@ -94,11 +94,12 @@ class Claim:
         count = f"{self.more} of {self.asked} maps say more than {NULLS[self.null]}"
         if np.isnan(self.low):
             return f"{count}; fewer than {FEWEST} images say nothing together"
-        believed = "more" if self.low > 0 and self.mean > MARGIN else "no more"
-        return (
-            f"{count}; together they say {believed}: by {self.mean:.2f} on average "
-            f"(95 % interval {self.low:.2f} to {self.high:.2f})"
-        )
+        found = f"by {self.mean:.2f} on average (95 % interval {self.low:.2f} to {self.high:.2f})"
+        if self.low <= 0:
+            return f"{count}; together they say no more: {found}"
+        if self.mean <= MARGIN:
+            return f"{count}; together they say hardly more: {found}, where more than {MARGIN:g} counts"
+        return f"{count}; together they say more: {found}"
 
 
 def blobs(side: int) -> FloatArray:

@@ -224,6 +224,7 @@ RECIPES: tuple[Recipe, ...] = (
         batch_size=64,
         lr=0.01,
         schedule="warm_cosine",
+        weight_decay=5e-4,
         ema=0.99,
         framing="nucleus",
         fill="white",
@@ -235,7 +236,9 @@ RECIPES: tuple[Recipe, ...] = (
         frame_jitter=0.5,
         blur=0.5,
         noise=0.03,
+        jpeg=0.3,
         views=8,
+        sampler="balanced",
     ),
     # Small networks from scratch on synthetic cells, in seconds an epoch on two cores.
     Recipe(
