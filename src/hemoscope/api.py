@@ -1,4 +1,4 @@
-"""The whole way from Python, by the names of the verbs: scan, split, train, evaluate, vote, report, bundle, load.
+"""The whole way from Python, by the names of the verbs: scan, split, train, evaluate, vote, report, bundle, adapt, load.
 
     from hemoscope import api
 
@@ -37,6 +37,7 @@ from hemoscope.training.recipe import load_recipe
 from hemoscope.training.run import ready, run_job, scan_cached
 
 if TYPE_CHECKING:
+    from hemoscope.adapt.adapt import Outcome
     from hemoscope.bundle.card import BundleCard
     from hemoscope.comparison.compare import Comparison
     from hemoscope.packing.calibrate import Goals
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from hemoscope.suspects.audit import LabelAudit
 
 __all__ = [
+    "adapt",
     "audit",
     "bundle",
     "compare",
@@ -426,6 +428,69 @@ def bundle(
         goals=goals or Goals(),
         data=None if data is None else a_path(data),
         tta=tta,
+        device_name=device,
+        overwrite=overwrite,
+        progress=progress,
+    )
+
+
+def adapt(
+    bundle: File,
+    data: File,
+    out: File,
+    *,
+    labelled: File | None = None,
+    classes: File | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    overwrite: bool = False,
+    progress: Progress | None = None,
+    **changes: Any,
+) -> Outcome:
+    """Adapt a bundle to another laboratory's cells; where that is not to be trusted nothing is written.
+
+    Args:
+        bundle: The model before.
+        data: Cells of one laboratory, unlabelled: a folder, an archive, a pattern.
+        out: The file to write, such as `blood-here.hemo`.
+        labelled: Cells of the same laboratory in class folders, or any data set with labels.
+        classes: A file that says which class of `labelled` is which of the model's.
+        seed: Of everything that is drawn.
+        device: Where to compute.
+        overwrite: Replace what is there.
+        progress: Called with what is done, how much, and of how much.
+        changes: Fields of `hemoscope.adapt.recipe.AdaptRecipe`, or of training in `LEARNT_BY`: `epochs=6`.
+
+    Returns:
+        What came of it: the card of what was written, or the reasons why nothing was.
+
+    Raises:
+        DataError: If the cells are too few or cannot be read, or `out` is there already.
+        BundleError: If the bundle cannot be read.
+        UnknownNameError: If there is no such field.
+    """
+    from hemoscope.adapt.adapt import adapt
+    from hemoscope.adapt.cells import gather
+    from hemoscope.adapt.recipe import adapt_recipe
+    from hemoscope.adapt.source import read_parent
+    from hemoscope.data.class_map import read_class_map
+    from hemoscope.predict.evaluate import scanned
+
+    recipe, parent = adapt_recipe(**changes), read_parent(a_path(bundle))
+    known = parent.card.classes
+    return adapt(
+        parent,
+        gather(
+            str(data),
+            known,
+            labelled=None if labelled is None else scanned(a_path(labelled), progress),
+            given=None if classes is None else read_class_map(a_path(classes), known),
+            most=recipe.most_cells,
+            progress=progress,
+        ),
+        a_path(out),
+        recipe=recipe,
+        seed=seed,
         device_name=device,
         overwrite=overwrite,
         progress=progress,

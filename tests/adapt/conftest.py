@@ -11,12 +11,29 @@ from PIL import Image
 
 from hemoscope.adapt.adapt import Outcome, adapt
 from hemoscope.adapt.cells import Cells, gather
-from hemoscope.adapt.recipe import ADAPT, AdaptRecipe
+from hemoscope.adapt.recipe import AdaptRecipe, adapt_recipe
 from hemoscope.bundle.file import read_bundle
 from tests.two_networks import MadeOnce
 
 CAST = (0.35, 0.35, 0.35)  # of red, green and blue light: a camera so dark that the networks know little
 CLASSES = ("blue", "green", "red")
+QUICK = {
+    "epochs": 2,
+    "batch_size": 16,
+    "lr": 0.001,
+    "ema": 0.5,
+    "turns": 1,
+    "folds": 2,
+    "least_cells": 30,
+    "least_seeds_agree": 0.0,
+    "least_kept": 0.0,
+    "least_information": 0.0,
+    "least_nuclei": 0.0,
+    "most_lost": 1.0,
+    "error_rate": 0.4,
+    "known_certainty": 0.0,
+    "share_draws": 20,
+}
 
 
 @pytest.fixture(scope="session")
@@ -41,23 +58,7 @@ def here(discs: Path, made_once: MadeOnce) -> Path:
 @pytest.fixture(scope="session")
 def quick() -> AdaptRecipe:
     """A recipe of seconds, which trusts whatever comes of it."""
-    training = ADAPT.training.model_copy(update={"epochs": 2, "batch_size": 16, "lr": 0.001, "ema": 0.5})
-    return ADAPT.model_copy(
-        update={
-            "training": training,
-            "turns": 1,
-            "folds": 2,
-            "least_cells": 30,
-            "least_seeds_agree": 0.0,
-            "least_kept": 0.0,
-            "least_information": 0.0,
-            "least_nuclei": 0.0,
-            "most_lost": 1.0,
-            "error_rate": 0.4,
-            "known_certainty": 0.0,
-            "share_draws": 20,
-        }
-    )
+    return adapt_recipe(**QUICK)
 
 
 @pytest.fixture(scope="session")

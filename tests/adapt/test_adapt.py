@@ -19,16 +19,17 @@ import pytest
 import torch
 from PIL import Image
 
+from hemoscope import api
 from hemoscope.adapt.adapt import Outcome
 from hemoscope.adapt.cells import Cells, gather
-from hemoscope.adapt.recipe import ADAPT, AdaptRecipe
+from hemoscope.adapt.recipe import AdaptRecipe
 from hemoscope.bundle.file import read_bundle
 from hemoscope.data.scan.scan import scan
 from hemoscope.errors import BundleError, DataError, RunError
 from hemoscope.files import lock_folder
 from hemoscope.packing.selftest import TOLERANCE, verify
 from hemoscope.predict.model import load
-from tests.adapt.conftest import CLASSES
+from tests.adapt.conftest import CLASSES, QUICK
 from tests.docs.test_columns import RANGES, agrees, keys_of, printed
 from tests.in_process import hemoscope
 
@@ -136,18 +137,10 @@ class TestWhatIsWritten:
         assert scored.returncode == 0
         assert json.loads(scored.stdout)["n"] == 12
 
-    def test_what_the_verb_says_is_documented(
-        self,
-        single_file: Path,
-        here: Path,
-        quick: AdaptRecipe,
-        tmp_path: Path,
-        monkeypatch: pytest.MonkeyPatch,
-    ):
-        monkeypatch.setattr("hemoscope.adapt.recipe.ADAPT", quick)
+    def test_what_the_verb_says_is_documented(self, single_file: Path, here: Path, tmp_path: Path):
         out = tmp_path / "here.hemo"
         words = ("--data", here / "cells", "--labelled", here / "labelled", "--out", out, "--device", "cpu")
-        document = printed("adapt", single_file, *words)
+        document = printed("adapt", single_file, *words, *(f"--set={k}={v}" for k, v in QUICK.items()))
         assert document["trusted"]
         card = document["adapted"]
         assert set(card["signals"]) == set(document["signals"])
@@ -174,6 +167,14 @@ class TestTheSameAgain:
         again = gather(str(tmp_path), CLASSES, most=1000)
         run(again, tmp_path / "again.hemo")
         assert parts_of(tmp_path / "again.hemo") == parts_of(adapted_file)
+
+    def test_from_python_it_is_the_same(
+        self, single_file: Path, adapted_file: Path, here: Path, tmp_path: Path
+    ):
+        out = tmp_path / "again.hemo"
+        outcome = api.adapt(single_file, here / "cells", out, device="cpu", **QUICK)
+        assert outcome.reasons == ()
+        assert parts_of(out) == parts_of(adapted_file)
 
     def test_another_seed_gives_another_network(
         self, run: Run, adapted_file: Path, cells: Cells, tmp_path: Path
@@ -299,17 +300,14 @@ class TestWhatEndsWithout:
         assert list(tmp_path.iterdir()) == []
 
     @pytest.mark.slow
-    def test_the_verb_says_so_and_exits_with_1(
-        self, single_file: Path, tmp_path: Path, quick: AdaptRecipe, monkeypatch: pytest.MonkeyPatch
-    ):
+    def test_the_verb_says_so_and_exits_with_1(self, single_file: Path, tmp_path: Path):
         rng = np.random.default_rng(0)
         (tmp_path / "noise").mkdir()
         for i in range(40):
             pixels = rng.integers(0, 256, (40, 40, 3), dtype=np.uint8)
             Image.fromarray(pixels).save(tmp_path / "noise" / f"{i}.png")
-        rules = ("least_seeds_agree", "least_kept", "least_information", "least_nuclei")
-        strict = quick.model_copy(update={name: getattr(ADAPT, name) for name in rules})
-        monkeypatch.setattr("hemoscope.adapt.recipe.ADAPT", strict)
+        rules = {"least_seeds_agree", "least_kept", "least_information", "least_nuclei"}  # as they are
+        changes = [f"--set={key}={value}" for key, value in QUICK.items() if key not in rules]
         words = (
             "adapt",
             single_file,
@@ -320,7 +318,7 @@ class TestWhatEndsWithout:
             "--device",
             "cpu",
         )
-        found = hemoscope(*words, "--json")
+        found = hemoscope(*words, *changes, "--json")
         assert found.returncode == 1, found.stderr
         document = json.loads(found.stdout)
         assert not document["trusted"]

@@ -16,8 +16,9 @@ from hemoscope.adapt.fit import set_learning
 from hemoscope.adapt.objective import Taught, adaptation_loss
 from hemoscope.adapt.plan import fold_of
 from hemoscope.adapt.pseudo import PseudoLabels, balanced_weights, drawn, pseudo_labels, smoothed, there
-from hemoscope.adapt.recipe import ADAPT
+from hemoscope.adapt.recipe import ADAPT, adapt_recipe
 from hemoscope.adapt.trust import Signals, doubts, mutual_information, neighbourhood_density
+from hemoscope.errors import ConfigError, UnknownNameError
 from hemoscope.models.build import head_path, skeleton
 from hemoscope.models.registry import ARCHITECTURES, Architecture
 from hemoscope.training.device import Device
@@ -204,3 +205,18 @@ def test_folds_hold_every_class_evenly_and_are_of_one_size():
     sizes = np.array([np.bincount(fold[target == c], minlength=3) for c in range(3)])
     assert (np.ptp(sizes, axis=1) <= 1).all()
     assert np.ptp(sizes.sum(axis=0)) <= 1
+
+
+def test_a_recipe_is_changed_in_its_own_fields_and_in_those_that_are_learnt_by():
+    recipe = adapt_recipe(["epochs=6"], first=0.4)
+    assert (recipe.training.epochs, recipe.first) == (6, 0.4)
+    assert recipe.model_copy(update={"training": ADAPT.training, "first": ADAPT.first}) == ADAPT
+
+
+def test_every_value_that_does_not_hold_is_told_at_once():
+    with pytest.raises(ConfigError, match=r"(?s)epochs: .*got 0.*last: .*got 2"):
+        adapt_recipe(["epochs=0", "last=2"])
+    with pytest.raises(UnknownNameError, match="aux_weight"):
+        adapt_recipe(["aux_weight=1"])  # of training, and nothing here would ask for it
+    with pytest.raises(ConfigError, match="KEY=VALUE"):
+        adapt_recipe(["epochs"])

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Iterable
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from hemoscope.training.recipe import Recipe
+from hemoscope.errors import ConfigError, UnknownNameError
+from hemoscope.training.recipe import Recipe, parse_value
 
-__all__ = ["ADAPT", "AdaptRecipe"]
+__all__ = ["ADAPT", "LEARNT_BY", "AdaptRecipe", "adapt_recipe"]
+
+LEARNT_BY = (
+    "epochs", "batch_size", "lr", "schedule", "warmup", "momentum", "weight_decay", "ema", "head_lr", "rotation_deg", "hflip", "vflip",
+    "zoom", "stain_mix", "stain_gain", "grey", "frame_jitter", "blur", "noise", "jpeg",
+)  # fmt: skip
+"""Fields of a training recipe that an adaptation has, too."""
 
 
 class AdaptRecipe(BaseModel):
@@ -118,3 +126,35 @@ class AdaptRecipe(BaseModel):
 
 
 ADAPT = AdaptRecipe()
+
+
+def adapt_recipe(changes: Iterable[str] = (), **values: Any) -> AdaptRecipe:
+    """Return the built-in recipe with changes, in its own fields and in those of training in `LEARNT_BY`.
+
+    Args:
+        changes: As texts `KEY=VALUE`, such as `epochs=6` or `least_seeds_agree=0.7`.
+        values: The same as values.
+
+    Raises:
+        UnknownNameError: If there is no such field.
+        ConfigError: With every value that does not hold.
+    """
+    for change in changes:
+        key, separator, text = change.partition("=")
+        if not separator:
+            raise ConfigError(f"expected --set KEY=VALUE, got {change!r}; for example --set epochs=6")
+        values = {**values, key: parse_value(text)}
+    own = set(AdaptRecipe.model_fields) - {"training"}
+    for key in values:
+        if key not in own and key not in LEARNT_BY:
+            raise UnknownNameError("field of an adaptation's recipe", key, sorted({*own, *LEARNT_BY}))
+    fields = ADAPT.model_dump()
+    fields["training"] |= {key: value for key, value in values.items() if key in LEARNT_BY}
+    fields |= {key: value for key, value in values.items() if key in own}
+    try:
+        return AdaptRecipe.model_validate(fields)
+    except ValidationError as error:
+        lines = [
+            f"{e['loc'][-1] if e['loc'] else ''}: {e['msg']}, got {e['input']!r}" for e in error.errors()
+        ]
+        raise ConfigError("this cannot be adapted by:\n  " + "\n  ".join(lines)) from None

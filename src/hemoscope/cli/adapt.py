@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hemoscope.cli.console import JsonFlag, note, percent, print_json, print_table
+from hemoscope.cli.job import Changes
 from hemoscope.cli.labelled import given_classes, tell_classes
 from hemoscope.cli.options import DeviceName, ModelFile, Overwrite, on_this_machine
 from hemoscope.cli.progress import progress
@@ -39,6 +40,7 @@ def adapt(
         ),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of everything that is drawn.")] = 0,
+    changes: Changes = None,
     device: DeviceName = "auto",
     overwrite: Overwrite = False,
     as_json: JsonFlag = False,
@@ -52,25 +54,26 @@ def adapt(
     on_this_machine(device)
     from hemoscope.adapt.adapt import adapt as run
     from hemoscope.adapt.cells import gather
-    from hemoscope.adapt.recipe import ADAPT
+    from hemoscope.adapt.recipe import adapt_recipe
     from hemoscope.adapt.source import read_parent
     from hemoscope.files import refuse_existing
     from hemoscope.predict.evaluate import scanned
 
+    recipe = adapt_recipe(changes or ())
     refuse_existing(out, overwrite=overwrite)
     parent = read_parent(model)
     with progress() as tell:
         manifest = scanned(labelled, tell) if labelled else None
         given = given_classes(classes, manifest, parent.card.classes) if manifest else None
         cells = gather(
-            data, parent.card.classes, labelled=manifest, given=given, most=ADAPT.most_cells, progress=tell
+            data, parent.card.classes, labelled=manifest, given=given, most=recipe.most_cells, progress=tell
         )
         _tell_cells(cells)
         outcome = run(
             parent,
             cells,
             out,
-            recipe=ADAPT,
+            recipe=recipe,
             seed=seed,
             device_name=device,
             overwrite=overwrite,
