@@ -19,6 +19,7 @@ CAST = (0.35, 0.35, 0.35)  # of red, green and blue light: a camera so dark that
 CLASSES = ("blue", "green", "red")
 QUICK = {
     "epochs": 2,
+    "labelled_epochs": 2,
     "batch_size": 16,
     "lr": 0.001,
     "ema": 0.5,

@@ -131,6 +131,7 @@ def fit(
     Raises:
         TrainingError: If the loss is no number any more.
     """
+    recipe = recipe.with_labels() if len(lesson.labelled) else recipe
     begun = with_new_statistics(lesson, recipe)
     seen = look(begun, lesson.canvas, lesson.rows, views=recipe.turns)
     before = seen.mean_probs.argmax(axis=1)

@@ -82,6 +82,9 @@ class AdaptRecipe(BaseModel):
         description="mean probability of its ten surest cells from which on a class not expected in blood is taken to be there",
     )
     smoothing: float = Field(default=0.05, ge=0, lt=1, description="label smoothing of the pseudo-labels")
+    labelled_epochs: int = Field(
+        default=12, ge=1, description="in place of those of `training`, where there are labelled cells"
+    )
     labelled: float = Field(default=1.0, ge=0, description="weight of the labelled cells' cross entropy")
     labelled_batch: int = Field(default=16, ge=2, description="labelled cells a step, classes equally often")
     folds: int = Field(
@@ -123,6 +126,11 @@ class AdaptRecipe(BaseModel):
     share_draws: int = Field(
         default=200, ge=2, description="resamples behind the intervals of the class shares"
     )
+
+    def with_labels(self) -> AdaptRecipe:
+        """Return the recipe for cells some of which have labels: these keep longer learning from going astray."""
+        training = self.training.model_copy(update={"epochs": self.labelled_epochs})
+        return self.model_copy(update={"training": training})
 
 
 ADAPT = AdaptRecipe()
