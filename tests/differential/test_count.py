@@ -149,13 +149,13 @@ def test_a_reader_is_told_what_weakens_the_figures():
         [1, 3, 0, 0, 30, 6, 60, 4], to_review=[0] * 4 + [20, 0, 0, 0], unknown=40, error=2, confusion=few,
         unknown_share=0.01,
     )  # fmt: skip
-    told = " ".join(found.remarks)
+    told = " ".join(map(str, found.remarks))
     assert "Only 100 white cells" in told
     assert "20 of 104 cells are doubtful" in told
     assert "40 of 144 images are unlike" in told
     assert "2 files could not be read" in told
     assert "fewer than 30 validation cells each of: basophils" in told
-    assert "cannot tell what is no cell" in " ".join(count(HEALTHY).remarks)
+    assert "cannot tell what is no cell" in " ".join(map(str, count(HEALTHY).remarks))
 
 
 def test_where_nobody_knows_how_the_model_errs_nothing_is_corrected_and_that_is_said():
@@ -165,8 +165,8 @@ def test_where_nobody_knows_how_the_model_errs_nothing_is_corrected_and_that_is_
     assert all(np.isfinite(share.per_white) for share in found.shares)
     (eosinophil,) = [share for share in found.shares if share.name == "eosinophil"]
     assert eosinophil.finding == "possibly high"  # a posterior would be sure
-    assert any("nothing is corrected" in remark for remark in found.remarks)
-    assert not any("validation cells" in remark for remark in found.remarks)
+    assert any("nothing is corrected" in remark.text for remark in found.remarks)
+    assert not any("validation cells" in remark.text for remark in found.remarks)
 
 
 def test_a_folder_without_white_cells_has_no_percentages():

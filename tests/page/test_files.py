@@ -59,6 +59,13 @@ def test_the_page_says_nothing_that_is_not_in_the_catalog():
     assert said == [("frame.js", "hemoscope")]
 
 
+def test_a_count_s_remarks_are_said_as_python_says_them(catalog: dict[str, str]):
+    from hemoscope.differential.remarks import SENTENCES
+
+    said = {key.removeprefix("remark."): text for key, text in catalog.items() if key.startswith("remark.")}
+    assert said == SENTENCES
+
+
 def test_every_plural_has_the_forms_of_english(catalog: dict[str, str]):
     plural = {FORMS.sub("", key) for key in catalog if FORMS.search(key)}
     for key in plural:

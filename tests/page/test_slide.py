@@ -235,6 +235,20 @@ def test_the_count_follows_a_move_and_says_what_the_server_says(running: Running
     assert f"{found['corrected_white']['value']:.2f}" in page.locator(".corrected strong").inner_text()
 
 
+def test_another_language_is_one_file_and_says_what_the_server_says_too(running: Running, windows: Any):
+    slide = running.put_slide(cells=20)
+    window = windows(locale="de-DE")
+    german = {
+        "remark.few_white": "Nur {counted} weiße Zellen, üblich sind {enough}.",
+        "refusal.no_slide": "Den gibt es nicht.",
+    }
+    window.page.route("**/static/catalog/de.json", lambda route: route.fulfill(json=german))
+    page = window.open(slide)
+    page.wait_for_selector(".remarks >> text=/Nur \\d+ weiße Zellen, üblich sind 200\\./")
+    page.goto(window.url + "#/slides/999")
+    page.wait_for_selector("text=Den gibt es nicht.")
+
+
 def test_a_command_whose_answer_was_lost_is_not_done_twice(running: Running, window: Window):
     slide = running.put_slide(cells=109)
     page = window.open(slide)

@@ -87,7 +87,7 @@ def differential(
             rows.append([share.label, str(share.counted), *shown, *corrected, share.finding])
         print_table(rows, right=(1, 2, 3, 4, 5))
         for remark in smear.found.remarks:
-            note(remark)
+            note(remark.text)
         note("Research software, not a medical device.")
         typer.echo(str(smear.page))
     if smear.found.error:

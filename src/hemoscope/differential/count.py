@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike
 
 from hemoscope.differential.composition import composition
 from hemoscope.differential.reference import ReferenceClass, ReferenceTable, Role
+from hemoscope.differential.remarks import Remark, remark
 from hemoscope.errors import ShapeError
 from hemoscope.evaluation.intervals import clopper_pearson
 from hemoscope.records import FloatArray
@@ -74,7 +75,7 @@ class Differential:
         review: Cells counted that a person should look at.
         unknown: Images unlike every class; not counted.
         error: Files that could not be read; not counted.
-        remarks: What a reader has to know before trusting the figures, as sentences.
+        remarks: What a reader has to know before trusting the figures.
     """
 
     shares: tuple[CellShare, ...]
@@ -82,7 +83,7 @@ class Differential:
     review: int
     unknown: int
     error: int
-    remarks: tuple[str, ...]
+    remarks: tuple[Remark, ...]
 
     @property
     def counted(self) -> int:
@@ -208,42 +209,27 @@ def _share(
     )
 
 
-def _remarks(found: Differential, n_val: dict[str, int], unknown_share: float | None) -> list[str]:
+def _remarks(found: Differential, n_val: dict[str, int], unknown_share: float | None) -> list[Remark]:
     remarks = []
     if found.n_white < ENOUGH_WHITE:
-        remarks.append(
-            f"Only {found.n_white} white cells were counted; {ENOUGH_WHITE} or more are customary, and the "
-            "intervals are wide."
-        )
+        remarks.append(remark("few_white", counted=found.n_white, enough=ENOUGH_WHITE))
     if found.counted and found.review / found.counted > MUCH_REVIEW:
-        remarks.append(
-            f"{found.review} of {found.counted} cells are doubtful to the model and should be looked at by a person."
-        )
+        remarks.append(remark("much_review", review=found.review, counted=found.counted))
     seen = found.counted + found.unknown
     if unknown_share is None:
-        remarks.append(
-            "This model cannot tell what is no cell it knows; whatever is in the images is counted."
-        )
+        remarks.append(remark("knows_no_unknown"))
     elif clopper_pearson(found.unknown, seen)[0] > unknown_share:
-        remarks.append(
-            f"{found.unknown} of {seen} images are unlike the cells the model learned from, more than the "
-            f"{100 * unknown_share:.1f} % expected: stain, camera or cells differ, and the intervals do not cover that."
-        )
+        share = round(100 * unknown_share, 1)
+        remarks.append(remark("much_unknown", unknown=found.unknown, seen=seen, share=share))
     if found.error:
-        remarks.append(f"{found.error} files could not be read and are not counted.")
+        remarks.append(remark("unreadable", error=found.error))
     if not any(n_val.values()):
-        remarks.append(
-            "How the model errs on these cells is not known, for it was adapted to them without labels: the counts are as it "
-            "predicts, and nothing is corrected. Cells that a person has named tell: hemoscope evaluate MODEL --data DIR"
-        )
-        return remarks
+        return [*remarks, remark("not_corrected")]
     few = [
         share.label.lower()
         for share in found.shares
         if n_val[share.name] < ENOUGH_VAL and share.role != "other"
     ]
     if few:
-        remarks.append(
-            f"The model was tried on fewer than {ENOUGH_VAL} validation cells each of: {', '.join(few)}."
-        )
+        remarks.append(remark("little_tried", enough=ENOUGH_VAL, names=", ".join(few)))
     return remarks

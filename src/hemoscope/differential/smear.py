@@ -109,6 +109,7 @@ def count_smear(
         "reference": reference.name,
         "seed": seed,
         **asdict(found),
+        "remarks": [remark.text for remark in found.remarks],
     }
     pixels = _pixels_of(again(), [doubt.path for doubt in doubts])
     write_differential(page, found, reference, facts, title=title, date=date, doubts=doubts, pixels=pixels)

@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike
 from hemoscope.differential.composition import Drawn
 from hemoscope.differential.count import Differential, differential
 from hemoscope.differential.reference import ReferenceTable
+from hemoscope.differential.remarks import Remark, remark
 from hemoscope.errors import ShapeError
 from hemoscope.records import IntArray
 from hemoscope.review.cells import NOT_CLASSED, REVIEW, UNIDENTIFIED, Cell
@@ -124,8 +125,8 @@ def count(
 
     before, after = counts(first, untouched, draws_before), counts(sides, state, draws_after)
     moved, expected = _moved(sides, matrix)
-    remark = _surprise(moved, expected, int((sides.called & (sides.place >= 0)).sum()))
-    after = replace(after, remarks=(*after.remarks, *remark))
+    surprise = _surprise(moved, expected, int((sides.called & (sides.place >= 0)).sum()))
+    after = replace(after, remarks=(*after.remarks, *surprise))
     white = [share for share in after.shares if share.role == "white"]
     red = sum(share.counted for share in after.shares if share.role == "erythroblast")
     n_white = after.n_white
@@ -161,13 +162,9 @@ def _moved(sides: Sides, confusion: IntArray) -> tuple[int, float]:
     return int((sides.place[rows] != pred).sum()), float((1 - probs[np.arange(len(rows)), pred]).sum())
 
 
-def _surprise(moved: int, expected: float, n: int) -> list[str]:
+def _surprise(moved: int, expected: float, n: int) -> list[Remark]:
     from scipy.special import pdtrc
 
     if not moved or pdtrc(moved - 1, expected) > SURPRISE:
         return []
-    told = (
-        f"Readers moved {moved} of {n} cells, where the model's probabilities let expect {expected:.0f}: here it errs more "
-        "than on its validation cells, and the intervals do not cover that for cells that nobody has looked at."
-    )
-    return [told]
+    return [remark("much_moved", moved=moved, called=n, expected=round(expected))]

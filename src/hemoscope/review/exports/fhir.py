@@ -74,7 +74,7 @@ def _diagnostic_report(report: Report, results: list[dict[str, str]]) -> dict[st
                 RESEARCH,
                 f"{report.title}, revision {report.revision}.",
                 *findings,
-                *report.found.after.remarks,
+                *(remark.text for remark in report.found.after.remarks),
                 *signed,
             ]
         ),

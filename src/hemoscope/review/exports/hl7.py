@@ -68,7 +68,7 @@ def _about(report: Report) -> list[str]:
         told.append(f"Signed by {signature.name} at {signature.at}; SHA-256 of the log {signature.log}")
         if signature.reason:
             told.append(f"Signed with open cells: {signature.reason}")
-    return [*told, *found.after.remarks]
+    return [*told, *(remark.text for remark in found.after.remarks)]
 
 
 def _of_class(line: Line) -> _Result:

@@ -42,7 +42,8 @@ export interface Share {
   per_white: number | null; sampling: Interval; corrected: number; interval: Interval; reference: Interval | null;
   p_below: number; p_above: number; finding: string;
 }
-export interface Count { shares: Share[]; n_white: number; review: number; unknown: number; error: number; remarks: string[] }
+export interface Remark { code: string; values: Record<string, string | number>; text: string }
+export interface Count { shares: Share[]; n_white: number; review: number; unknown: number; error: number; remarks: Remark[] }
 export interface Settles { name: string; limit: number; more_cells: number | null; more_reviewed: number | null }
 export interface Differential {
   before: Count; after: Count; percents: Record<string, number>; erythroblasts: number | null;

@@ -1,6 +1,6 @@
 // Requests to the server. A refusal becomes an ApiError with the server's own message.
 
-import { t } from "./text.js";
+import { refusal, t } from "./text.js";
 
 const PREFIX = "/api/v1";
 let csrf = "";
@@ -71,7 +71,7 @@ export async function request(method, path, body, options = {}) {
   }
   if (answer?.error?.code === "sign_in") signedOut.tell();
   const wait = response.status === 429 ? Number(response.headers.get("Retry-After") ?? 1) : undefined;
-  const message = answer?.error?.message ?? t("error.status", { status: String(response.status) });
+  const message = refusal(answer?.error, t("error.status", { status: String(response.status) }));
   throw new ApiError(response.status, answer?.error?.code ?? "error", message, { ...answer, wait });
 }
 

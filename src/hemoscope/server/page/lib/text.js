@@ -37,6 +37,13 @@ export function t(key, values) {
   });
 }
 
+/**
+ * What the server said of a refusal, in the page's language if its catalog has `refusal.` and the code; the English one has none of them.
+ * @param {{code: string, message: string} | undefined} refusal
+ * @param {string} otherwise
+ */
+export const refusal = (refusal, otherwise) => (refusal ? (catalog[`refusal.${refusal.code}`] ?? refusal.message) : otherwise);
+
 /** Formats are dear to make and cheap to use. @type {Map<string, Intl.NumberFormat>} */
 const formats = new Map();
 

@@ -2,7 +2,7 @@
 
 import { html, useEffect, useState } from "../vendor/preact.js";
 import { apiUrl, get, imageUrl } from "../lib/api.js";
-import { number, percent, t } from "../lib/text.js";
+import { number, percent, refusal, t } from "../lib/text.js";
 import { placeLabel, redo, run, undo } from "../state/commands.js";
 import { actionOf, actions, CONFIRM, isTyping, keys } from "../state/keys.js";
 import { labelOf, model } from "../state/session.js";
@@ -81,7 +81,7 @@ function Picture({ cell, heat, strength }) {
   useEffect(() => setMissing(""), [cell.cell, heat]);
   const why = async () => {
     const answer = await fetch(source).then((r) => r.json()).catch(() => null);
-    setMissing(answer?.error?.message ?? t("cell.heat_missing"));
+    setMissing(refusal(answer?.error, t("cell.heat_missing")));
   };
   return html`<div class="picture">
     <img src=${imageUrl(cell.digest)} alt=${t("cell.name", { cell: String(cell.cell + 1) })} />

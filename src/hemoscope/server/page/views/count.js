@@ -115,7 +115,7 @@ export function CountPanel() {
     <h3>${t("count.apart")}</h3>
     <ul class="shares">${rows((s) => s.role !== "white")}</ul>
     <${White} found=${found} />
-    ${found.after.remarks.length > 0 && html`<section class="remarks"><h3>${t("count.remarks")}</h3><ul>${found.after.remarks.map((remark) => html`<li>${remark}</li>`)}</ul></section>`}
+    ${found.after.remarks.length > 0 && html`<section class="remarks"><h3>${t("count.remarks")}</h3><ul>${found.after.remarks.map((remark) => html`<li>${t(`remark.${remark.code}`, remark.values)}</li>`)}</ul></section>`}
     <details class="legend"><summary>${t("count.how")}</summary>
       <p>${t("count.how.sampling")}</p><p>${t("count.how.whole")}</p><p>${t("count.how.review")}</p><p>${t("count.how.percent")}</p>
       ${reference && html`<p>${t("count.how.range", { name: reference.name, source: reference.source })}</p>`}</details>
