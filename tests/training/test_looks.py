@@ -85,7 +85,7 @@ def test_a_narrow_frame_leaves_its_middle():
     assert float((out[:, :, 0, 0] > 0.5).float().mean()) > 0.4  # outside it is white in most
 
 
-@pytest.mark.parametrize("side", [128, 224])
+@pytest.mark.parametrize("side", [64, 128, 224])
 def test_the_softest_image_is_as_a_gaussian_of_a_64th_of_the_side_makes_it(side: int):
     line = torch.ones(60, 3, side, side)
     line[:, :, :, side // 2] = 0.9
@@ -93,8 +93,8 @@ def test_the_softest_image_is_as_a_gaussian_of_a_64th_of_the_side_makes_it(side:
     lack = out[:, :, side // 2].amax(dim=2, keepdim=True) - out[:, :, side // 2]  # of the light, along a row
     at = torch.arange(side) - side // 2
     width = ((lack * at**2).sum(dim=2) / lack.sum(dim=2)).sqrt().mean(dim=1)
-    assert float(width.max()) == pytest.approx(side / 64, rel=0.08)
-    assert float(width.min()) < side / 128
+    assert float(width.max()) == pytest.approx(side / 64, rel=0.2 if side < 100 else 0.08)  # whole means only
+    assert float(width.min()) < max(side / 128, 0.9)
 
 
 @pytest.mark.parametrize(("field", "share"), [("blur", 0.5), ("frame_jitter", 0.25), ("jpeg", 0.4)])

@@ -24,7 +24,7 @@ DARKEST = 5.0  # optical density
 TINT = 0.1  # of the light that a background found wrongly may lack
 LEAST_FRAME = 0.5  # of the side that a narrow frame leaves
 OFF_CENTRE = 0.03  # of the side
-SOFTEST = 6  # means over a neighbourhood, one after the other
+MEANS = 6  # over a neighbourhood, one after the other, for the softest image
 WORST, BEST = 30, 95  # quality of a JPEG file
 
 
@@ -120,11 +120,13 @@ class Looks:
         return torch.where(both, light, around)
 
     def _blurred(self, light: Tensor) -> Tensor:
-        """Blur a share of the images, each as a Gaussian would whose deviation is a 64th of the side at most."""
-        passes = torch.where(self._some(light, self._recipe.blur), self._each(light) * SOFTEST, 0).ceil()
-        # A mean of k by k has a variance of (k² - 1) / 12; the first odd k that makes enough of it in so many passes.
-        reach = max(1, round((math.sqrt(1 + 12 / SOFTEST * (light.shape[2] / 64) ** 2) - 1) / 2))
-        for done in range(SOFTEST):
+        """Blur a share of the images, each as a Gaussian would whose deviation is a 64th of the side at most, or a pixel."""
+        # A mean over k by k pixels has a variance of (k² - 1) / 12; about six of them, one after the other, make the widest.
+        widest = (light.shape[2] / 64) ** 2
+        reach = max(1, round((math.sqrt(1 + 12 * widest / MEANS) - 1) / 2))
+        most = max(1, round(12 * widest / ((2 * reach + 1) ** 2 - 1)))
+        passes = torch.where(self._some(light, self._recipe.blur), self._each(light) * most, 0).ceil()
+        for done in range(most):
             softer = functional.avg_pool2d(light, 2 * reach + 1, 1, reach, count_include_pad=False)
             light = torch.where(passes > done, softer, light)
         return light
