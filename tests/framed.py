@@ -69,6 +69,10 @@ def framed_run(round_cells: Path, made_once: MadeOnce) -> Run:
             stain_gain=0.1,
             grey=0.0,
             frame_jitter=0.0,
+            blur=0.0,
+            jpeg=0.0,
+            weight_decay=0.0,
+            sampler="shuffle",
         )
         run_job("resnet18", recipe, prepare(round_cells), seed=0, out=folder / "runs", device_name="cpu")
 
