@@ -99,7 +99,8 @@ class TestWhatIsWritten:
             for path in (single_file, adapted_file)
         )
         assert before < 0.75  # a third would be chance
-        assert after > 0.8
+        # Another processor trains another network, and there are 36 cells.
+        assert after > max(0.8, before + 0.4)
 
     def test_a_differential_count_of_it_says_that_nothing_is_corrected(
         self, adapted_file: Path, here: Path, tmp_path: Path
