@@ -25,7 +25,7 @@ def middle(page: Any, cell: int) -> tuple[float, float]:
 
 
 def saved(page: Any) -> None:
-    page.wait_for_function("() => document.querySelector('.saved').textContent === 'All saved'")
+    page.wait_for_function("() => document.querySelector('.saved')?.textContent === 'All saved'")
 
 
 def test_pointing_and_pressing_a_key_moves_one_cell_after_the_other(running: Running, window: Window):

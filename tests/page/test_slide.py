@@ -210,7 +210,7 @@ def test_signing_asks_for_a_reason_locks_and_a_revision_opens_again(
     taken = json.loads(Path(waited.value.path()).read_text("utf-8"))
     assert (taken["revision"], taken["cells"][cell]["place"]) == (1, "review")
     page.wait_for_selector(".log-what >> text=Revision 2 opened: One more look")
-    assert f"Cell {cell + 1}: For review → Neutrophils" in page.locator(".log").last.inner_text()
+    page.wait_for_selector(f".log-what >> text=Cell {cell + 1}: For review → Neutrophils")
 
 
 def test_the_count_follows_a_move_and_says_what_the_server_says(running: Running, window: Window):

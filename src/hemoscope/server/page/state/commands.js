@@ -9,11 +9,16 @@ import { say, tell, tellError } from "./toasts.js";
 
 /** @typedef {import("../types.d.ts").Command} Command */
 /** @typedef {import("../types.d.ts").Entry} Entry */
-/** @typedef {{command: Command, touched: Set<number>, done: (ok: boolean) => void}} Pending */
+/** @typedef {import("../types.d.ts").Reading} Reading */
+/** @typedef {{slide: number, revision: number, reading: Reading, base: number, command: Command, touched: Set<number>, done: (ok: boolean) => void}} Pending */
 
-/** @type {Pending[]} */
-let pending = [];
+/** What the server has not taken yet, of this slide or of one that was left meanwhile. @type {Pending[]} */
+const pending = [];
+/** Those who wait until nothing is pending. @type {(() => void)[]} */
+const waitingForAll = [];
 let running = false;
+/** The last entry of our own that the server told. */
+let last = { slide: 0, revision: 0, seq: 0 };
 /** Commands that the server has not answered yet. */
 export const unsaved = signal(0);
 /** The server does not take them now; they are sent again. */
@@ -62,49 +67,70 @@ export function run(command) {
     tell(t("slide.signed.locked"));
     return Promise.resolve(false);
   }
+  if (!at.slide.value) return Promise.resolve(false);
+  const { id: slide, revision } = at.slide.value;
   showCommand(command);
   return new Promise((done) => {
-    pending.push({ command, touched: touchedBy(command), done });
+    pending.push({ slide, revision, reading: at.reading.value, base: at.seq.value, command, touched: touchedBy(command), done });
     unsaved.value = pending.length;
     pump();
   });
 }
 
+/** Resolves when the server has answered everything that was done so far. @returns {Promise<void>} */
+export function allSaved() {
+  return running ? new Promise((go) => { waitingForAll.push(go); }) : Promise.resolve();
+}
+
+globalThis.addEventListener("beforeunload", (event) => {
+  if (pending.length) event.preventDefault();
+});
+
+/** A command belongs to what is open now. @param {Pending} p */
+const isHere = (p) => p.slide === at.slide.value?.id && p.reading === at.reading.value;
+
 async function pump() {
   if (running) return;
   running = true;
-  while (pending.length && at.slide.value) {
-    const { command, done } = pending[0];
+  while (pending.length) {
+    const next = pending[0];
     try {
-      const answer = await send(command);
+      const answer = await send(next);
+      last = { slide: next.slide, revision: next.revision, seq: answer.seq };
       waiting.value = false;
       pending.shift();
-      const alone = answer.seq === at.seq.value + 1; // or others were first, or what is shown was loaded with it already in
-      batch(() => {
-        at.seq.value = Math.max(at.seq.value, answer.seq);
-        if (answer.differential && !pending.length && !at.blind.value) at.differential.value = answer.differential;
-      });
-      if (at.slide.value.readings === 2) at.loadMerged().catch(tellError);
-      if (!alone || command.kind === "undo" || command.kind === "redo") await at.loadState();
-      done(true);
+      if (next.slide === at.slide.value?.id) await taken(next, answer);
+      next.done(true);
     } catch (error) {
       waiting.value = false;
       pending.shift();
-      await takeBack(error).catch(tellError);
-      done(false);
+      await takeBack(next, error).catch(tellError);
+      next.done(false);
     }
     unsaved.value = pending.length;
   }
   running = false;
+  for (const go of waitingForAll.splice(0)) go();
+}
+
+/** Show what the server says of a command that it took. @param {Pending} one @param {any} answer */
+async function taken(one, answer) {
+  const alone = answer.seq === at.seq.value + 1; // or others were first, or what is shown was loaded with it already in
+  batch(() => {
+    at.seq.value = Math.max(at.seq.value, answer.seq);
+    if (answer.differential && !pending.length && isHere(one) && !at.blind.value) at.differential.value = answer.differential;
+  });
+  if (at.slide.value?.readings === 2) at.loadMerged().catch(tellError);
+  if (isHere(one) && (!alone || one.command.kind === "undo" || one.command.kind === "redo")) await at.loadState();
 }
 
 /**
  * Send a command until the server has it or refuses it. Where an answer was lost, the log says whether the command arrived.
- * @param {Command} command
+ * @param {Pending} one
  */
-async function send(command) {
-  const path = `/slides/${encodeURIComponent(/** @type {number} */ (at.slide.value?.id))}`;
-  const base = at.seq.value;
+async function send({ slide, revision, reading, base: seen, command }) {
+  const path = `/slides/${encodeURIComponent(slide)}`;
+  const base = last.slide === slide && last.revision === revision ? Math.max(seen, last.seq) : seen;
   for (let attempt = 0; ; attempt += 1) {
     try {
       if (attempt) {
@@ -113,9 +139,9 @@ async function send(command) {
         const mine = entries.findLast((entry) => entry.client === CLIENT);
         if (mine) return { seq: mine.seq, entry: mine, differential: await get(`${path}/differential?reading=${mine.reading}`) };
       }
-      return await post(`${path}/commands`, { base, reading: at.reading.value, command, client: CLIENT });
+      return await post(`${path}/commands`, { base, reading, command, client: CLIENT });
     } catch (error) {
-      if (!(error instanceof ApiError) || !error.passes || at.slide.value === null) throw error;
+      if (!(error instanceof ApiError) || !error.passes) throw error;
       if (!attempt && error.status >= 500) tellError(error); // the disk is full, the store is away
       waiting.value = true;
       await new Promise((again) => setTimeout(again, Math.min(5000, 300 * 2 ** attempt)));
@@ -124,15 +150,16 @@ async function send(command) {
 }
 
 at.onTop.show = () => {
-  for (const { command } of pending) showCommand(command);
+  for (const one of pending) if (isHere(one)) showCommand(one.command);
 };
 
-/** @param {unknown} error */
-async function takeBack(error) {
+/** @param {Pending} one @param {unknown} error */
+async function takeBack(one, error) {
   if (error instanceof ApiError && error.status === 409) {
     const others = [...new Set((error.body?.entries ?? []).map((/** @type {Entry} */ entry) => entry.reader))];
     tell(others.length ? t("command.conflict", { who: others.join(", ") }) : error.message, "error");
   } else tellError(error);
+  if (!isHere(one)) return;
   await at.loadState();
   await at.loadDifferential();
 }
@@ -146,7 +173,7 @@ export function onEntry(entry) {
   }
   if (entry.client === CLIENT) return;
   const { command, changes = [] } = entry;
-  const own = new Set(pending.flatMap((p) => [...p.touched]));
+  const own = new Set(pending.filter(isHere).flatMap((p) => [...p.touched]));
   if ((command?.kind === "place" || command?.kind === "confirm") && entry.reader !== session.value?.user) {
     const changed = new Map(changes.map(([cell, , to]) => [cell, to]));
     const { canUndo, canRedo } = { canUndo: at.canUndo.value, canRedo: at.canRedo.value };

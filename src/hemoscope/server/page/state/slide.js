@@ -85,62 +85,74 @@ const path = (id = current ?? "") => `/slides/${encodeURIComponent(id)}`;
 
 const ofReading = (sign = "?") => `${sign}reading=${reading.value}`;
 
+/** How often each thing was asked for, and the latest asking whose answer is shown. @type {Record<string, {asked: number, shown: number}>} */
+const turns = {};
+
+/**
+ * Ask the server, and show the answer unless another slide or reading is open by then, or a later question was answered before.
+ * @template T
+ * @param {string} what
+ * @param {() => Promise<T>} ask
+ * @param {(found: T) => void} put
+ */
+async function latest(what, ask, put) {
+  const [slideThen, readingThen] = [current, reading.value];
+  if (slideThen === null) return;
+  const turn = (turns[what] ??= { asked: 0, shown: 0 });
+  const mine = (turn.asked += 1);
+  const found = await ask();
+  if (slideThen !== current || readingThen !== reading.value || mine < turn.shown) return;
+  turn.shown = mine;
+  put(found);
+}
+
 /** What is shown on top of the server's state: commands on their way to it. */
 export const onTop = { show: () => {} };
 
 export async function loadState() {
-  const asked = current;
-  if (asked === null) return;
-  const state = await get(`${path()}/state${ofReading()}`);
-  if (asked !== current) return;
-  if (state.seq < seq.value) {
-    await loadState(); // older than what has been answered meanwhile
-    return;
-  }
-  batch(() => {
-    const all = Object.entries(state.places).map(([n, place]) => /** @type {[number, Place]} */ ([Number(n), place]));
-    places.value = new Map(reading.value === "settle" ? all.filter(([cell]) => differing.value.has(cell)) : all);
-    reviewed.value = new Set(state.reviewed.filter((/** @type {number} */ cell) => places.value.has(cell)));
-    notes.value = state.notes;
-    seq.value = state.seq;
-    canUndo.value = state.can_undo;
-    canRedo.value = state.can_redo;
-    whiteCount.value = state.white_count;
-    onTop.show();
+  let old = false;
+  await latest("state", () => get(`${path()}/state${ofReading()}`), (state) => {
+    old = state.seq < seq.value;
+    if (old) return;
+    batch(() => {
+      const all = Object.entries(state.places).map(([n, place]) => /** @type {[number, Place]} */ ([Number(n), place]));
+      places.value = new Map(reading.value === "settle" ? all.filter(([cell]) => differing.value.has(cell)) : all);
+      reviewed.value = new Set(state.reviewed.filter((/** @type {number} */ cell) => places.value.has(cell)));
+      notes.value = state.notes;
+      seq.value = state.seq;
+      canUndo.value = state.can_undo;
+      canRedo.value = state.can_redo;
+      whiteCount.value = state.white_count;
+      onTop.show();
+    });
   });
+  if (old) await loadState(); // older than what has been answered meanwhile
 }
 
 /** The cells that have come since; all of them where the reading is another one. */
-export async function loadCells(anew = false) {
-  const asked = current;
-  if (asked === null) return;
+export function loadCells(anew = false) {
   const since = cells.value.size && !anew ? Math.max(...cells.value.keys()) + 1 : 0;
-  const found = (await get(`${path()}/cells?since=${since}${ofReading("&")}`)).cells;
-  if (asked !== current || (!found.length && !anew)) return;
-  const all = anew ? new Map() : new Map(cells.value);
-  for (const cell of found) all.set(cell.cell, cell);
-  cells.value = all;
+  return latest(anew ? "all cells" : "cells", () => get(`${path()}/cells?since=${since}${ofReading("&")}`), ({ cells: found }) => {
+    if (!found.length && !anew) return;
+    const all = anew ? new Map() : new Map(cells.value);
+    for (const cell of found) all.set(cell.cell, cell);
+    cells.value = all;
+  });
 }
 
-export async function loadDifferential() {
-  const asked = current;
-  if (asked === null) return;
-  const found = blind.value && !merged.value ? null : await get(`${path()}/differential${merged.value ? "" : ofReading()}`);
-  if (asked === current) differential.value = found;
+export function loadDifferential() {
+  const asked = () => (blind.value && !merged.value ? Promise.resolve(null) : get(`${path()}/differential${merged.value ? "" : ofReading()}`));
+  return latest("differential", asked, (found) => { differential.value = found; });
 }
 
-export async function loadOrder() {
-  const asked = current;
-  if (asked === null) return;
-  const found = await get(`${path()}/order?by=${orderBy.value}${ofReading("&")}`);
-  if (asked === current) rank.value = new Map(found.cells.map((/** @type {number} */ cell, /** @type {number} */ i) => [cell, i]));
+export function loadOrder() {
+  return latest("order", () => get(`${path()}/order?by=${orderBy.value}${ofReading("&")}`), (found) => {
+    rank.value = new Map(found.cells.map((/** @type {number} */ cell, /** @type {number} */ i) => [cell, i]));
+  });
 }
 
-export async function loadSlide() {
-  const asked = current;
-  if (asked === null) return;
-  const found = await get(path());
-  if (asked === current) slide.value = found;
+export function loadSlide() {
+  return latest("slide", () => get(path()), (found) => { slide.value = found; });
 }
 
 /** Everything that follows from new cells. The wall does not wait for the count. */
@@ -159,10 +171,11 @@ export async function loadMerged() {
   await loadDifferential();
 }
 
-async function loadDiffering() {
-  const found = await get(`${path()}/agreement`);
-  const differ = /** @type {import("../types.d.ts").Agreement} */ (found.agreement)?.differ ?? [];
-  differing.value = new Map(differ.map(([cell, first, second]) => [cell, [first, second]]));
+function loadDiffering() {
+  return latest("differing", () => get(`${path()}/agreement`), (found) => {
+    const differ = /** @type {import("../types.d.ts").Agreement} */ (found.agreement)?.differ ?? [];
+    differing.value = new Map(differ.map(([cell, first, second]) => [cell, [first, second]]));
+  });
 }
 
 /** A new revision: its log begins anew. */
@@ -180,7 +193,8 @@ export async function switchReading(wanted) {
     if (blind.value) differential.value = null;
   });
   if (wanted === "settle") await loadDiffering().catch(tellError);
-  await Promise.all([loadMerged(), loadCells(true), loadState(), loadOrder()]).catch(tellError);
+  const all = loadCells(true).then(() => loadCells()); // and those that came meanwhile
+  await Promise.all([loadMerged(), all, loadState(), loadOrder()]).catch(tellError);
 }
 
 /**

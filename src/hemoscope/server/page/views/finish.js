@@ -3,7 +3,7 @@
 import { html, useEffect, useState } from "../vendor/preact.js";
 import { ApiError, apiUrl, get, post } from "../lib/api.js";
 import { moment, t } from "../lib/text.js";
-import { placeLabel } from "../state/commands.js";
+import { allSaved, placeLabel } from "../state/commands.js";
 import { session } from "../state/session.js";
 import * as at from "../state/slide.js";
 import { tellError } from "../state/toasts.js";
@@ -28,6 +28,7 @@ function Sign() {
   const sign = async (event) => {
     const { name, reason } = fields(event);
     try {
+      await allSaved();
       await post(`/slides/${at.slide.value?.id}/sign`, reason ? { name, reason } : { name });
       await at.loadSlide();
       setRefused("");
@@ -155,8 +156,12 @@ function Audit() {
   const [lines, setLines] = useState(/** @type {{at: string, who: string, what: string}[] | null} */ (null));
   const { id, revision = 1, status } = at.slide.value ?? {};
   useEffect(() => {
-    const timer = setTimeout(() => linesOf(id).then(setLines).catch(tellError), 200);
-    return () => clearTimeout(timer);
+    let latest = true; // what an older question is told may come after the newer answer
+    const timer = setTimeout(() => linesOf(id).then((all) => latest && setLines(all)).catch(tellError), 200);
+    return () => {
+      latest = false;
+      clearTimeout(timer);
+    };
   }, [at.seq.value, revision, status]);
   return html`<section class="finish-block" aria-label=${t("log.title")}>
     <div class="row between"><h3>${t("log.title")}</h3><a href=${logOf(revision)} download=${`log-${revision}.json`}>${t("log.whole")}</a></div>

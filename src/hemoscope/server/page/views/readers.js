@@ -66,7 +66,10 @@ export function ReadersPanel() {
   const [found, setFound] = useState(/** @type {Found | null} */ (null));
   const [problem, setProblem] = useState("");
   useEffect(() => {
-    get(`/slides/${at.slide.value?.id}/agreement`).then((answer) => { setFound(answer); setProblem(""); }).catch((error) => setProblem(error.message));
+    let latest = true; // an older answer may come after a newer one
+    get(`/slides/${at.slide.value?.id}/agreement`).then((answer) => { if (latest) { setFound(answer); setProblem(""); } })
+      .catch((error) => { if (latest) setProblem(error.message); });
+    return () => { latest = false; };
   }, [at.seq.value, at.reading.value, at.slide.value]);
   if (!found) return html`<p class="quiet-text">${problem || t("loading")}</p>`;
   const two = at.slide.value?.readings === 2;

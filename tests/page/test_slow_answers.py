@@ -1,0 +1,109 @@
+"""Answers that come late, held back in a real browser: they belong to the reading and the slide that were asked about."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.page.conftest import Running, Window
+from tests.page.test_moving import middle, saved, thumbs
+
+pytestmark = pytest.mark.slow
+
+
+class Held:
+    """Requests that the browser has sent and that nobody answers until they are let go."""
+
+    def __init__(self, page: Any, pattern: str) -> None:
+        self._page = page
+        self._routes: list[Any] | None = []
+        page.route(pattern, self._came)
+
+    def _came(self, route: Any) -> None:
+        if self._routes is None:
+            route.continue_()
+        else:
+            self._routes.append(route)
+
+    def wait(self) -> None:
+        """Wait until one is held."""
+        while not self._routes:
+            self._page.wait_for_timeout(10)
+
+    def let_go(self) -> None:
+        """Let them reach the server, and those that follow."""
+        routes, self._routes = self._routes or [], None
+        for route in routes:
+            route.continue_()
+
+
+def press(page: Any, cell: int, key: str) -> None:
+    page.mouse.move(*middle(page, cell))
+    page.keyboard.press(key)
+
+
+def test_a_late_state_of_the_first_reading_is_not_shown_to_the_second_reader(
+    running: Running, window: Window
+):
+    page = window.open(running.put_slide(cells=12, readings=2))
+    first, second, *_ = thumbs(page, "review")
+    for cell in (first, second):
+        press(page, cell, "n")
+        page.wait_for_selector(f'[data-place="neutrophil"] [data-cell="{cell}"]')
+    saved(page)
+    held = Held(page, "**/state?reading=1")
+    page.keyboard.press("ControlOrMeta+z")  # its answer makes the window ask for the state
+    held.wait()
+    page.get_by_role("tab", name="Readers").click()
+    page.get_by_role("button", name="Second reading").click()
+    page.wait_for_selector(f'[data-place="review"] [data-cell="{first}"]')
+    with page.expect_response("**/state?reading=1"):
+        held.let_go()
+    saved(page)
+    assert len(thumbs(page, "review")) == 12
+    assert thumbs(page, "neutrophil") == []
+
+
+def test_a_move_on_its_way_stays_in_its_reading_and_reaches_a_slide_that_was_left(
+    running: Running, window: Window
+):
+    slide, other = running.put_slide(cells=12, readings=2), running.put_slide(cells=12)
+    page = window.open(slide)
+    moved = thumbs(page, "review")[:2]
+    held = Held(page, "**/commands")
+    for cell in moved:
+        press(page, cell, "n")
+        page.wait_for_selector(f'[data-place="neutrophil"] [data-cell="{cell}"]')
+    held.wait()
+    page.get_by_role("tab", name="Readers").click()
+    page.get_by_role("button", name="Second reading").click()
+    page.wait_for_selector(f'[data-place="review"] [data-cell="{moved[0]}"]')
+    assert len(thumbs(page, "review")) == 12
+    page.evaluate(f"location.hash = '#/slides/{other}'")
+    page.get_by_role("tab", name="Finish").wait_for()
+    held.let_go()
+    saved(page)
+    placed = [running.places(slide)[cell] for cell in moved]
+    assert placed == ["neutrophil", "neutrophil"]
+    assert set(running.places(slide, 2).values()) == {"review"}
+    assert running.state(other).reviewed == frozenset()
+
+
+def test_a_signature_waits_for_the_moves_before_it(running: Running, window: Window):
+    slide = running.put_slide(cells=109)
+    page = window.open(slide)
+    held = Held(page, "**/commands")
+    page.get_by_role("tab", name="Finish").click()
+    open_cells = {place: thumbs(page, place) for place in ("review", "unidentified")}
+    for place, cells in open_cells.items():
+        for cell in cells:
+            press(page, cell, "n")
+            page.wait_for_selector(f'[data-place="{place}"] [data-cell="{cell}"]', state="detached")
+    page.get_by_label("Your name").fill("A. Reader")
+    page.get_by_role("button", name="Sign the slide").click()
+    held.wait()
+    held.let_go()
+    page.wait_for_selector(".facts")
+    signed = page.request.get(f"{running.url}api/v1/slides/{slide}").json()["signatures"]
+    assert [signature["reason"] for signature in signed] == [""]
