@@ -26,6 +26,7 @@ QUICK = {
     "turns": 1,
     "folds": 2,
     "least_cells": 30,
+    "most_sure": 1.0,
     "least_seeds_agree": 0.0,
     "least_kept": 0.0,
     "least_information": 0.0,

@@ -72,14 +72,13 @@ class TestWhatIsWritten:
         assert said in found.readme
         assert all(line in found.readme for line in found.card.adapted.known)
 
-    def test_its_head_is_the_one_of_the_model_before_and_its_body_is_not(
+    def test_it_is_the_model_before_but_for_its_batch_normalisation(
         self, adapted_file: Path, single_file: Path
     ):
         before, after = (read_bundle(path).models[0].state_dict() for path in (single_file, adapted_file))
-        assert torch.equal(before["fc.weight"], after["fc.weight"])
-        assert torch.equal(before["fc.bias"], after["fc.bias"])
-        assert not torch.equal(before["conv1.weight"], after["conv1.weight"])
-        assert not torch.equal(before["bn1.running_mean"], after["bn1.running_mean"])
+        changed = {name for name in before if not torch.equal(before[name], after[name])}
+        assert {"bn1.weight", "bn1.bias", "bn1.running_mean"} <= changed
+        assert all(".bn" in f".{name}" or ".downsample.1." in name for name in changed)
 
     def test_its_known_cells_are_of_these_cells_and_most_of_them_are_known(
         self, adapted_file: Path, here: Path
@@ -100,7 +99,7 @@ class TestWhatIsWritten:
         )
         assert before < 0.75  # a third would be chance
         # Another processor trains another network, and there are 36 cells.
-        assert after > max(0.8, before + 0.4)
+        assert after > max(0.8, before + 0.2)
 
     def test_a_differential_count_of_it_says_that_nothing_is_corrected(
         self, adapted_file: Path, here: Path, tmp_path: Path
@@ -307,7 +306,13 @@ class TestWhatEndsWithout:
         for i in range(40):
             pixels = rng.integers(0, 256, (40, 40, 3), dtype=np.uint8)
             Image.fromarray(pixels).save(tmp_path / "noise" / f"{i}.png")
-        rules = {"least_seeds_agree", "least_kept", "least_information", "least_nuclei"}  # as they are
+        rules = {
+            "most_sure",
+            "least_seeds_agree",
+            "least_kept",
+            "least_information",
+            "least_nuclei",
+        }  # as they are
         changes = [f"--set={key}={value}" for key, value in QUICK.items() if key not in rules]
         words = (
             "adapt",
@@ -373,5 +378,5 @@ def test_every_member_of_an_ensemble_is_adapted_with_flips_and_turns_where_it_ha
     assert outcome.card.tta is not None
     before, after = (read_bundle(path) for path in (ensemble_file, tmp_path / "here.hemo"))
     for old, new in zip(before.models, after.models, strict=True):
-        assert not torch.equal(old.state_dict()["conv1.weight"], new.state_dict()["conv1.weight"])
+        assert not torch.equal(old.state_dict()["bn1.weight"], new.state_dict()["bn1.weight"])
     assert len(after.known) == 2

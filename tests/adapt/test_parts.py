@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional
 
 from hemoscope.adapt.answers import stand_in
-from hemoscope.adapt.batch_norm import recompute, set_momentum
+from hemoscope.adapt.batch_norm import norm_layers, recompute, set_momentum
 from hemoscope.adapt.fit import set_learning
 from hemoscope.adapt.objective import Taught, adaptation_loss
 from hemoscope.adapt.plan import fold_of
@@ -133,10 +133,11 @@ class TestObjective:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("row", ARCHITECTURES, ids=lambda row: row.name)
-def test_every_architecture_learns_everywhere_but_in_its_head(row: Architecture):
+def test_every_architecture_learns_in_its_normalisation_or_everywhere_but_in_its_head(row: Architecture):
     model = skeleton(row.name, 8)
     head = model.get_submodule(head_path(row, "replace_last"))
-    set_learning(model, head, head_learns=False)
+    norms = norm_layers(model)
+    set_learning(model, head, norm_only=bool(norms), head_learns=False)
     model.train()
     out = model(torch.empty(4, 3, row.input_px, row.input_px, device="meta"))
     logits = out.logits if hasattr(out, "logits") else out
@@ -147,13 +148,17 @@ def test_every_architecture_learns_everywhere_but_in_its_head(row: Architecture)
     adaptation_loss(logits, taught, ADAPT).backward()
     assert all(parameter.grad is None for parameter in head.parameters())
     first = next(model.parameters())
-    assert first.grad is not None
-    set_learning(model, head, head_learns=True)
+    if norms:
+        assert all(parameter.grad is not None for parameter in norms[0].parameters())
+        assert sum(p.requires_grad for p in model.parameters()) == 2 * len(norms)
+    else:
+        assert first.grad is not None
+    set_learning(model, head, norm_only=False, head_learns=True)
     assert all(parameter.requires_grad for parameter in model.parameters())
 
 
 class TestSignals:
-    good = Signals(500, 0.99, 0.4, 0.8, 0.97, 0.1, 1.0, 1.4, 5.0, 5.2)
+    good = Signals(500, 0.99, 0.4, 0.6, 0.8, 0.97, 0.1, 1.0, 1.4, 5.0, 5.2)
 
     def test_a_steady_adaptation_raises_no_doubt(self):
         assert doubts(self.good, ADAPT) == ()
@@ -165,6 +170,7 @@ class TestSignals:
             ({"seeds_agree": float("nan")}, "another seed"),
             ({"kept": 0.2}, "only 20 % of the answers stayed what they were"),
             ({"information": 0.05}, "hardly differ from cell to cell"),
+            ({"sure_before": 0.93}, "sure of these cells (mean probability 93 %"),
             ({"nuclei": 0.1}, "a nucleus is found in 10 % of the images only"),
         ],
     )

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from hemoscope.adapt.answers import voted
+from hemoscope.adapt.answers import Voted, voted
 from hemoscope.adapt.cells import Cells
 from hemoscope.adapt.fit import EpochTold, Lesson, fit, with_new_statistics
 from hemoscope.adapt.look import Looked, canvases_of, look
@@ -201,10 +201,11 @@ def _signals(result: Result, before: Sequence[Network]) -> Signals:
         look(_exact(with_new_statistics(_unlabelled(network, canvas, result), recipe)), canvas, everything)
         for network, canvas in pairs
     ]
-    told = _labelled_signals(result, parent)
+    was = voted(parent, card.vote)
+    told = _labelled_signals(result, was)
     rows = cells.unlabelled
     if not len(rows):
-        return Signals(0, cells.nuclei, None, None, None, None, None, None, None, None, **told)
+        return Signals(0, cells.nuclei, None, None, None, None, None, None, None, None, None, **told)
     first, last = voted(began, card.vote), result.answers()
     others = [voted(one.looked, card.vote).pred[rows] for one in result.others]
     shares = [estimate_shares(one.probs[rows], result.prior).shares for one in (first, last)]
@@ -212,6 +213,7 @@ def _signals(result: Result, before: Sequence[Network]) -> Signals:
         cells=len(rows),
         nuclei=cells.nuclei,
         unknown_before=_unknown(before, parent, card, rows),
+        sure_before=float(was.probs[rows].max(axis=1).mean()),
         kept=float((first.pred == last.pred)[rows].mean()),
         seeds_agree=float(np.mean(np.all([other == last.pred[rows] for other in others], axis=0))),
         shares_moved=shares_moved(*shares),
@@ -229,12 +231,11 @@ def _unlabelled(network: Network, canvas: Canvas, result: Result) -> Lesson:
     return Lesson(network, canvas, rows, none, none, result.prior, result.bundle.card.classes)
 
 
-def _labelled_signals(result: Result, parent: Sequence[Looked]) -> dict[str, float]:
+def _labelled_signals(result: Result, was: Voted) -> dict[str, float]:
     rows, target = result.cells.labelled, result.cells.target
     crossed = result.crossed()
     if crossed is None:
         return {}
-    was = voted(parent, result.bundle.card.vote)
     return {
         "labelled_before": balanced_accuracy(was.pred[rows], target[rows]),
         "labelled": balanced_accuracy(crossed.pred[rows], target[rows]),

@@ -10,12 +10,19 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from hemoscope.training.device import Device
 
-__all__ = ["recompute", "set_momentum"]
+__all__ = ["norm_layers", "recompute", "set_momentum"]
+
+
+def norm_layers(model: nn.Module) -> list[_BatchNorm]:
+    """Return the layers of batch normalisation that keep statistics."""
+    return [
+        layer for layer in model.modules() if isinstance(layer, _BatchNorm) and layer.running_mean is not None
+    ]
 
 
 def set_momentum(model: nn.Module, momentum: float) -> None:
     """Set how fast running statistics follow while the network learns."""
-    for layer in _layers(model):
+    for layer in norm_layers(model):
         layer.momentum = momentum
 
 
@@ -35,7 +42,7 @@ def recompute(model: nn.Module, batches: Iterable[Tensor], *, share: float, devi
         Li et al., Revisiting batch normalization for practical domain adaptation, 2016 (AdaBN); with a share of the
         old ones, Schneider et al., NeurIPS 2020.
     """
-    layers = _layers(model)
+    layers = norm_layers(model)
     model.eval()
     if not layers or share == 0:
         return
@@ -54,12 +61,6 @@ def recompute(model: nn.Module, batches: Iterable[Tensor], *, share: float, devi
         now_var.copy_(var.lerp(now_var, share) if reached else var)
         layer.momentum = momentum
     model.eval()
-
-
-def _layers(model: nn.Module) -> list[_BatchNorm]:
-    return [
-        layer for layer in model.modules() if isinstance(layer, _BatchNorm) and layer.running_mean is not None
-    ]
 
 
 def _of(layer: _BatchNorm) -> tuple[Tensor, Tensor]:

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from hemoscope.adapt.batch_norm import recompute, set_momentum
+from hemoscope.adapt.batch_norm import norm_layers, recompute, set_momentum
 from hemoscope.adapt.look import Looked, images_of, look
 from hemoscope.adapt.objective import Taught, adaptation_loss
 from hemoscope.adapt.pseudo import (
@@ -131,7 +131,9 @@ def fit(
     Raises:
         TrainingError: If the loss is no number any more.
     """
-    recipe = recipe.with_labels() if len(lesson.labelled) else recipe
+    labels_given = bool(len(lesson.labelled))
+    norm_only = recipe.learns == "norm" and not labels_given and bool(norm_layers(lesson.network.model))
+    recipe = recipe.with_labels() if labels_given else recipe.for_norm() if norm_only else recipe
     begun = with_new_statistics(lesson, recipe)
     seen = look(begun, lesson.canvas, lesson.rows, views=recipe.turns)
     before = seen.mean_probs.argmax(axis=1)
@@ -139,29 +141,31 @@ def fit(
     model, device = begun.model, begun.device.torch_device
     set_momentum(model, recipe.bn_momentum)
     head = model.get_submodule(begun.head)
-    set_learning(model, head, head_learns=bool(len(lesson.labelled)))
+    set_learning(model, head, norm_only=norm_only, head_learns=labels_given)
     rates = recipe.training
     averaged = Averaged(model, rates.ema)
     state = State(model, make_optimizer(model, rates, heads=[head], device=device), averaged)
     kept, pace = replace(begun, model=averaged.model), Pace()
     file = folder / f"{digest[:16]}.safetensors"
-    about = read_state(file, state, digest=digest) or {"epoch": 0}
+    about = read_state(file, state, digest=digest) or {"epoch": 0, "probs": seen.mean_probs}
+    probs = np.asarray(about["probs"])
     if about["epoch"]:
         seen = look(kept, lesson.canvas, lesson.rows, views=recipe.turns)
     for epoch in range(about["epoch"] + 1, rates.epochs + 1):
-        shares = estimate_shares(seen.mean_probs, lesson.prior).shares
-        labels = _labels(seen, lesson, open_, recipe, epoch)
+        shares = estimate_shares(probs, lesson.prior).shares
+        labels = _labels(probs, seen, lesson, open_, recipe, epoch)
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             loss = _epoch(lesson, begun, state, labels, recipe, seed=seed, epoch=epoch)
         if not np.isfinite(loss):
             raise TrainingError(
                 f"the loss of epoch {epoch} is no number any more; the model stays as it was. Try another --seed"
             )
+        seen = look(kept, lesson.canvas, lesson.rows, views=recipe.turns)
+        probs = recipe.memory * probs + (1 - recipe.memory) * seen.mean_probs
         start = time.monotonic()
         if pace.due(start) or epoch == rates.epochs:
-            write_state(file, state, {"digest": digest, "epoch": epoch})
+            write_state(file, state, {"digest": digest, "epoch": epoch, "probs": probs.tolist()})
             pace.saved(start, time.monotonic())
-        seen = look(kept, lesson.canvas, lesson.rows, views=recipe.turns)
         if tell:
             used = float(labels.used.mean()) if len(labels.used) else float("nan")
             same = float((seen.mean_probs.argmax(axis=1) == before).mean())
@@ -169,9 +173,22 @@ def fit(
     return kept
 
 
-def set_learning(model: nn.Module, head: nn.Module, *, head_learns: bool) -> None:
-    """Let every parameter learn, those of the head only where there are labels: they are what a class is known by."""
-    model.requires_grad_(True)
+def set_learning(model: nn.Module, head: nn.Module, *, norm_only: bool, head_learns: bool) -> None:
+    """Say which parameters learn. The head, by which a class is known, learns only where there are labels.
+
+    Args:
+        model: All of them.
+        head: Its last layer.
+        norm_only: Of the rest only the scale and shift of batch normalisation learn. So few parameters can hardly forget what a
+            class is, and two seeds end alike more often.
+        head_learns: Whether there are labels.
+
+    Source:
+        Wang et al., Tent: fully test-time adaptation by entropy minimization, ICLR 2021, for what learns.
+    """
+    model.requires_grad_(not norm_only)
+    for layer in norm_layers(model):
+        layer.requires_grad_(True)
     head.requires_grad_(head_learns)
 
 
@@ -183,15 +200,15 @@ def _told(probs: FloatArray, lesson: Lesson) -> FloatArray:
 
 
 def _labels(
-    seen: Looked, lesson: Lesson, classes: list[int], recipe: AdaptRecipe, epoch: int
+    probs: FloatArray, seen: Looked, lesson: Lesson, classes: list[int], recipe: AdaptRecipe, epoch: int
 ) -> PseudoLabels:
     """Return what each unlabelled cell is taken for, and which are learnt from in this epoch."""
     n, epochs = len(lesson.unlabelled), recipe.training.epochs
     if not n or not classes:
         return PseudoLabels(np.zeros(n, np.int64), np.zeros(n, bool))
-    probs = smoothed(seen.mean_features, _told(seen.mean_probs, lesson), recipe.neighbours)[:n]
+    near = smoothed(seen.mean_features, _told(probs, lesson), recipe.neighbours)[:n]
     share = recipe.first + (recipe.last - recipe.first) * (epoch - 1) / max(1, epochs - 1)
-    return pseudo_labels(probs, classes, share=share, least=recipe.least)
+    return pseudo_labels(near, classes, share=share, least=recipe.least)
 
 
 def _epoch(

@@ -56,7 +56,18 @@ class AdaptRecipe(BaseModel):
     prior: Literal["uniform", "training"] = Field(
         default="uniform", description="class shares that a network's probabilities are taken to assume"
     )
+    learns: Literal["norm", "all"] = Field(
+        default="norm",
+        description="what learns without labels: scale and shift of the normalisation layers, where there are any, or all but the head",
+    )
+    norm_lr: float = Field(default=4.0, gt=0, description="times the rate, where these layers alone learn")
     turns: Literal[1, 4] = Field(default=4, description="quarter turns that pseudo-labels are averaged over")
+    memory: float = Field(
+        default=0.6,
+        ge=0,
+        lt=1,
+        description="share of what a cell was taken for until now in what it is taken for after an epoch, without labels",
+    )
     neighbours: int = Field(
         default=5,
         ge=0,
@@ -96,6 +107,12 @@ class AdaptRecipe(BaseModel):
     )
     most_cells: int = Field(default=2048, ge=1, description="of more cells so many are drawn")
 
+    most_sure: float = Field(
+        default=0.85,
+        ge=0,
+        le=1,
+        description="mean probability of the answers before, above which there is nothing to gain",
+    )
     least_seeds_agree: float = Field(default=0.85, ge=0, le=1, description="of the answers of two seeds")
     least_kept: float = Field(default=0.5, ge=0, le=1, description="of the answers before that stay the same")
     least_information: float = Field(
@@ -129,8 +146,14 @@ class AdaptRecipe(BaseModel):
 
     def with_labels(self) -> AdaptRecipe:
         """Return the recipe for cells some of which have labels: these keep longer learning from going astray."""
-        training = self.training.model_copy(update={"epochs": self.labelled_epochs})
-        return self.model_copy(update={"training": training})
+        return self._training(epochs=self.labelled_epochs).model_copy(update={"memory": 0.0})
+
+    def for_norm(self) -> AdaptRecipe:
+        """Return the recipe for a network of which the normalisation alone learns."""
+        return self._training(lr=self.training.lr * self.norm_lr)
+
+    def _training(self, **changes: Any) -> AdaptRecipe:
+        return self.model_copy(update={"training": self.training.model_copy(update=changes)})
 
 
 ADAPT = AdaptRecipe()

@@ -37,6 +37,7 @@ class Signals:
         cells: Different cells without a label.
         nuclei: Share of the cells in which a nucleus is found.
         unknown_before: Share that the model before calls unknown; None where it never does.
+        sure_before: Mean probability of the answers of the model before.
         kept: Share of the answers that were the same before any step, with new batch statistics.
         seeds_agree: Share of the cells that every other seed answers alike; None where there is none.
         shares_moved: Half the sum of the differences of the estimated class shares, before and after.
@@ -51,6 +52,7 @@ class Signals:
     cells: int
     nuclei: float
     unknown_before: float | None
+    sure_before: float | None
     kept: float | None
     seeds_agree: float | None
     shares_moved: float | None
@@ -84,6 +86,13 @@ def doubts(signals: Signals, recipe: AdaptRecipe) -> tuple[str, ...]:
         (
             signals.nuclei < recipe.least_nuclei,
             f"a nucleus is found in {_percent(signals.nuclei)} of the images only; expected single stained cells",
+        ),
+        (
+            signals.sure_before is not None and signals.sure_before > recipe.most_sure,
+            (
+                f"the model before is sure of these cells (mean probability {_percent(signals.sure_before)}, expected at most "
+                f"{_percent(recipe.most_sure)}): it knows such cells, and learning from its own answers would rather cost some"
+            ),
         ),
         (
             _below(signals.seeds_agree, recipe.least_seeds_agree),
