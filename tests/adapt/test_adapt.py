@@ -299,6 +299,14 @@ class TestWhatEndsWithout:
         assert "hardly differ" in outcome.reasons[0]
         assert list(tmp_path.iterdir()) == []
 
+    def test_what_is_known_before_learning_is_told_before_it(
+        self, run: Run, cells: Cells, quick: AdaptRecipe, tmp_path: Path
+    ):
+        outcome = run(cells, tmp_path / "here.hemo", recipe=quick.model_copy(update={"most_sure": 0.1}))
+        assert "sure of these cells" in outcome.reasons[0]
+        assert outcome.signals.seeds_agree is None  # nothing was learnt for it
+        assert list(tmp_path.iterdir()) == []
+
     @pytest.mark.slow
     def test_the_verb_says_so_and_exits_with_1(self, single_file: Path, tmp_path: Path):
         rng = np.random.default_rng(0)

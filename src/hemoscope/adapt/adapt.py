@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from hemoscope.adapt.answers import Voted, voted
+from hemoscope.adapt.answers import voted
 from hemoscope.adapt.cells import Cells
 from hemoscope.adapt.fit import EpochTold, Lesson, fit, with_new_statistics
 from hemoscope.adapt.look import Looked, canvases_of, look
@@ -104,6 +104,13 @@ def adapt(
         before = _networks(bundle, cells, device_name)
         canvases = canvases_of(before, cells.sources, progress)
         prior = _prior(bundle.card, recipe)
+        parent = [
+            look(_exact(network), canvas, np.arange(len(cells.target)))
+            for network, canvas in zip(before, canvases, strict=True)
+        ]
+        known = _known(bundle.card, cells, before, parent)
+        if not len(cells.labelled) and (reasons := doubts(known, recipe)):
+            return Outcome(None, reasons, known, {})
         fits = plan_fits(cells, recipe, seed)
         facts = _facts(bundle, before, cells, recipe)
 
@@ -134,7 +141,7 @@ def adapt(
 
         learned = [learn(one) for one in fits]
         result = Result(bundle, cells, recipe, seed, prior, tuple(canvases), learned[0], tuple(learned[1:]))
-        signals = _signals(result, before)
+        signals = _signals(result, known, before, parent)
         reasons = doubts(signals, recipe)
         card = None
         if not reasons:
@@ -192,28 +199,38 @@ def _looked(networks: Sequence[Network], canvases: Sequence[Canvas], card: Bundl
     )
 
 
-def _signals(result: Result, before: Sequence[Network]) -> Signals:
-    cells, card, recipe = result.cells, result.bundle.card, result.recipe
-    everything = np.arange(len(cells.target))
-    pairs = list(zip(before, result.canvases, strict=True))
-    parent = [look(_exact(network), canvas, everything) for network, canvas in pairs]
-    began = [
-        look(_exact(with_new_statistics(_unlabelled(network, canvas, result), recipe)), canvas, everything)
-        for network, canvas in pairs
-    ]
-    was = voted(parent, card.vote)
-    told = _labelled_signals(result, was)
+def _known(card: BundleCard, cells: Cells, before: Sequence[Network], parent: Sequence[Looked]) -> Signals:
+    """Return what is known before anything is learnt."""
     rows = cells.unlabelled
     if not len(rows):
-        return Signals(0, cells.nuclei, None, None, None, None, None, None, None, None, None, **told)
-    first, last = voted(began, card.vote), result.answers()
-    others = [voted(one.looked, card.vote).pred[rows] for one in result.others]
-    shares = [estimate_shares(one.probs[rows], result.prior).shares for one in (first, last)]
+        return Signals(0, cells.nuclei)
     return Signals(
         cells=len(rows),
         nuclei=cells.nuclei,
         unknown_before=_unknown(before, parent, card, rows),
-        sure_before=float(was.probs[rows].max(axis=1).mean()),
+        sure_before=float(voted(parent, card.vote).probs[rows].max(axis=1).mean()),
+    )
+
+
+def _signals(result: Result, known: Signals, before: Sequence[Network], parent: Sequence[Looked]) -> Signals:
+    cells, card, recipe = result.cells, result.bundle.card, result.recipe
+    told = _labelled_signals(result, parent)
+    rows = cells.unlabelled
+    if not len(rows):
+        return replace(known, **told)
+    began = [
+        look(
+            _exact(with_new_statistics(_unlabelled(network, canvas, result), recipe)),
+            canvas,
+            np.arange(len(cells.target)),
+        )
+        for network, canvas in zip(before, result.canvases, strict=True)
+    ]
+    first, last = voted(began, card.vote), result.answers()
+    others = [voted(one.looked, card.vote).pred[rows] for one in result.others]
+    shares = [estimate_shares(one.probs[rows], result.prior).shares for one in (first, last)]
+    return replace(
+        known,
         kept=float((first.pred == last.pred)[rows].mean()),
         seeds_agree=float(np.mean(np.all([other == last.pred[rows] for other in others], axis=0))),
         shares_moved=shares_moved(*shares),
@@ -231,11 +248,12 @@ def _unlabelled(network: Network, canvas: Canvas, result: Result) -> Lesson:
     return Lesson(network, canvas, rows, none, none, result.prior, result.bundle.card.classes)
 
 
-def _labelled_signals(result: Result, was: Voted) -> dict[str, float]:
+def _labelled_signals(result: Result, parent: Sequence[Looked]) -> dict[str, float]:
     rows, target = result.cells.labelled, result.cells.target
     crossed = result.crossed()
     if crossed is None:
         return {}
+    was = voted(parent, result.bundle.card.vote)
     return {
         "labelled_before": balanced_accuracy(was.pred[rows], target[rows]),
         "labelled": balanced_accuracy(crossed.pred[rows], target[rows]),

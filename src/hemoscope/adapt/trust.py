@@ -31,7 +31,7 @@ TINY = 1e-12
 
 @dataclass(frozen=True, slots=True)
 class Signals:
-    """What can be known of an adaptation without labels, and with a few.
+    """What can be known of an adaptation without labels, and with a few; None where it is not known, or not yet.
 
     Attributes:
         cells: Different cells without a label.
@@ -51,15 +51,15 @@ class Signals:
 
     cells: int
     nuclei: float
-    unknown_before: float | None
-    sure_before: float | None
-    kept: float | None
-    seeds_agree: float | None
-    shares_moved: float | None
-    information_before: float | None
-    information: float | None
-    density_before: float | None
-    density: float | None
+    unknown_before: float | None = None
+    sure_before: float | None = None
+    kept: float | None = None
+    seeds_agree: float | None = None
+    shares_moved: float | None = None
+    information_before: float | None = None
+    information: float | None = None
+    density_before: float | None = None
+    density: float | None = None
     labelled_before: float | None = None
     labelled: float | None = None
 
