@@ -30,6 +30,7 @@ QUICK = {
     "least_seeds_agree": 0.0,
     "least_kept": 0.0,
     "least_information": 0.0,
+    "most_neighbours": 1.0,
     "least_nuclei": 0.0,
     "most_lost": 1.0,
     "error_rate": 0.4,

@@ -319,6 +319,7 @@ class TestWhatEndsWithout:
             "least_seeds_agree",
             "least_kept",
             "least_information",
+            "most_neighbours",
             "least_nuclei",
         }  # as they are
         changes = [f"--set={key}={value}" for key, value in QUICK.items() if key not in rules]
@@ -338,6 +339,7 @@ class TestWhatEndsWithout:
         assert not document["trusted"]
         assert document["out"] is None
         assert "stays as it was" in found.stderr
+        assert any("falls into no groups" in reason for reason in document["reasons"])
         assert not (tmp_path / "x.hemo").exists()
 
     def test_too_few_cells_are_refused_before_any_work(

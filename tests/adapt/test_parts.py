@@ -158,7 +158,7 @@ def test_every_architecture_learns_in_its_normalisation_or_everywhere_but_in_its
 
 
 class TestSignals:
-    good = Signals(500, 0.99, 0.4, 0.6, 0.8, 0.97, 0.1, 1.0, 1.4, 5.0, 5.2)
+    good = Signals(500, 0.99, 0.4, 0.6, 0.8, 0.97, 0.1, 1.0, 1.4, 5.0, 4.9)
 
     def test_a_steady_adaptation_raises_no_doubt(self):
         assert doubts(self.good, ADAPT) == ()
@@ -171,6 +171,7 @@ class TestSignals:
             ({"kept": 0.2}, "only 20 % of the answers stayed what they were"),
             ({"information": 0.05}, "hardly differ from cell to cell"),
             ({"sure_before": 0.93}, "sure of these cells (mean probability 93 %"),
+            ({"density": 5.8}, "falls into no groups: 66 % of the other cells"),
             ({"nuclei": 0.1}, "a nucleus is found in 10 % of the images only"),
         ],
     )

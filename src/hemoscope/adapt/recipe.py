@@ -118,6 +118,12 @@ class AdaptRecipe(BaseModel):
     least_information: float = Field(
         default=0.3, ge=0, description="mutual information of cells and answers, nats"
     )
+    most_neighbours: float = Field(
+        default=0.35,
+        ge=0,
+        le=1,
+        description="of the other cells that look like a cell as a mean, above which there are no groups",
+    )
     least_nuclei: float = Field(
         default=0.5, ge=0, le=1, description="share of cells in which a nucleus is found"
     )

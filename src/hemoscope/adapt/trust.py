@@ -1,7 +1,7 @@
 """Whether an adaptation is to be trusted: signals that need no label, and one rule over them.
 
 A wrong adaptation looks sure of itself. What tells it apart is that another seed ends elsewhere, that cells and answers
-have little to do with each other, or that hardly an answer stayed what it was.
+have little to do with each other, that the cells fall into no groups, or that hardly an answer stayed what it was.
 """
 
 from __future__ import annotations
@@ -63,6 +63,11 @@ class Signals:
     labelled_before: float | None = None
     labelled: float | None = None
 
+    @property
+    def neighbours(self) -> float | None:
+        """Share of the other cells among which the neighbours of a cell are spread, after; 1 where all look alike."""
+        return None if self.density is None else float(np.exp(self.density)) / (self.cells - 1)
+
     def to_json(self) -> dict[str, float | None]:
         """Return the signals by name."""
         return asdict(self)
@@ -106,6 +111,13 @@ def doubts(signals: Signals, recipe: AdaptRecipe) -> tuple[str, ...]:
             (
                 f"only {_percent(signals.kept)} of the answers stayed what they were; expected at least "
                 f"{_percent(recipe.least_kept)}"
+            ),
+        ),
+        (
+            signals.neighbours is not None and signals.neighbours > recipe.most_neighbours,
+            (
+                f"what it sees falls into no groups: {_percent(signals.neighbours)} of the other cells look like a cell, as a mean; "
+                f"expected at most {_percent(recipe.most_neighbours)}"
             ),
         ),
         (
