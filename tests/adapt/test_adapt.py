@@ -176,6 +176,16 @@ class TestTheSameAgain:
         assert outcome.reasons == ()
         assert parts_of(out) == parts_of(adapted_file)
 
+    def test_everything_but_the_head_learns_where_the_recipe_says_so(
+        self, run: Run, cells: Cells, quick: AdaptRecipe, adapted_file: Path, tmp_path: Path
+    ):
+        run(cells, tmp_path / "other.hemo", recipe=quick.model_copy(update={"learns": "all"}))
+        norm, every = (
+            read_bundle(path).models[0].state_dict() for path in (adapted_file, tmp_path / "other.hemo")
+        )
+        assert not torch.equal(norm["conv1.weight"], every["conv1.weight"])
+        assert torch.equal(norm["fc.weight"], every["fc.weight"])
+
     def test_another_seed_gives_another_network(
         self, run: Run, adapted_file: Path, cells: Cells, tmp_path: Path
     ):
