@@ -137,6 +137,34 @@ class TestWhatIsWritten:
         assert scored.returncode == 0
         assert json.loads(scored.stdout)["n"] == 12
 
+    def test_its_heatmaps_are_of_its_answers(self, adapted_file: Path, here: Path, tmp_path: Path):
+        pytest.importorskip("pytorch_grad_cam", reason="the extra `explain` is not installed")
+        files = sorted((here / "cells").iterdir())[::12]
+        words = ("--out", tmp_path / "maps", "--device", "cpu", "--json")
+        explained = hemoscope("explain", adapted_file, *files, *words)
+        assert explained.returncode == 0, explained.stderr
+        said = [row["probability"] for row in json.loads(explained.stdout)["images"]]
+        probs = load(adapted_file, device="cpu", precision="fp32").predict_proba(files)
+        assert said == pytest.approx(probs.max(axis=1).tolist(), abs=1e-4)
+
+    def test_exported_it_gives_its_answers_and_verdicts(self, adapted_file: Path, here: Path, tmp_path: Path):
+        pytest.importorskip("onnx", reason="the extra `export` is not installed")
+        from hemoscope.export.onnx import open_session
+
+        exported = hemoscope("export", adapted_file, "--out", tmp_path / "here.onnx")
+        assert exported.returncode == 0, exported.stderr
+        session, model = (
+            open_session(tmp_path / "here.onnx"),
+            load(adapted_file, device="cpu", precision="fp32"),
+        )
+        files = sorted((here / "cells").iterdir())[::6]
+        pixels = [np.asarray(Image.open(path).convert("RGB")) for path in files]
+        said = np.concatenate([session.run(["probs"], {"image": image[None]})[0] for image in pixels])
+        assert said == pytest.approx(model.predict_proba(files), abs=1e-3)
+        about = session.get_modelmeta().custom_metadata_map
+        for name in ("review_below", "unknown_above"):
+            assert json.loads(about[name]) == getattr(model.card.calibration, name)
+
     def test_what_the_verb_says_is_documented(self, single_file: Path, here: Path, tmp_path: Path):
         out = tmp_path / "here.hemo"
         words = ("--data", here / "cells", "--labelled", here / "labelled", "--out", out, "--device", "cpu")
@@ -185,6 +213,20 @@ class TestTheSameAgain:
         )
         assert not torch.equal(norm["conv1.weight"], every["conv1.weight"])
         assert torch.equal(norm["fc.weight"], every["fc.weight"])
+
+    def test_with_memory_cells_stay_what_they_were_taken_for(
+        self, run: Run, cells: Cells, quick: AdaptRecipe, tmp_path: Path
+    ):
+        def shares_with(memory: float) -> list[np.ndarray]:
+            shares: list[np.ndarray] = []
+            recipe = quick.model_copy(update={"memory": memory, "norm_lr": 40.0})
+            out = tmp_path / f"{memory}.hemo"
+            run(cells, out, recipe=recipe, watch=lambda _, epoch: shares.append(epoch.shares))
+            return shares
+
+        forgets, keeps = shares_with(0.0), shares_with(0.999)
+        assert np.array_equal(forgets[0], keeps[0])
+        assert np.abs(keeps[1] - keeps[0]).sum() < np.abs(forgets[1] - forgets[0]).sum() / 20
 
     def test_another_seed_gives_another_network(
         self, run: Run, adapted_file: Path, cells: Cells, tmp_path: Path
