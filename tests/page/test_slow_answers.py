@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.page.conftest import Running, Window
+from tests.page.conftest import Running, Window, serving
 from tests.page.test_moving import middle, saved, thumbs
 
 pytestmark = pytest.mark.slow
@@ -107,3 +108,33 @@ def test_a_signature_waits_for_the_moves_before_it(running: Running, window: Win
     page.wait_for_selector(".facts")
     signed = page.request.get(f"{running.url}api/v1/slides/{slide}").json()["signatures"]
     assert [signature["reason"] for signature in signed] == [""]
+
+
+def test_a_window_that_was_cut_off_comes_back_to_the_revision_that_was_opened_meanwhile(
+    windows_at: Any, small_model: Any, tmp_path: Path
+):
+    from hemoscope.server import signing
+
+    folder = tmp_path / "data"
+    with serving(folder, small_model) as first:
+        slide, port = first.put_slide(cells=12), first.site.settings.port
+        page = windows_at(first).open(slide)
+        cell, *_ = thumbs(page, "review")
+        press(page, cell, "n")
+        page.wait_for_selector(f'[data-place="neutrophil"] [data-cell="{cell}"]')
+        saved(page)
+        page.context.set_offline(True)
+    page.wait_for_selector("text=Connection lost")
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url) if "/state" in request.url else None)
+    with serving(folder, small_model, port) as second:
+        signing.sign(second.site, slide, user="B", name="B", reason="later")
+        signing.revise(second.site, slide, user="B", reason="again")
+        page.context.set_offline(False)
+        page.wait_for_selector("text=Revision 2")
+        saved(page)
+        press(page, cell, "e")
+        page.wait_for_selector(f'[data-place="eosinophil"] [data-cell="{cell}"]')
+        saved(page)
+        assert second.places(slide)[cell] == "eosinophil"
+        assert len(asked) < 10

@@ -223,6 +223,7 @@ class ModelShape(BaseModel):
 class StateShape(BaseModel):
     """Where the cells of a reading lie, by their numbers."""
 
+    revision: int
     seq: int
     places: dict[str, str]
     reviewed: list[int]

@@ -34,8 +34,9 @@ def get_state(slide: SlideId, site: Here, who: Who, reading: InReading = 1) -> d
         row = find_slide(session, slide)
         site.readings.may_look(session, row, reading, who)
         state = site.readings.folds.read(session, row, reading).state
-        readers = row.readers
+        readers, revision = row.readers, row.revision
     return {
+        "revision": revision,
         "seq": state.seq,
         "places": {str(cell): place for cell, place in state.places.items()},
         "reviewed": sorted(state.reviewed),

@@ -30,6 +30,8 @@ export const rank = signal(new Map());
 /** @type {{value: Map<number, [Place, Place]>}} what two readers said of the cells they differ on */
 export const differing = signal(new Map());
 export const seq = signal(0);
+/** The revision whose log `seq` counts in; each begins anew. */
+let revision = 0;
 export const canUndo = signal(false);
 export const canRedo = signal(false);
 /** @type {{value: number | null}} */
@@ -112,13 +114,14 @@ export const onTop = { show: () => {} };
 export async function loadState() {
   let old = false;
   await latest("state", () => get(`${path()}/state${ofReading()}`), (state) => {
-    old = state.seq < seq.value;
+    old = state.revision < revision || (state.revision === revision && state.seq < seq.value);
     if (old) return;
     batch(() => {
       const all = Object.entries(state.places).map(([n, place]) => /** @type {[number, Place]} */ ([Number(n), place]));
       places.value = new Map(reading.value === "settle" ? all.filter(([cell]) => differing.value.has(cell)) : all);
       reviewed.value = new Set(state.reviewed.filter((/** @type {number} */ cell) => places.value.has(cell)));
       notes.value = state.notes;
+      revision = state.revision;
       seq.value = state.seq;
       canUndo.value = state.can_undo;
       canRedo.value = state.can_redo;
@@ -178,12 +181,6 @@ function loadDiffering() {
   });
 }
 
-/** A new revision: its log begins anew. */
-export async function reopen() {
-  seq.value = 0;
-  await refresh();
-}
-
 /** @param {import("../types.d.ts").Reading} wanted */
 export async function switchReading(wanted) {
   batch(() => {
@@ -205,6 +202,7 @@ export async function switchReading(wanted) {
 export async function openSlide(id, onEntry) {
   closeSlide();
   current = id;
+  revision = 0;
   batch(() => {
     reading.value = 1;
     seq.value = 0;
@@ -241,7 +239,7 @@ function listen(id, onEntry) {
   });
   stream.addEventListener("entry", (event) => onEntry(JSON.parse(event.data)));
   stream.addEventListener("signed", () => loadSlide().catch(tellError));
-  stream.addEventListener("revised", () => reopen().catch(tellError));
+  stream.addEventListener("revised", () => refresh().catch(tellError));
 }
 
 export function closeSlide() {

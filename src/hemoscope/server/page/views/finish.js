@@ -58,7 +58,7 @@ function Signed() {
     try {
       await post(`/slides/${at.slide.value?.id}/revise`, { reason });
       setAsking(false);
-      await at.reopen();
+      await at.refresh();
     } catch (error) {
       tellError(error);
     }
