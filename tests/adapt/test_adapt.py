@@ -104,6 +104,8 @@ class TestWhatIsWritten:
     def test_a_differential_count_of_it_says_that_nothing_is_corrected(
         self, adapted_file: Path, here: Path, tmp_path: Path
     ):
+        from hemoscope.server.judge import Judge
+
         (tmp_path / "ranges.toml").write_text(RANGES)
         words = ("--out", tmp_path / "count", "--ranges", tmp_path / "ranges.toml", "--device", "cpu")
         counted = hemoscope("differential", adapted_file, here / "cells", *words, "--json")
@@ -111,7 +113,10 @@ class TestWhatIsWritten:
         figures = json.loads(counted.stdout)
         assert {share["corrected"] for share in figures["shares"]} == {None}
         assert any("nothing is corrected" in remark for remark in figures["remarks"])
-        assert "nothing is corrected" in (tmp_path / "count" / "report.html").read_text("utf-8")
+        page = (tmp_path / "count" / "report.html").read_text("utf-8")
+        assert "nothing is corrected" in page
+        assert "the model erred on" not in page  # nobody knows how
+        assert figures["model"]["n_val"] == Judge(load(adapted_file, device="cpu")).facts()["n_val"] == 0
 
     def test_an_older_hemoscope_says_that_it_is_of_a_newer_one(
         self, adapted_file: Path, monkeypatch: pytest.MonkeyPatch
@@ -164,6 +169,7 @@ class TestWhatIsWritten:
         about = session.get_modelmeta().custom_metadata_map
         for name in ("review_below", "unknown_above"):
             assert json.loads(about[name]) == getattr(model.card.calibration, name)
+        assert "validation" not in about["thresholds"]
 
     def test_what_the_verb_says_is_documented(self, single_file: Path, here: Path, tmp_path: Path):
         out = tmp_path / "here.hemo"

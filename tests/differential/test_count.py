@@ -154,7 +154,7 @@ def test_a_reader_is_told_what_weakens_the_figures():
     assert "20 of 104 cells are doubtful" in told
     assert "40 of 144 images are unlike" in told
     assert "2 files could not be read" in told
-    assert "fewer than 30 validation cells each of: basophils" in told
+    assert "fewer than 30 labelled cells each of: basophils" in told
     assert "cannot tell what is no cell" in " ".join(map(str, count(HEALTHY).remarks))
 
 

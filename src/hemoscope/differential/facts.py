@@ -15,7 +15,7 @@ class ModelFacts:
         name: Its name.
         digest: SHA-256 of its bundle.
         networks: The architectures that vote.
-        n_val: Validation images its confusion is known from.
+        n_val: Labelled images its confusion is known from; 0: nobody knows how it errs.
     """
 
     name: str

@@ -95,9 +95,9 @@ def checked(bundle: Bundle, images: Iterable[NDArray[np.uint8]] = ()) -> tuple[b
     need_packages()
     model = on_device(bundle, "cpu", "fp32")
     trust = bundle.card.calibration
-    about = (
-        f"chosen on answers to {trust.n_val} validation images: {trust.measured.get('answers', 'as stored')}"
-    )
+    answers = trust.measured.get("answers", "as stored")
+    adapted = bundle.card.adapted is not None
+    about = answers if adapted else f"chosen on answers to {trust.n_val} validation images: {answers}"
     content = finished(graph(bundle), bundle, trust, about=about)
     session = open_session(content)
     parity = compare(model, session, [*_trials(bundle), *images])

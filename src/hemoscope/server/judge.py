@@ -95,7 +95,7 @@ class Judge:
             "classes": list(card.classes),
             "networks": [member.arch for member in card.members],
             "tta": self.tta,
-            "n_val": trust.n_val,
+            "n_val": sum(map(sum, trust.confusion)),
             "confusion": [list(row) for row in trust.confusion],
             "unknown_share": None if trust.unknown_above is None else trust.unknown_share,
             "review_below": trust.review_below,

@@ -41,7 +41,7 @@ export function ModelLine() {
   if (!name) return null;
   return html`<p class="model-line">
     ${demo && html`<strong class="tag demo">${t("demo.tag")}</strong>`}
-    <span>${t("model.line", { name, digest: (digest ?? "").slice(0, 12) })}${n_val ? `, ${t("model.n_val", { n: n_val })}` : ""}</span>
+    <span>${t("model.line", { name, digest: (digest ?? "").slice(0, 12) })}, ${n_val ? t("model.n_val", { n: n_val }) : t("model.untried")}</span>
     ${demo && html`<span>${t("demo.long")}</span>`}
   </p>`;
 }
