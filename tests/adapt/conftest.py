@@ -20,6 +20,7 @@ CLASSES = ("blue", "green", "red")
 QUICK = {
     "epochs": 2,
     "labelled_epochs": 2,
+    "labelled_lr": 1.0,
     "batch_size": 16,
     "lr": 0.001,
     "ema": 0.5,

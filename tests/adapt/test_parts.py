@@ -222,7 +222,9 @@ def test_a_recipe_is_changed_in_its_own_fields_and_in_those_that_are_learnt_by()
 
 def test_labels_and_normalisation_alone_have_paces_of_their_own():
     assert ADAPT.for_norm().training.lr == pytest.approx(ADAPT.norm_lr * ADAPT.training.lr)
-    assert (ADAPT.with_labels().training.epochs, ADAPT.with_labels().memory) == (ADAPT.labelled_epochs, 0)
+    labelled = ADAPT.with_labels()
+    assert (labelled.training.epochs, labelled.memory) == (ADAPT.labelled_epochs, 0)
+    assert labelled.training.lr == pytest.approx(ADAPT.labelled_lr * ADAPT.training.lr)
 
 
 def test_every_value_that_does_not_hold_is_told_at_once():

@@ -27,9 +27,9 @@ class AdaptRecipe(BaseModel):
     training: Recipe = Field(
         default=Recipe(
             name="adapt",
-            epochs=4,
+            epochs=8,
             batch_size=32,
-            lr=0.005,
+            lr=0.0025,
             schedule="cosine",
             weight_decay=1e-4,
             ema=0.9,
@@ -96,6 +96,9 @@ class AdaptRecipe(BaseModel):
     labelled_epochs: int = Field(
         default=12, ge=1, description="in place of those of `training`, where there are labelled cells"
     )
+    labelled_lr: float = Field(
+        default=2.0, gt=0, description="times the rate, where there are labelled cells"
+    )
     labelled: float = Field(default=1.0, ge=0, description="weight of the labelled cells' cross entropy")
     labelled_batch: int = Field(default=16, ge=2, description="labelled cells a step, classes equally often")
     folds: int = Field(
@@ -151,8 +154,9 @@ class AdaptRecipe(BaseModel):
     )
 
     def with_labels(self) -> AdaptRecipe:
-        """Return the recipe for cells some of which have labels: these keep longer learning from going astray."""
-        return self._training(epochs=self.labelled_epochs).model_copy(update={"memory": 0.0})
+        """Return the recipe for cells some of which have labels: these keep learning from going astray."""
+        faster = self._training(epochs=self.labelled_epochs, lr=self.training.lr * self.labelled_lr)
+        return faster.model_copy(update={"memory": 0.0})
 
     def for_norm(self) -> AdaptRecipe:
         """Return the recipe for a network of which the normalisation alone learns."""
