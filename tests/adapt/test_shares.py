@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy.optimize import minimize
 from scipy.special import softmax
+from scipy.stats import entropy
 
-from hemoscope.adapt.shares import estimate_shares, share_intervals
+from hemoscope.adapt.shares import STEPS, estimate_shares, share_intervals
 from hemoscope.errors import ShapeError
 
 MEANS = np.array([-1.0, 0.5, 2.0])
@@ -49,7 +50,9 @@ def test_no_shares_are_likelier_than_those_found(logits: np.ndarray, weights: np
 
     found = estimate_shares(probs, prior, pseudo_count=0).shares
     best = minimize(surprise, np.zeros(3), method="Nelder-Mead", options={"xatol": 1e-9, "fatol": 1e-12})
-    assert -np.log(likelihood @ found).mean() <= best.fun + 1e-5
+    # Each step lowers it as mirror descent does, so this much at most is left (Kunstner et al., AISTATS 2021).
+    left = entropy(softmax(best.x), prior) / STEPS
+    assert -np.log(likelihood @ found).mean() <= best.fun + left + 1e-5
 
 
 def test_a_cell_that_counts_twice_is_two_cells():
