@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from hemoscope.models.normalise import IMAGENET_MEAN, IMAGENET_STD
-from hemoscope.training.looks import Looks
+from hemoscope.training.jpeg import Jpeg
+from hemoscope.training.looks import Looks, only_where
 from hemoscope.training.recipe import Recipe, load_recipe
 
 CPU = torch.device("cpu")
@@ -103,3 +104,11 @@ def test_a_share_is_the_share_of_the_images_that_are_changed(field, share):
     ratio = (seen(Recipe(**{field: share}), light) / light).flatten(2)
     otherwise = (ratio.std(dim=2) > 1e-3).any(dim=1)  # a tint alone scales a whole colour
     assert abs(float(otherwise.float().mean()) - share) < 0.08
+
+
+@pytest.mark.parametrize("share", [0.0, 0.4, 1.0])
+def test_changing_the_drawn_images_alone_is_changing_all_and_taking_the_others_back(share: float):
+    light, drawn, quality = some(), torch.rand(64, 1, 1, 1) < share, torch.full((64,), 50.0)
+    jpeg = Jpeg(CPU)
+    expected = torch.where(drawn, jpeg(light, quality), light)
+    assert torch.allclose(only_where(drawn, jpeg, light, quality), expected, atol=1e-6)

@@ -7,6 +7,8 @@ white (`framing = "nucleus"`): what is missing of the light is then the stain's 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import partial
 from typing import Protocol
 
 import torch
@@ -17,7 +19,7 @@ from hemoscope.models.normalise import IMAGENET_MEAN, IMAGENET_STD
 from hemoscope.training.jpeg import Jpeg
 from hemoscope.training.recipe import Recipe
 
-__all__ = ["Draws", "Looks"]
+__all__ = ["Draws", "Looks", "only_where"]
 
 MIXED = 0.8  # of the images have their stains mixed; the others are made stronger or weaker a channel
 DARKEST = 5.0  # optical density
@@ -127,15 +129,13 @@ class Looks:
         most = max(1, round(12 * widest / ((2 * reach + 1) ** 2 - 1)))
         passes = torch.where(self._some(light, self._recipe.blur), self._each(light) * most, 0).ceil()
         for done in range(most):
-            softer = functional.avg_pool2d(light, 2 * reach + 1, 1, reach, count_include_pad=False)
-            light = torch.where(passes > done, softer, light)
+            light = only_where(passes > done, partial(_mean_around, reach=reach), light)
         return light
 
     def _compressed(self, light: Tensor) -> Tensor:
         """Show a share of the images as JPEG files do, each of a quality of its own."""
         quality = (WORST + (BEST - WORST) * self._draws.uniform(light)).round()
-        drawn = self._some(light, self._recipe.jpeg)
-        return torch.where(drawn, self._jpeg(light, quality), light)
+        return only_where(self._some(light, self._recipe.jpeg), self._jpeg, light, quality)
 
     def _some(self, images: Tensor, share: float) -> Tensor:
         """Return which images are drawn, each with this chance, shape (N, 1, 1, 1)."""
@@ -143,6 +143,26 @@ class Looks:
 
     def _each(self, images: Tensor) -> Tensor:
         return self._draws.uniform(images, 1, 1, 1)
+
+
+def only_where(drawn: Tensor, change: Callable[..., Tensor], light: Tensor, *others: Tensor) -> Tensor:
+    """Return images, changed where they are drawn, shape (N, 1, 1, 1); `change` takes images and their rows of `others`.
+
+    On a CPU the others cost nothing. Elsewhere all are changed: how many are drawn would have to be waited for.
+    """
+    if light.device.type != "cpu":
+        return torch.where(drawn, change(light, *others), light)
+    rows = drawn.flatten().nonzero().flatten()
+    if not len(rows):
+        return light
+    return light.index_copy(0, rows, change(light[rows], *(other[rows] for other in others)))
+
+
+def _mean_around(light: Tensor, reach: int) -> Tensor:
+    """Return means over the pixels at most `reach` away, up and down and then left and right: that is cheaper than both at once."""
+    size = 2 * reach + 1
+    columns = functional.avg_pool2d(light, (size, 1), 1, (reach, 0), count_include_pad=False)
+    return functional.avg_pool2d(columns, (1, size), 1, (0, reach), count_include_pad=False)
 
 
 def _density(light: Tensor) -> Tensor:
