@@ -15,6 +15,7 @@ from hemoscope.comparison.compare import LEVEL, compare
 from hemoscope.comparison.words import sentences
 from hemoscope.comparison.write import write_comparison
 from hemoscope.ensemble.members import assemble
+from hemoscope.ensemble.vote import vote
 from hemoscope.errors import DataError, RunError
 from hemoscope.runs import PREDICTIONS, find_runs, write_predictions
 from tests import in_process
@@ -139,3 +140,21 @@ def test_the_verb_prints_writes_once_and_gives_scripts_one_document(runs, tmp_pa
     assert "is there already" in again.stderr
     with pytest.raises(DataError):
         write_comparison(compare(runs.root, draws=20), out)
+
+
+def test_networks_that_share_seeds_vote_a_seed_at_a_time(runs):
+    for arch in ("resnet18", "vgg19"):
+        for seed in (0, 1, 2):
+            runs.add(arch, seed=seed, test=SMALL, error_rate=0.1)
+    runs.add("alexnet", seed=0, test=SMALL, error_rate=0.01)  # with one seed it would be another ensemble
+    found = compare(runs.root, how="soft", draws=200)
+    *_, votes = found.seeds
+    assert (votes.label, votes.n_seeds) == ("Votes of networks of one seed, soft", 3)
+    entries = [e for e in assemble(runs.root).entries if e.arch != "alexnet"]
+    each = [vote([e.test for e in entries if e.seed == seed], how="soft") for seed in (0, 1, 2)]
+    assert votes.spread.mean == pytest.approx(np.mean([1 - one.n_errors / len(one) for one in each]))
+    assert (
+        sum(text.startswith("Votes of networks of one seed, soft, 3 seeds: ") for text in sentences(found))
+        == 1
+    )
+    assert len(compare(runs.root, members="resnet18,vgg19", draws=200).seeds) == 2  # nothing was chosen

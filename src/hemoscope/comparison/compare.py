@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hemoscope.ensemble.candidates import LeftOut
-from hemoscope.ensemble.members import Assembly, assemble
+from hemoscope.ensemble.members import CHOICES, Assembly, assemble, form_ensemble
 from hemoscope.ensemble.vote import How, vote
 from hemoscope.errors import RunError
 from hemoscope.evaluation.auroc import macro_auroc
@@ -67,7 +67,7 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class Seeds:
-    """A network that was trained with several seeds."""
+    """A network that was trained with several seeds, or votes of networks each of which has one seed throughout."""
 
     label: str
     n_seeds: int
@@ -84,7 +84,7 @@ class Comparison:
         pairs: Every two of them.
         preferred: Place of the one that validation prefers.
         groups: First and last place of each longest stretch in which no two can be told apart.
-        seeds: Networks with several seeds.
+        seeds: Networks with several seeds; at last the votes, one a seed, if several networks share seeds.
         left_out: Runs that could not be compared, and why.
     """
 
@@ -174,7 +174,7 @@ def compare(
             ENSEMBLE if found.ensemble_leads else found.best.name
         ),
         groups=tuple(together(range(len(ranked)), differ)),
-        seeds=tuple(_seeds(found, side)),
+        seeds=(*_seeds(found, side), *_votes(found, side, members, how)),
         left_out=found.left_out,
     )
 
@@ -208,6 +208,26 @@ def _seeds(found: Assembly, side: str) -> list[Seeds]:
         Seeds(network.label, len(seeds), spread_of(np.stack([one.pred == one.target for one in seeds])))
         for network, seeds in zip(several, said, strict=True)
     ]
+
+
+def _votes(found: Assembly, side: str, members: str, how: How) -> list[Seeds]:
+    """Let the runs of every seed vote by themselves, chosen as the ensemble is: an ensemble trained again has other seeds throughout."""
+    several = [network for network in found.networks if len(network.entries) > 1]
+    shared = (
+        sorted(set.intersection(*({e.seed for e in network.entries} for network in several)))
+        if several
+        else []
+    )
+    if members not in CHOICES or len(several) < 2 or len(shared) < 2:
+        return []
+    right = []
+    for seed in shared:
+        entries = [e for network in several for e in network.entries if e.seed == seed]
+        voters, _, _ = form_ensemble(entries, members=members, how=how)
+        said = vote([e.val if side == "val" else e.test for e in voters], how=how)
+        right.append(said.pred == said.target)
+    label = f"Votes of networks of one seed, {how}"
+    return [Seeds(label, len(shared), spread_of(np.stack(right)))]
 
 
 def _subject(subject: Subject) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from hemoscope.evaluation.summary import Scores, score
 from hemoscope.records import Predictions
 from hemoscope.training.changes import describe, is_papers
 
-__all__ = ["Assembly", "Ensemble", "assemble", "form_ensemble", "is_choice", "leads"]
+__all__ = ["CHOICES", "Assembly", "Ensemble", "assemble", "form_ensemble", "is_choice", "leads"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -133,6 +133,10 @@ def assemble(
     best = min(entries, key=lambda e: (e.val.n_errors / max(len(e.val), 1), e.val_loss, e.name))
     voters, ensemble, why = form_ensemble(entries, members=members, how=how)
     return Assembly(networks, best, voters, ensemble, why, left_out, by_half)
+
+
+CHOICES = ("auto", *get_args(Strategy))
+"""Ways in which validation images choose the members."""
 
 
 def is_choice(entries: Sequence[Entry], members: str, *, size: int = 4) -> bool:
