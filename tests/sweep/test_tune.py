@@ -130,7 +130,8 @@ print("best", flush=True)
 
 @pytest.mark.long
 @pytest.mark.usefixtures("one_thread")
-def test_a_search_whose_driver_is_killed_goes_on(discs: Path, tmp_path: Path):
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT], ids=["killed", "Ctrl-C"])
+def test_a_search_that_is_stopped_goes_on(discs: Path, tmp_path: Path, how: signal.Signals):
     def start() -> subprocess.Popen[str]:
         return subprocess.Popen(
             [sys.executable, "-W", "ignore", "-c", SEARCH, BASE.model_dump_json(), str(discs), str(tmp_path)],
@@ -142,8 +143,9 @@ def test_a_search_whose_driver_is_killed_goes_on(discs: Path, tmp_path: Path):
     first = start()
     assert first.stdout is not None
     before = [first.stdout.readline() for _ in range(2)]
-    first.send_signal(signal.SIGKILL)
-    first.wait()
+    first.send_signal(how)
+    assert first.wait() != 0
+    assert not (tmp_path / "best.toml").exists()
     first.stdout.close()
     assert all(before)
     second = start()

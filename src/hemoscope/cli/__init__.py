@@ -13,7 +13,7 @@ __all__ = ["main"]
 INTERRUPTED = 130
 # Done again, these go on where they stopped; `predict` where it writes to a file.
 GO_ON = {
-    *(("adapt",), ("demo",), ("train",), ("benchmark",), ("track",), ("differential",)),
+    *(("adapt",), ("demo",), ("train",), ("benchmark",), ("tune",), ("track",), ("differential",)),
     *(("data", "fetch"), ("weights", "fetch")),
 }
 

@@ -15,7 +15,9 @@ import numpy as np
 
 from hemoscope.data.acquisitions import second_acquisition
 from hemoscope.data.canvas import is_long
-from hemoscope.data.groups import content_groups, near_duplicates
+from hemoscope.data.groups import content_groups, merged, near_duplicates
+from hemoscope.data.split import LEAST_IMAGES, check_sizes
+from hemoscope.errors import SplitError
 from hemoscope.records import CellImage, Manifest, Problem, sorted_by_level
 
 __all__ = ["Audit", "audit"]
@@ -86,7 +88,8 @@ class Audit:
 
 def audit(manifest: Manifest) -> Audit:
     """Look at everything a manifest tells about its images."""
-    groups = [group for group in content_groups(manifest.images) if len(group) > 1]
+    all_groups = content_groups(manifest.images)
+    groups = [group for group in all_groups if len(group) > 1]
     conflicts = [group for group in groups if len({image.class_name for image in group}) > 1]
     near = near_duplicates(manifest.images)
     second = second_acquisition(manifest.images)
@@ -98,6 +101,7 @@ def audit(manifest: Manifest) -> Audit:
         *(_duplicate_problem(group) for group in groups),
         *_published_leaks(groups),
         *_given_problems(manifest),
+        *_too_few(manifest, merged(all_groups)),
         *_near_problems(manifest, near),
         *_second_problem(manifest, by_class),
         *_imbalance_problem(manifest, imbalance),
@@ -166,6 +170,16 @@ def _given_problems(manifest: Manifest) -> Iterable[Problem]:
     if split:
         what = f"the given split has images of one group on two sides: {_listed(split)}"
         yield Problem("warning", ".", what)
+
+
+def _too_few(manifest: Manifest, groups: Sequence[Sequence[CellImage]]) -> Iterable[Problem]:
+    """Tell which classes training would refuse where it has to draw the sides: a folder may be there for other ends."""
+    if all(image.given_side for image in manifest.images):
+        return
+    try:
+        check_sizes(groups, manifest.classes, LEAST_IMAGES, "one for each side")
+    except SplitError as error:
+        yield Problem("warning", ".", f"too few to train on: {error}")
 
 
 def _near_problems(manifest: Manifest, near: Iterable[Paths]) -> Iterable[Problem]:

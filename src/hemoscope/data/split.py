@@ -32,6 +32,7 @@ from hemoscope.records import (
 )
 
 __all__ = [
+    "LEAST_IMAGES",
     "SIDES",
     "Policy",
     "check_sizes",
@@ -45,7 +46,7 @@ __all__ = [
 ]
 
 Policy = Literal["paper", "clean", "acquisition"]
-_MIN_IMAGES = 3
+LEAST_IMAGES = 3
 
 
 @collected_later()
@@ -86,7 +87,7 @@ def make_split(manifest: Manifest, *, policy: Policy, seed: int) -> Split:
         groups = [group[:1] for group in groups if _n_classes(group) == 1]
         alike = near_duplicates(image for group in groups for image in group if image.phash)
     groups = merged(groups, alike)
-    check_sizes(groups, manifest.classes, _MIN_IMAGES, "one for each side")
+    check_sizes(groups, manifest.classes, LEAST_IMAGES, "one for each side")
     rows = _drawn(groups, np.random.default_rng(seed), side_sizes)
     split = Split(rows=_ordered(rows), policy=policy, seed=seed)
     empty = [f"{side} of {name}" for side in SIDES for name, n in split.counts[side].items() if n == 0]

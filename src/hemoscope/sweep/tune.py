@@ -83,9 +83,10 @@ def search(
         ConfigError: If the folder holds another search.
         RunError: If no trial succeeded.
     """
-    # Ray Tune would change the working folder of every trial, and write its tables in its own way.
+    # Ray Tune would change the working folder of every trial, write its tables in its own way, and take Ctrl-C for an end.
     os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+    os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
     try:
         from ray import tune
