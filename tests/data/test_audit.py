@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -254,7 +253,7 @@ def test_what_training_would_refuse_as_too_few_is_a_warning_unless_the_data_brin
     assert "at least 3 different groups of every class, one for each side; 'a' has 2." in problem.what
     with pytest.raises(SplitError, match="'a' has 2"):
         make_split(manifest_of(few), policy="paper", seed=0)
-    sides = [replace(image, given_side="train" if i % 2 else "test", group="") for i, image in enumerate(few)]
+    sides = [image._replace(given_side="train" if i % 2 else "test", group="") for i, image in enumerate(few)]
     assert besides(audit(manifest_of(sides))) == list(audit(manifest_of(sides)).problems)
 
 
