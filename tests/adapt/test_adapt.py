@@ -20,7 +20,7 @@ import torch
 from PIL import Image
 
 from hemoscope import api
-from hemoscope.adapt.adapt import Outcome
+from hemoscope.adapt.adapt import Outcome, work_folder
 from hemoscope.adapt.cells import Cells, gather
 from hemoscope.adapt.recipe import AdaptRecipe
 from hemoscope.bundle.file import read_bundle
@@ -174,7 +174,8 @@ class TestWhatIsWritten:
     def test_what_the_verb_says_is_documented(self, single_file: Path, here: Path, tmp_path: Path):
         out = tmp_path / "here.hemo"
         words = ("--data", here / "cells", "--labelled", here / "labelled", "--out", out, "--device", "cpu")
-        document = printed("adapt", single_file, *words, *(f"--set={k}={v}" for k, v in QUICK.items()))
+        changes = [f"--set={key}={value}" for key, value in QUICK.items() if key != "epochs"]
+        document = printed("adapt", single_file, *words, *changes)
         assert document["trusted"]
         card = document["adapted"]
         assert set(card["signals"]) == set(document["signals"])
@@ -329,8 +330,26 @@ class TestLabels:
         strict = quick.model_copy(update={"most_lost": -1.5})  # nothing can be so much better
         outcome = run(some, tmp_path / "here.hemo", recipe=strict)
         assert outcome.card is None
-        assert "on labelled cells" in outcome.reasons[0]
-        assert list(tmp_path.iterdir()) == []
+        assert "on 12 labelled cells" in outcome.reasons[0]
+        assert list(tmp_path.iterdir()) == [work_folder(tmp_path / "here.hemo")]
+
+    def test_what_a_person_says_is_no_cell_is_not_learnt_from_either(self, here: Path, tmp_path: Path):
+        shutil.copytree(here / "labelled", tmp_path / "labelled")
+        (tmp_path / "labelled" / "blue").rename(tmp_path / "labelled" / "artefact")
+        named = scan(tmp_path / "labelled")
+        found = gather(str(here / "cells"), CLASSES, labelled=named, given={"artefact": None}, most=1000)
+        assert (len(found.labelled), len(found.unlabelled), found.left_out) == (8, 24, 4)
+
+    def test_without_any_cell_but_the_labelled_ones_it_says_nothing_of_shares(
+        self, run: Run, here: Path, tmp_path: Path
+    ):
+        folder = here / "labelled"
+        every = gather(str(folder), CLASSES, labelled=scan(folder), most=1000)
+        assert len(every.unlabelled) == 0
+        outcome = run(every, tmp_path / "here.hemo")
+        assert outcome.card is not None, outcome.reasons
+        assert outcome.shares == {}
+        assert outcome.signals.seeds_agree is None
 
     def test_one_cell_under_two_labels_is_refused(self, here: Path, tmp_path: Path):
         shutil.copytree(here / "labelled", tmp_path / "labelled")
@@ -355,7 +374,15 @@ class TestWhatEndsWithout:
         outcome = run(cells, tmp_path / "here.hemo", recipe=quick.model_copy(update={"least_information": 9}))
         assert outcome.card is None
         assert "hardly differ" in outcome.reasons[0]
-        assert list(tmp_path.iterdir()) == []
+        assert list(tmp_path.iterdir()) == [work_folder(tmp_path / "here.hemo")]
+
+        def learnt_again(what: str, _: object) -> None:
+            raise AssertionError(what)
+
+        assert (
+            run(cells, tmp_path / "here.hemo", watch=learnt_again).card is not None
+        )  # by rules that trust it
+        assert [path.name for path in tmp_path.iterdir()] == ["here.hemo"]
 
     def test_what_is_known_before_learning_is_told_before_it(
         self, run: Run, cells: Cells, quick: AdaptRecipe, tmp_path: Path

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,13 +11,14 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from hemoscope.adapt.answers import stand_in
+from hemoscope.adapt.answers import Voted, stand_in
 from hemoscope.adapt.batch_norm import norm_layers, recompute, set_momentum
 from hemoscope.adapt.fit import set_learning
 from hemoscope.adapt.objective import Taught, adaptation_loss
 from hemoscope.adapt.plan import fold_of
 from hemoscope.adapt.pseudo import PseudoLabels, balanced_weights, drawn, pseudo_labels, smoothed, there
-from hemoscope.adapt.recipe import ADAPT, adapt_recipe
+from hemoscope.adapt.recipe import ADAPT, CHECKED_BY, AdaptRecipe, adapt_recipe
+from hemoscope.adapt.thresholds import Evidence, thresholds
 from hemoscope.adapt.trust import Signals, doubts, mutual_information, neighbourhood_density
 from hemoscope.errors import ConfigError, UnknownNameError
 from hemoscope.models.build import head_path, skeleton
@@ -67,6 +69,13 @@ class TestPseudoLabels:
         assert there(sure, self.NAMES, sure=0.9) == [1, 2, 3]
         assert there(unsure, self.NAMES, sure=0.9, known=[0]) == [0, 2, 3]
         assert there(unsure, ("a", "b", "c", "d"), sure=0.9) == [0, 1, 2, 3]
+        assert there(unsure, ("SNE", "platelet", "Band neutrophils", "b"), sure=0.9) == [0, 2]
+        assert there(unsure, ("basophil", "ig", "platelet", "b"), sure=0.9) == [
+            0,
+            1,
+            2,
+            3,
+        ]  # nothing else would be left
 
     def test_a_balanced_draw_has_every_class_as_often(self):
         labels = PseudoLabels(np.array([0] * 90 + [1] * 10 + [2]), np.array([True] * 100 + [False]))
@@ -166,28 +175,31 @@ class TestSignals:
     @pytest.mark.parametrize(
         ("change", "why"),
         [
-            ({"seeds_agree": 0.6}, "another seed ends with the same answer for 60 % of the cells only"),
+            ({"seeds_agree": 0.6}, "another seed ends with the same answer for 60.0 % of the cells only"),
             ({"seeds_agree": float("nan")}, "another seed"),
-            ({"kept": 0.2}, "only 20 % of the answers stayed what they were"),
+            ({"kept": 0.2}, "only 20.0 % of the answers stayed what they were"),
             ({"information": 0.05}, "hardly differ from cell to cell"),
-            ({"sure_before": 0.93}, "sure of these cells (mean probability 93 %"),
-            ({"density": 5.8}, "falls into no groups: 66 % of the other cells"),
-            ({"nuclei": 0.1}, "a nucleus is found in 10 % of the images only"),
+            ({"sure_before": 0.93}, "sure of these cells (mean probability 93.0 %"),
+            ({"density": 5.8}, "falls into no groups: 66.2 % of the other cells"),
+            ({"nuclei": 0.1}, "a nucleus is found in 10.0 % of the images only"),
         ],
     )
     def test_each_rule_says_what_it_holds_against_it(self, change: dict[str, float], why: str):
-        from dataclasses import replace
-
         (reason,) = doubts(replace(self.good, **change), ADAPT)
         assert why in reason
 
-    def test_labels_decide_where_there_are_any(self):
-        from dataclasses import replace
-
-        better = replace(self.good, seeds_agree=0.1, labelled_before=0.5, labelled=0.9)
+    def test_enough_labels_of_several_classes_decide(self):
+        labels = {"labelled_before": 0.5, "labelled": 0.9, "labelled_won": 9, "labelled_lost": 1}
+        better = replace(self.good, seeds_agree=0.1, labelled_cells=20, labelled_classes=2, **labels)
         assert doubts(better, ADAPT) == ()
-        (reason,) = doubts(replace(self.good, labelled_before=0.9, labelled=0.5), ADAPT)
-        assert "is 50 % and was 90 %" in reason
+        for change in ({"labelled_cells": 19}, {"labelled_classes": 1}):
+            (reason,) = doubts(replace(better, **change), ADAPT)
+            assert reason.startswith("another seed ends with the same answer for 10.0 %")
+        for change in ({"nuclei": 0.1}, {"information": 0.0}):  # no cells, or one answer to all
+            assert len(doubts(replace(better, **change), ADAPT)) == 1
+        (reason,) = doubts(replace(better, labelled_before=0.9, labelled=0.5), ADAPT)
+        assert "on 20 labelled cells" in reason
+        assert "is 50.0 % and was 90.0 %: 1 that were right are wrong, 9 the other way round" in reason
 
     def test_answers_that_are_all_alike_say_nothing_of_the_cells(self):
         assert mutual_information(np.full((10, 4), 0.25)) == pytest.approx(0)
@@ -225,6 +237,55 @@ def test_labels_and_normalisation_alone_have_paces_of_their_own():
     labelled = ADAPT.with_labels()
     assert (labelled.training.epochs, labelled.memory) == (ADAPT.labelled_epochs, 0)
     assert labelled.training.lr == pytest.approx(ADAPT.labelled_lr * ADAPT.training.lr)
+
+
+def test_what_has_no_effect_where_there_are_labels_is_refused():
+    assert adapt_recipe(["labelled_epochs=6", "lr=0.01"], labelled=True).labelled_epochs == 6
+    with pytest.raises(ConfigError, match=r"epochs, memory are for cells without labels.*labelled_epochs"):
+        adapt_recipe(["epochs=6", "memory=0.5"], labelled=True)
+
+
+def test_a_checkpoint_is_of_all_fields_that_a_fit_follows_from():
+    """Whoever adds a field to the recipe says whether a fit follows from it."""
+    assert {*AdaptRecipe.model_fields} - CHECKED_BY == {
+        *(
+            "training",
+            "bn",
+            "bn_rounds",
+            "bn_momentum",
+            "prior",
+            "learns",
+            "norm_lr",
+            "turns",
+            "memory",
+            "neighbours",
+            "first",
+            "last",
+        ),
+        *(
+            "least",
+            "balance",
+            "sure",
+            "smoothing",
+            "labelled_epochs",
+            "labelled_lr",
+            "labelled",
+            "labelled_batch",
+            "folds",
+        ),
+    }
+
+
+def test_few_labels_without_an_error_make_no_probability_surer_than_it_is():
+    rng = np.random.default_rng(0)
+    probs = rng.dirichlet([6.0, 1.0, 1.0], 400)
+    probs = np.sort(probs, axis=1)[:, ::-1]  # every cell is of class 0 and called so
+    pred, target = np.zeros(400, np.int64), np.where(np.arange(400) < 320, 0, -1)
+    said = Voted(pred, probs)
+    found = Evidence(("a", "b", "c"), said, [pred], None, np.ones(400, bool), target, said, {})
+    trust, by_labels = thresholds(found, ADAPT)
+    assert by_labels
+    assert trust.temperature == 1
 
 
 def test_every_value_that_does_not_hold_is_told_at_once():

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy.optimize import minimize
 from scipy.special import softmax
-from scipy.stats import entropy
+from scipy.stats import binomtest, entropy
 
 from hemoscope.adapt.shares import STEPS, estimate_shares, share_intervals
 from hemoscope.errors import ShapeError
@@ -68,6 +68,15 @@ def test_intervals_are_as_wide_as_estimates_from_new_cells_differ():
     anew = [estimate_shares(calibrated(planted, 300, prior, seed), prior).shares for seed in range(1, 200)]
     spread = np.subtract(*np.quantile(anew, [0.975, 0.025], axis=0))
     np.testing.assert_allclose(high - low, spread, rtol=0.4)
+
+
+@pytest.mark.parametrize("n", [64, 300])
+def test_the_interval_of_a_class_without_a_cell_begins_at_none_and_is_as_wide_as_counting_makes_it(n: int):
+    probs = np.tile([0.001, 0.998, 0.001], (n, 1))
+    probs[: n // 2] = [0.001, 0.001, 0.998]
+    low, high = share_intervals(probs, np.full(3, 1 / 3), draws=50, seed=0)
+    assert low[0] == pytest.approx(0, abs=1e-6)
+    assert high[0] == pytest.approx(binomtest(0, n).proportion_ci().high)
 
 
 def test_a_prior_that_does_not_fit_is_refused():

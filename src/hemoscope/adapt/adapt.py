@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,7 +18,7 @@ from hemoscope.adapt.cells import Cells
 from hemoscope.adapt.fit import EpochTold, Lesson, fit, with_new_statistics
 from hemoscope.adapt.look import Looked, canvases_of, look
 from hemoscope.adapt.plan import Fit, check_enough, digest_of, plan_fits
-from hemoscope.adapt.recipe import ADAPT, AdaptRecipe
+from hemoscope.adapt.recipe import ADAPT, CHECKED_BY, AdaptRecipe
 from hemoscope.adapt.result import Learned, Result
 from hemoscope.adapt.shares import estimate_shares
 from hemoscope.adapt.trust import (
@@ -42,7 +43,7 @@ from hemoscope.progress import Progress
 from hemoscope.records import FloatArray
 from hemoscope.training.device import Device
 
-__all__ = ["Outcome", "Watch", "adapt"]
+__all__ = ["Outcome", "Watch", "adapt", "work_folder"]
 
 Watch = Callable[[str, EpochTold], None]
 """Hears what is being done and how an epoch went."""
@@ -79,7 +80,7 @@ def adapt(
 ) -> Outcome:
     """Adapt a bundle to cells, and write it as another one if that is to be trusted.
 
-    A call that was killed goes on where it was when it is given again.
+    A call that was killed goes on where it was when it is given again, and so does one after a refusal, by other rules.
 
     Args:
         bundle: The model before. Its networks are used up: they are moved to the device.
@@ -100,7 +101,8 @@ def adapt(
     """
     refuse_existing(out, overwrite=overwrite)
     check_enough(cells, bundle.card.classes, recipe)
-    with _work_folder(out) as work:
+    work = work_folder(out)
+    with lock_folder(work):
         before = _networks(bundle, cells, device_name)
         canvases = canvases_of(before, cells.sources, progress)
         prior = _prior(bundle.card, recipe)
@@ -110,6 +112,7 @@ def adapt(
         ]
         known = _known(bundle.card, cells, before, parent)
         if not len(cells.labelled) and (reasons := doubts(known, recipe)):
+            shutil.rmtree(work, ignore_errors=True)
             return Outcome(None, reasons, known, {})
         fits = plan_fits(cells, recipe, seed)
         facts = _facts(bundle, before, cells, recipe)
@@ -146,16 +149,13 @@ def adapt(
         card = None
         if not reasons:
             card = write_adapted(out, result, signals, overwrite=overwrite)
+            shutil.rmtree(work, ignore_errors=True)
         return Outcome(card, reasons, signals, result.shares)
 
 
-@contextmanager
-def _work_folder(out: Path) -> Iterator[Path]:
-    """Give a folder beside `out` for checkpoints; it is gone at the end, and stays after a failure or a kill."""
-    work = out.with_name(f".{out.name}.adapting")
-    with lock_folder(work):
-        yield work
-    shutil.rmtree(work, ignore_errors=True)
+def work_folder(out: Path) -> Path:
+    """Return where checkpoints are until `out` is written; they stay after a refusal, a failure or a kill."""
+    return out.with_name(f".{out.name}.adapting")
 
 
 def _networks(bundle: Bundle, cells: Cells, device_name: str) -> tuple[Network, ...]:
@@ -168,9 +168,10 @@ def _exact(network: Network) -> Network:
 
 
 def _prior(card: BundleCard, recipe: AdaptRecipe) -> FloatArray:
-    """Return the class shares that the probabilities are taken to assume."""
+    """Return the class shares that the probabilities are taken to assume; all alike where nothing else is known."""
     n = len(card.classes)
-    counts = (card.data.get("counts") or {}).get("train") if recipe.prior == "training" else None
+    as_mixed = recipe.prior == "trained" and all(m.recipe.get("sampler") != "balanced" for m in card.members)
+    counts = (card.data.get("counts") or {}).get("train") if as_mixed else None
     trained = np.array([float((counts or {}).get(name, 0)) for name in card.classes])
     return trained / trained.sum() if counts and trained.min() > 0 else np.full(n, 1 / n)
 
@@ -183,10 +184,10 @@ def _facts(
     return {
         "parent": bundle.digest,
         "cells": cells.digest,
-        "recipe": recipe.model_dump(mode="json"),
+        "recipe": recipe.model_dump(mode="json", exclude=set(CHECKED_BY)),
         "framing": [network.framing.view_px for network in networks],
         "device": [device.torch_device.type, device.precision],
-        "torch": torch.__version__,
+        "versions": [version("hemoscope"), torch.__version__],
     }
 
 
@@ -248,15 +249,20 @@ def _unlabelled(network: Network, canvas: Canvas, result: Result) -> Lesson:
     return Lesson(network, canvas, rows, none, none, result.prior, result.bundle.card.classes)
 
 
-def _labelled_signals(result: Result, parent: Sequence[Looked]) -> dict[str, float]:
+def _labelled_signals(result: Result, parent: Sequence[Looked]) -> dict[str, Any]:
     rows, target = result.cells.labelled, result.cells.target
     crossed = result.crossed()
     if crossed is None:
         return {}
     was = voted(parent, result.bundle.card.vote)
+    right_before, right = was.pred[rows] == target[rows], crossed.pred[rows] == target[rows]
     return {
+        "labelled_cells": len(rows),
+        "labelled_classes": len(np.unique(target[rows])),
         "labelled_before": balanced_accuracy(was.pred[rows], target[rows]),
         "labelled": balanced_accuracy(crossed.pred[rows], target[rows]),
+        "labelled_won": int((right & ~right_before).sum()),
+        "labelled_lost": int((right_before & ~right).sum()),
     }
 
 
@@ -272,5 +278,7 @@ def _unknown(
     return float(is_unknown(torch.stack(far).double().mean(dim=0).numpy()[rows], card.calibration).mean())
 
 
-def _density(looked: Sequence[Looked], rows: np.ndarray) -> float:
+def _density(looked: Sequence[Looked], rows: np.ndarray) -> float | None:
+    if len(rows) < 2:
+        return None
     return float(np.mean([neighbourhood_density(one.features[0, torch.from_numpy(rows)]) for one in looked]))

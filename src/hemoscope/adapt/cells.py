@@ -30,6 +30,7 @@ from hemoscope.records import IntArray, Manifest
 __all__ = ["Cells", "Source", "gather"]
 
 Source = Path | bytes | NDArray[np.uint8]
+NONE_OF_THEM = -2
 _SHOWN = 20
 _AT_ONCE = 256  # images that wait for their turn
 
@@ -46,7 +47,7 @@ class Cells:
         converted: How many had to be converted to upright 8-bit RGB, by reason.
         nuclei: Share of the cells looked at in which a nucleus is found.
         alike: Cells that were there before with the same content.
-        left_out: Labelled cells of none of the classes.
+        left_out: Cells that a person has said to be of none of the classes; they are not among the others either.
         more: Cells without a label that were not drawn, where there were too many.
         class_map: Which class of the model each class of the labelled cells is.
     """
@@ -124,7 +125,7 @@ def gather(
     target: dict[str, int] = {}
     names: dict[str, str] = {}
     for (name, _, class_name), one in zip(named, seen[len(found) :], strict=True):
-        c = classes.index(class_name)
+        c = NONE_OF_THEM if class_name is None else classes.index(class_name)
         if target.setdefault(one.hash, c) != c:
             raise DataError(
                 f"{name} and {names[one.hash]} show the same cell under two classes; leave it in one of them"
@@ -133,7 +134,8 @@ def gather(
     by_hash = {one.hash: one for one in seen}
     open_ones = sorted(set(by_hash) - set(target))
     drawn = evenly(open_ones, most)
-    rows = [by_hash[sha] for sha in (*drawn, *sorted(target))]
+    known = sorted(sha for sha, c in target.items() if c != NONE_OF_THEM)
+    rows = [by_hash[sha] for sha in (*drawn, *known)]
     sides = [one.side_px for one in rows]
     return Cells(
         sources=tuple(one.source for one in rows),
@@ -143,16 +145,18 @@ def gather(
         converted=dict(sorted(Counter(why for one in rows for why in one.conversions).items())),
         nuclei=float(np.mean([one.nucleus for one in rows])),
         alike=len(seen) - len(by_hash),
-        left_out=len(labelled.images) - len(named) if labelled else 0,
+        left_out=len(target) - len(known),
         more=len(open_ones) - len(drawn),
         class_map=class_map,
     )
 
 
-def _labelled(manifest: Manifest, class_map: ClassMap) -> list[tuple[str, Source, str]]:
-    kept = [(image.path, to) for image in manifest.images if (to := class_map[image.class_name]) is not None]
-    images = in_order(manifest, [path for path, _ in kept])
-    return [(path, image, to) for (path, to), image in zip(kept, images, strict=True)]
+def _labelled(manifest: Manifest, class_map: ClassMap) -> list[tuple[str, Source, str | None]]:
+    images = in_order(manifest, [image.path for image in manifest.images])
+    return [
+        (image.path, source, class_map[image.class_name])
+        for image, source in zip(manifest.images, images, strict=True)
+    ]
 
 
 def _seen(named: Sequence[Named | tuple[str, Source]], progress: Progress | None) -> list[_Seen]:

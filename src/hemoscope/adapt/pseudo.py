@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from hemoscope.data.class_map import meaning
 from hemoscope.records import FloatArray, IntArray
 
 __all__ = ["EXPECTED", "PseudoLabels", "balanced_weights", "drawn", "pseudo_labels", "smoothed", "there"]
@@ -54,8 +55,8 @@ def smoothed(features: Tensor, probs: FloatArray, neighbours: int) -> FloatArray
 def there(probs: FloatArray, classes: Sequence[str], *, sure: float, known: Sequence[int] = ()) -> list[int]:
     """Return the classes that are taken to be among the cells; all others are nobody's pseudo-label.
 
-    A class that is not there would otherwise be given to whatever is odd, and learnt. Where no name is that of a white cell, all are
-    taken to be there.
+    A class that is not there would otherwise be given to whatever is odd, and learnt. Where no name means such a white cell, or none is
+    found, all are taken to be there.
 
     Args:
         probs: Shape (N, C), before anything was learnt.
@@ -64,10 +65,11 @@ def there(probs: FloatArray, classes: Sequence[str], *, sure: float, known: Sequ
         known: Classes of which there are labelled cells.
     """
     top = -np.sort(-probs, axis=0)[:SUREST].mean(axis=0)
-    blood = any(name in EXPECTED for name in classes)
-    return [
-        c for c, name in enumerate(classes) if not blood or c in known or top[c] >= EXPECTED.get(name, sure)
-    ]
+    least = [EXPECTED.get(meaning(name) or "") for name in classes]
+    if all(one is None for one in least):
+        return list(range(len(classes)))
+    found = [c for c, one in enumerate(least) if c in known or top[c] >= (sure if one is None else one)]
+    return found or list(range(len(classes)))
 
 
 def pseudo_labels(probs: FloatArray, classes: Sequence[int], *, share: float, least: int) -> PseudoLabels:

@@ -18,6 +18,15 @@ LEARNT_BY = (
 )  # fmt: skip
 """Fields of a training recipe that an adaptation has, too."""
 
+WITHOUT_LABELS = frozenset({"epochs", "learns", "memory", "norm_lr"})
+CHECKED_BY = frozenset(
+    {
+        "least_cells", "most_cells", "most_sure", "least_seeds_agree", "least_kept", "least_information", "most_neighbours",
+        "least_nuclei", "least_labelled", "most_lost", "error_rate", "coverage", "unknown_share", "known_certainty", "share_draws",
+    }
+)  # fmt: skip
+"""Fields of which no fit depends: whoever changes them does not learn anew."""
+
 
 class AdaptRecipe(BaseModel):
     """How a bundle is adapted, and when that is to be trusted."""
@@ -53,8 +62,10 @@ class AdaptRecipe(BaseModel):
         default=3, ge=1, description="times they are taken, each class weighed alike by the answers before"
     )
     bn_momentum: float = Field(default=0.05, ge=0, le=1, description="of the batch statistics while learning")
-    prior: Literal["uniform", "training"] = Field(
-        default="uniform", description="class shares that a network's probabilities are taken to assume"
+    prior: Literal["trained", "uniform"] = Field(
+        default="trained",
+        description="class shares that a network's probabilities are taken to assume: those of its training, or all alike; alike also "
+        "where it was adapted before, or drew its classes equally often",
     )
     learns: Literal["norm", "all"] = Field(
         default="norm",
@@ -130,6 +141,11 @@ class AdaptRecipe(BaseModel):
     least_nuclei: float = Field(
         default=0.5, ge=0, le=1, description="share of cells in which a nucleus is found"
     )
+    least_labelled: int = Field(
+        default=20,
+        ge=0,
+        description="labelled cells, of two classes at least, that decide in place of other signals",
+    )
     most_lost: float = Field(
         default=0.0,
         ge=0,
@@ -169,22 +185,28 @@ class AdaptRecipe(BaseModel):
 ADAPT = AdaptRecipe()
 
 
-def adapt_recipe(changes: Iterable[str] = (), **values: Any) -> AdaptRecipe:
+def adapt_recipe(changes: Iterable[str] = (), *, labelled: bool = False, **values: Any) -> AdaptRecipe:
     """Return the built-in recipe with changes, in its own fields and in those of training in `LEARNT_BY`.
 
     Args:
         changes: As texts `KEY=VALUE`, such as `epochs=6` or `least_seeds_agree=0.7`.
+        labelled: Whether it is for cells some of which have labels.
         values: The same as values.
 
     Raises:
         UnknownNameError: If there is no such field.
-        ConfigError: With every value that does not hold.
+        ConfigError: With every value that does not hold, or that has no effect.
     """
     for change in changes:
         key, separator, text = change.partition("=")
         if not separator:
             raise ConfigError(f"expected --set KEY=VALUE, got {change!r}; for example --set epochs=6")
         values = {**values, key: parse_value(text)}
+    if labelled and (unused := sorted({*values} & WITHOUT_LABELS)):
+        raise ConfigError(
+            f"{', '.join(unused)} are for cells without labels; with labelled ones everything learns, for `labelled_epochs`, at "
+            "`labelled_lr` times the rate: --set labelled_epochs=6"
+        )
     own = set(AdaptRecipe.model_fields) - {"training"}
     for key in values:
         if key not in own and key not in LEARNT_BY:

@@ -103,7 +103,7 @@ class Result:
         if not len(rows):
             return {}
         probs = self.answers().probs[rows]
-        found = estimate_shares(probs, self.prior).shares
+        found = estimate_shares(probs, self.prior, pseudo_count=0).shares
         low, high = np.zeros_like(found), np.ones_like(found)
         if draws:
             low, high = share_intervals(probs, self.prior, draws=draws, seed=self.seed)

@@ -33,12 +33,14 @@ def statements(
     ]
     if by_labels:
         lines.append(
-            "Its thresholds were chosen on the labelled cells, each answered by networks that learnt without its label."
+            "Its thresholds were chosen on the labelled cells, each answered by networks that learnt without its label; how many accepted "
+            "answers are wrong holds for classes mixed as these are."
         )
     else:
         lines.append(
             "How often its accepted answers are wrong is an estimate and not a promise: where no label says so, an answer "
-            "counts as wrong if another seed contradicts it. Errors that every seed makes alike are not seen."
+            "counts as wrong if another seed contradicts it. Errors that every seed makes alike are not seen, and these are cells that it "
+            "learnt from: of new ones of the laboratory more may be wrong, or called unknown."
         )
     if not n_labelled:
         lines.append(

@@ -70,24 +70,24 @@ def _by_labels(found: Evidence, goals: Goals) -> Calibration | None:
     if found.crossed is None:
         return None
     distance = None if found.distance is None else found.distance[rows]
-    said = _predictions(found.classes, found.crossed, found.target, rows)
-    return calibrate(said, distance, goals, near=_near(found))
+    return _calibrated(found, _predictions(found.classes, found.crossed, found.target, rows), distance, goals)
 
 
 def _without(found: Evidence, goals: Goals) -> Calibration:
-    """Let other seeds stand in for labels; probabilities are never made surer than they are."""
+    """Let other seeds stand in for labels."""
     rows = np.flatnonzero(found.target < 0)  # other fits were told some of the labels
     said = _predictions(found.classes, found.answers, stand_in(found.answers.pred, found.others), rows)
     distance = None if found.distance is None else found.distance[rows]
-    first = calibrate(said, distance, goals, near=_near(found))
-    if first.temperature < 1:
-        first = calibrate(said, distance, goals, near=_near(found), temperature=1.0)
     n = len(found.classes)
-    return first.model_copy(update={"confusion": ((0,) * n,) * n})
+    chosen = _calibrated(found, said, distance, goals)
+    return chosen.model_copy(update={"confusion": ((0,) * n,) * n})
 
 
-def _near(found: Evidence) -> FloatArray | None:
-    return None if found.distance is None else found.distance[found.sure]
+def _calibrated(found: Evidence, said: Predictions, distance: FloatArray | None, goals: Goals) -> Calibration:
+    """Choose by some answers; few of them, and none wrong, are no reason to make probabilities surer than they are."""
+    near = None if found.distance is None else found.distance[found.sure]
+    first = calibrate(said, distance, goals, near=near)
+    return first if first.temperature >= 1 else calibrate(said, distance, goals, near=near, temperature=1.0)
 
 
 def _measured(found: Evidence, trust: Calibration, *, labelled: bool) -> dict[str, Any]:

@@ -27,6 +27,7 @@ __all__ = [
 
 TEMPERATURE = 0.05  # Saito et al.'s
 TINY = 1e-12
+TWO = 2  # classes at least; of labels of one nothing is learnt about another
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +46,12 @@ class Signals:
         information: The same after.
         density_before: Entropy of the neighbours of a cell among features in nats, before any step.
         density: The same after.
-        labelled_before: Balanced accuracy of the model before on the labelled cells; None without any.
+        labelled_cells: Cells with a label; None without any.
+        labelled_classes: How many classes they are of.
+        labelled_before: Balanced accuracy of the model before on them.
         labelled: The same after, each cell answered by networks that learnt without its label.
+        labelled_won: Labelled cells that were wrong before and are right after.
+        labelled_lost: Labelled cells that were right before and are wrong after.
     """
 
     cells: int
@@ -60,8 +65,12 @@ class Signals:
     information: float | None = None
     density_before: float | None = None
     density: float | None = None
+    labelled_cells: int | None = None
+    labelled_classes: int | None = None
     labelled_before: float | None = None
     labelled: float | None = None
+    labelled_won: int | None = None
+    labelled_lost: int | None = None
 
     @property
     def neighbours(self) -> float | None:
@@ -76,22 +85,36 @@ class Signals:
 def doubts(signals: Signals, recipe: AdaptRecipe) -> tuple[str, ...]:
     """Return why an adaptation is not to be trusted, in sentences; none where it is.
 
-    This is the whole rule. Where there are labels they decide.
+    This is the whole rule. Enough labels decide alone but for what tells that these are no cells, or of one kind.
     """
-    if signals.labelled is not None and signals.labelled_before is not None:
-        if signals.labelled < signals.labelled_before - recipe.most_lost:
-            return (
-                (
-                    f"on labelled cells, answered without their own labels, its balanced accuracy is {_percent(signals.labelled)} "
-                    f"and was {_percent(signals.labelled_before)}"
-                ),
-            )
-        return ()
-    rules = (
+    rules = [
+        (
+            _below(signals.labelled, (signals.labelled_before or 0) - recipe.most_lost),
+            (
+                f"on {signals.labelled_cells} labelled cells, answered without their own labels, its balanced accuracy is "
+                f"{_percent(signals.labelled)} and was {_percent(signals.labelled_before)}: {signals.labelled_lost} that were right are "
+                f"wrong, {signals.labelled_won} the other way round"
+            ),
+        ),
         (
             signals.nuclei < recipe.least_nuclei,
             f"a nucleus is found in {_percent(signals.nuclei)} of the images only; expected single stained cells",
         ),
+        (
+            _below(signals.information, recipe.least_information),
+            (
+                f"its answers hardly differ from cell to cell (mutual information {signals.information or 0:.2f} nats, expected "
+                f"at least {recipe.least_information:g}): all cells are of one class, or it cannot tell them apart"
+            ),
+        ),
+    ]
+    if (signals.labelled_cells or 0) < recipe.least_labelled or (signals.labelled_classes or 0) < TWO:
+        rules += _without_labels(signals, recipe)
+    return tuple(why for holds, why in rules if holds)
+
+
+def _without_labels(signals: Signals, recipe: AdaptRecipe) -> list[tuple[bool, str]]:
+    return [
         (
             signals.sure_before is not None and signals.sure_before > recipe.most_sure,
             (
@@ -120,15 +143,7 @@ def doubts(signals: Signals, recipe: AdaptRecipe) -> tuple[str, ...]:
                 f"expected at most {_percent(recipe.most_neighbours)}"
             ),
         ),
-        (
-            _below(signals.information, recipe.least_information),
-            (
-                f"its answers hardly differ from cell to cell (mutual information {signals.information or 0:.2f} nats, expected "
-                f"at least {recipe.least_information:g}): all cells are of one class, or it cannot tell them apart"
-            ),
-        ),
-    )
-    return tuple(why for holds, why in rules if holds)
+    ]
 
 
 def mutual_information(probs: FloatArray) -> float:
@@ -187,4 +202,4 @@ def _entropy(probs: Sequence[float] | FloatArray) -> float:
 
 
 def _percent(value: float | None) -> str:
-    return "n/a" if value is None else f"{100 * value:.0f} %"
+    return "n/a" if value is None else f"{100 * value:.1f} %"

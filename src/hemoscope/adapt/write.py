@@ -145,7 +145,7 @@ def _card(
             "digest": cells.digest,
             "short_sides_px": list(cells.sides_px),
             "converted": dict(cells.converted),
-            "left_out": 0,
+            "left_out": cells.left_out,
         },
         split={"policy": "adapted", "digest": None, "seed": result.seed},
         scores=jsonable(score(_crossed(result)).to_json()),  # type: ignore[arg-type]

@@ -53,13 +53,14 @@ def adapt(
         raise typer.BadParameter("--classes needs --labelled", param_hint="--classes")
     on_this_machine(device)
     from hemoscope.adapt.adapt import adapt as run
+    from hemoscope.adapt.adapt import work_folder
     from hemoscope.adapt.cells import gather
     from hemoscope.adapt.recipe import adapt_recipe
     from hemoscope.adapt.source import read_parent
     from hemoscope.files import refuse_existing
     from hemoscope.predict.evaluate import scanned
 
-    recipe = adapt_recipe(changes or ())
+    recipe = adapt_recipe(changes or (), labelled=labelled is not None)
     refuse_existing(out, overwrite=overwrite)
     parent = read_parent(model)
     with progress() as tell:
@@ -98,8 +99,12 @@ def adapt(
     if not card:
         note(
             f"hemoscope: not adapted, {out} was not written and {model} stays as it was: {'; '.join(outcome.reasons)}. "
-            f"{'' if labelled else 'A few labelled cells can settle it: --labelled DIR'}".rstrip()
+            f"{'More' if labelled else 'Ten'} labelled cells of each class can settle it: --labelled DIR"
         )
+        if work_folder(out).exists():
+            note(
+                f"What was learnt is kept in {work_folder(out)} for another try by other rules (--set); delete it if there is none"
+            )
         raise typer.Exit(1)
 
 
@@ -110,6 +115,8 @@ def _tell_cells(cells: Cells) -> None:
         told.append(f"{len(cells.labelled):,} labelled")
     if cells.alike:
         told.append(f"{cells.alike:,} that are there twice or among the labelled ones were left out")
+    if cells.left_out:
+        told.append(f"{cells.left_out:,} said to be none of the model's classes were left out")
     if cells.more:
         told.append(f"{cells.more:,} more were not drawn")
     note(", ".join(told))
@@ -141,8 +148,9 @@ def _print(adapted: Adapted) -> None:
     found = adapted.signals.get("labelled")
     if found is not None:
         typer.echo(
-            f"balanced accuracy on labelled cells, answered without their own labels: {percent(found)}; before "
-            f"{percent(adapted.signals['labelled_before'])}"
+            f"balanced accuracy on {adapted.signals['labelled_cells']} labelled cells, answered without their own labels: {percent(found)}; "
+            f"before {percent(adapted.signals['labelled_before'])} ({adapted.signals['labelled_won']} that were wrong are right, "
+            f"{adapted.signals['labelled_lost']} the other way round)"
         )
     for line in adapted.known:
         note(line)

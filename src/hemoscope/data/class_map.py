@@ -18,7 +18,7 @@ from hemoscope.errors import DataError
 from hemoscope.files import atomic_path
 from hemoscope.plain_files import read_plain, why
 
-__all__ = ["ASK", "ClassMap", "match_classes", "propose", "read_class_map", "write_proposal"]
+__all__ = ["ASK", "ClassMap", "match_classes", "meaning", "propose", "read_class_map", "write_proposal"]
 
 ClassMap = Mapping[str, str | None]
 """Of every class of the data the model's class, or None where it is none of them."""
@@ -132,8 +132,8 @@ def _by_name(name: str, known: Sequence[str]) -> str:
     """Return the model's class of this name or meaning, or that it has to be asked."""
     if name in known:
         return name
-    meant = _meaning(name)
-    same = [to for to in known if _plain(to) == _plain(name) or (meant and _meaning(to) == meant)]
+    meant = meaning(name)
+    same = [to for to in known if _plain(to) == _plain(name) or (meant and meaning(to) == meant)]
     return same[0] if len(same) == 1 else ASK
 
 
@@ -141,14 +141,19 @@ def _guess(name: str, known: Sequence[str]) -> str | bool:
     plain = _plain(name)
     if any(word in plain.split("-") or (len(word) > 3 and word in plain) for word in _NONE_OF_THEM):
         return False
-    inside = Counter({to: len(_meaning(to) or to) for to in known if (_meaning(to) or _plain(to)) in plain})
+    inside = Counter({to: len(meaning(to) or to) for to in known if (meaning(to) or _plain(to)) in plain})
     close = difflib.get_close_matches(plain, [_plain(to) for to in known], n=1, cutoff=0.75)
     if inside:
         return inside.most_common(1)[0][0]
     return next(to for to in known if _plain(to) == close[0]) if close else ASK
 
 
-def _meaning(name: str) -> str | None:
+def meaning(name: str) -> str | None:
+    """Return which of PBC's eight classes a name means in the field; None where it says nothing.
+
+    >>> meaning("Segmented neutrophils"), meaning("blast")
+    ('neutrophil', None)
+    """
     plain = _plain(name)
     return next(
         (to for to, names in _NAMES.items() if {plain, plain.removesuffix("s")} & {*names.split()}), None
