@@ -28,7 +28,7 @@ from hemoscope.errors import BundleError, DataError
 from hemoscope.export.int8 import _own_thresholds, quantise
 from hemoscope.export.onnx import TOLERANCE, _center_square, _view, export, graph, open_session, trace
 from hemoscope.models.build import build, head_path
-from hemoscope.models.registry import ARCHITECTURES, Architecture
+from hemoscope.models.registry import ARCHITECTURES, Architecture, get_arch
 from hemoscope.packing.calibrate import Goals
 from hemoscope.packing.labelled import Labelled, decoded, sides_of
 from hemoscope.predict.model import Model, on_device
@@ -142,13 +142,20 @@ def _tier(arch: str) -> list[pytest.MarkDecorator]:
 
 
 @pytest.mark.parametrize(
-    "row",
-    [pytest.param(row, id=row.name, marks=_tier(row.name)) for row in ARCHITECTURES],
+    ("row", "instance_norm"),
+    [
+        *(pytest.param(row, 0.0, id=row.name, marks=_tier(row.name)) for row in ARCHITECTURES),
+        pytest.param(get_arch("resnet18"), 0.3, id="resnet18, instance norm"),
+    ],
 )
 def test_every_architecture_is_exported_with_the_same_answers(
-    row: Architecture, bundle: Bundle, tmp_path: Path, real_images: list[NDArray[np.uint8]]
+    row: Architecture,
+    instance_norm: float,
+    bundle: Bundle,
+    tmp_path: Path,
+    real_images: list[NDArray[np.uint8]],
 ):
-    network = build(row.name, 3, seed=1).eval()
+    network = build(row.name, 3, seed=1, instance_norm=instance_norm).eval()
     image_px, canvas_px = row.sides_px()
     steps = bundle.card.members[0].preprocessing.model_copy(
         update={"image_px": image_px, "canvas_px": canvas_px}

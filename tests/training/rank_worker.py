@@ -115,7 +115,8 @@ def distances(arch: str, *, image_px: int, n: int, **options: Any) -> dict[str, 
     given = {"class_weights": weights, "aux_weight": 0.4, "label_smoothing": 0.1, "mixup": 0.4}
     found: list[dict[str, Tensor]] = []
     for batch in (None, SharedBatch(ranks_here())):
-        model, mine = build(arch, 3, seed=0).to(dtype), torch.arange(n)
+        model = build(arch, 3, seed=0, instance_norm=options.get("instance_norm", 0.0)).to(dtype)
+        mine = torch.arange(n)
         learner, objective = model, Objective(**given)
         if batch:
             model = batch.adapt(model, device.torch_device)

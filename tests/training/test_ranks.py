@@ -225,6 +225,15 @@ def test_statistics_that_are_kept_are_those_of_one_also_for_a_rank_without_image
             assert distance < 1e-5, f"{arch}: {what} is off by {distance:.3g}"
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("n", [5, 2])
+def test_images_are_normalised_by_themselves_on_every_rank_also_where_there_is_none(tmp_path: Path, n: int):
+    asked = {"arch": "resnet18", "image_px": 64, "n": n, "double": True, "instance_norm": 0.3}
+    (of,) = ranked.step(tmp_path, [asked], ranks=3).values()
+    for what, distance in of.items():
+        assert distance < 1e-5, f"{what} is off by {distance:.3g}"
+
+
 @pytest.mark.long
 def test_in_bf16_a_shared_step_is_as_near_as_bf16_is(tmp_path: Path):
     steps = [

@@ -97,7 +97,11 @@ class Preprocessing(_Record):
 
 
 class MemberCard(_Record):
-    """One network of the bundle."""
+    """One network of the bundle.
+
+    Attributes:
+        instance_norm: Share of each image's own statistics in its batch normalisation (`models.instance_norm`).
+    """
 
     run: str = Field(max_length=200)
     arch: str = Field(max_length=100)
@@ -108,6 +112,7 @@ class MemberCard(_Record):
     digest: Digest
     parameters: Count
     pretrained: dict[str, Any]
+    instance_norm: Share = 0.0
 
 
 class Calibration(_Record):

@@ -251,7 +251,10 @@ def _network(path: Path, member: MemberCard, n_classes: int, content: bytes) -> 
         wanted = skeleton(member.arch, n_classes, head=member.head).state_dict()
         state: dict[str, Tensor] = load(content)
         _check_types(state, wanted)
-        return load_state(member.arch, n_classes, state, head=member.head).eval()
+        model = load_state(
+            member.arch, n_classes, state, head=member.head, instance_norm=member.instance_norm
+        )
+        return model.eval()
     except (SafetensorError, WeightsError, UnknownNameError, ValueError, RuntimeError) as error:
         raise BundleError(f"{path}: weights of {member.run}: {error}") from error
 

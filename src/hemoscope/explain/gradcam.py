@@ -59,7 +59,9 @@ def explain_pixels(network: Network, arch: str, images: NDArray[np.uint8], targe
     return maps.astype(np.float64)
 
 
-def randomised(network: Network, arch: str, *, head: Head = "replace_last", seed: int = 0) -> Network:
+def randomised(
+    network: Network, arch: str, *, head: Head = "replace_last", seed: int = 0, instance_norm: float = 0.0
+) -> Network:
     """Return the network with every weight drawn anew, as before any training.
 
     Args:
@@ -67,11 +69,12 @@ def randomised(network: Network, arch: str, *, head: Head = "replace_last", seed
         arch: Registry name.
         head: Of which form its head is.
         seed: Of the weights.
+        instance_norm: Share of each image's own statistics.
 
     Source:
         Adebayo et al., Sanity Checks for Saliency Maps, NeurIPS 2018: full randomisation.
     """
-    model = build(arch, len(network.classes), head=head, seed=seed)
+    model = build(arch, len(network.classes), head=head, seed=seed, instance_norm=instance_norm)
     return replace(network, model=model.eval().to(network.device.torch_device), known=None)
 
 

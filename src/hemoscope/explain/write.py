@@ -147,7 +147,7 @@ def _explain(
     progress: Progress | None,
 ) -> tuple[list[dict[str, object]], list[Trial]]:
     untrained = [
-        randomised(network, member.arch, head=member.head, seed=seed)
+        randomised(network, member.arch, head=member.head, seed=seed, instance_norm=member.instance_norm)
         for network, member in zip(model.networks, model.card.members, strict=True)
     ]
     rows: list[dict[str, object]] = []

@@ -1,6 +1,6 @@
 """From a registry row to a network: torchvision's builder, a new head, channels-last memory.
 
-A network is a function of (architecture, classes, head) alone: nothing about it depends on where
+A network is a function of (architecture, classes, head, instance norm) alone: nothing about it depends on where
 its weights came from, so a saved model reloads from its run card without further flags.
 """
 
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torchvision.models import get_model
 
 from hemoscope.errors import WeightsError
+from hemoscope.models.instance_norm import mix_instances
 from hemoscope.models.registry import Architecture, get_arch
 
 __all__ = [
@@ -40,6 +41,7 @@ def build(
     head: Head = "replace_last",
     seed: int = 0,
     imagenet_state: Mapping[str, Tensor] | None = None,
+    instance_norm: float = 0.0,
 ) -> nn.Module:
     """Return a network with `n_classes` outputs, its head freshly drawn from `seed`.
 
@@ -50,6 +52,7 @@ def build(
             layers of AlexNet and VGG.
         seed: Seed of every random weight. The global generator is left as it was.
         imagenet_state: torchvision's 1000-class weights, or None to draw all weights.
+        instance_norm: Share of each image's own statistics in batch normalisation; see `mix_instances`.
 
     Raises:
         UnknownNameError: If there is no such architecture.
@@ -63,11 +66,16 @@ def build(
         else:
             model = imagenet_network(row, imagenet_state)
         _replace_heads(model, row, n_classes, head)
-    return model.to(memory_format=torch.channels_last)
+    return mix_instances(model, instance_norm).to(memory_format=torch.channels_last)
 
 
 def load_state(
-    arch: str, n_classes: int, state: Mapping[str, Tensor], *, head: Head = "replace_last"
+    arch: str,
+    n_classes: int,
+    state: Mapping[str, Tensor],
+    *,
+    head: Head = "replace_last",
+    instance_norm: float = 0.0,
 ) -> nn.Module:
     """Return the network of a saved model; every tensor of it must be there and fit.
 
@@ -76,7 +84,7 @@ def load_state(
     """
     model = skeleton(arch, n_classes, head=head)
     _assign(model, state, what=f"saved {arch} with {n_classes} classes")
-    return model.to(memory_format=torch.channels_last)
+    return mix_instances(model, instance_norm).to(memory_format=torch.channels_last)
 
 
 def skeleton(arch: str, n_classes: int, *, head: Head = "replace_last") -> nn.Module:

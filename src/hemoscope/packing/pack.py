@@ -173,7 +173,8 @@ def not_used(card: BundleCard) -> Any:
         if trust and not trust.conformal_by_class
     }
     plain = {name: True for name in ("tta", "by_half", "adapted") if not getattr(card, name)}
-    return {**by_class, **plain}
+    members = {i: {"instance_norm"} for i, member in enumerate(card.members) if not member.instance_norm}
+    return {**by_class, **plain, "members": members}
 
 
 def _chosen(voting: Voting, val: Predictions) -> str:
@@ -212,6 +213,7 @@ def _member(run: Run) -> MemberCard:
         digest=run.card["digest"],
         parameters=run.card["parameters"],
         pretrained=dict(run.card["weights"]),
+        instance_norm=recipe.instance_norm,
     )
 
 

@@ -201,5 +201,8 @@ def load_network(run: Run) -> nn.Module:
         raise RunError(
             f"{path} cannot be read: {error}; expected the weights that training writes"
         ) from error
-    head = Recipe.model_validate(run.card["recipe"]).head
-    return load_state(run.arch, len(run.classes), state, head=head).eval()
+    recipe = Recipe.model_validate(run.card["recipe"])
+    model = load_state(
+        run.arch, len(run.classes), state, head=recipe.head, instance_norm=recipe.instance_norm
+    )
+    return model.eval()

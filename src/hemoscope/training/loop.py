@@ -190,7 +190,12 @@ def _network(job: Job, card: RunCard) -> nn.Module:
         state, weights, digest = load_imagenet(job.arch)
         card.pretrained(weights, digest)
     return build(
-        job.arch, len(job.manifest.classes), head=job.recipe.head, seed=job.seed, imagenet_state=state
+        job.arch,
+        len(job.manifest.classes),
+        head=job.recipe.head,
+        seed=job.seed,
+        imagenet_state=state,
+        instance_norm=job.recipe.instance_norm,
     )
 
 

@@ -22,7 +22,7 @@ MOST_BYTES = 2**20  # of a recipe file
 SPELT_OUT = 3  # changes in a label; more are counted
 ADDED_LATER = frozenset(
     {
-        "blur", "canvas_px", "ema", "frame_jitter", "framing", "grey", "head_lr", "jpeg", "label_smoothing", "mixup", "noise", "norm", "schedule",
+        "blur", "canvas_px", "ema", "frame_jitter", "framing", "grey", "head_lr", "instance_norm", "jpeg", "label_smoothing", "mixup", "noise", "norm", "schedule",
         "small_epochs", "small_px", "stain_gain", "stain_mix", "views", "warmup", "zoom",
     }
 )  # fmt: skip
@@ -108,6 +108,13 @@ class Recipe(BaseModel):
         default="batch",
         description="batch: batch normalisation learns the statistics of the training images; frozen: it keeps those of "
         "ImageNet, and only its scales and shifts learn. A network without it is trained alike",
+    )
+    instance_norm: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="share of each image's own mean and variance in batch normalisation, on maps of 8 px and more; a network "
+        "without it is trained alike",
     )
     rotation_deg: float = Field(default=60.0, ge=0, le=180)
     hflip: bool = True

@@ -61,16 +61,15 @@ class SharedBatch:
 
     def adapt(self, model: nn.Module, device: torch.device) -> nn.Module:
         """Let a network's batch normalisation and dropout see whole batches; its tensors and their names stay."""
-        if device.type != "cpu":
-            model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
         for name, module in list(model.named_modules()):
             if isinstance(module, nn.Dropout):
                 model.set_submodule(name, WholeDropout(module.p, self))
-            elif isinstance(module, nn.SyncBatchNorm):
-                module.__class__ = WholeSyncBatchNorm
-                cast("WholeSyncBatchNorm", module).batch = self
-            elif type(module) is nn.BatchNorm2d:
+            elif type(module) is nn.BatchNorm2d and device.type == "cpu":
                 module.__class__ = WholeBatchNorm  # adds no state; torch's own is for GPUs alone
+            elif type(module) is nn.BatchNorm2d:  # not by torch's converter, which leaves hooks behind
+                module.__class__ = WholeSyncBatchNorm  # type: ignore[assignment]
+                shared = cast("WholeSyncBatchNorm", module)
+                shared.batch, shared.process_group = self, None
         return model
 
     def learner(self, model: nn.Module, device: torch.device) -> nn.Module:
