@@ -47,7 +47,8 @@ def test_a_share_of_each_image_is_normalised_by_itself(share: float, training: b
 @pytest.mark.parametrize("n", [1, 2])
 def test_its_gradient_is_that_of_its_formula_also_for_one_image(n: int):
     torch.manual_seed(0)
-    norm = mix_instances(nn.BatchNorm2d(4).eval(), 1.0).double()
+    plain = nn.BatchNorm2d(4).eval().double()
+    norm = mix_instances(plain, 1.0)
     images = torch.rand(n, 4, 9, 9, dtype=torch.float64)
     back = torch.rand(n, 4, 9, 9, dtype=torch.float64).contiguous(memory_format=torch.channels_last)
 
@@ -59,7 +60,7 @@ def test_its_gradient_is_that_of_its_formula_also_for_one_image(n: int):
 
     def formula(given: torch.Tensor) -> torch.Tensor:
         var, mean = torch.var_mean(given, dim=(2, 3), correction=0, keepdim=True)
-        return (given - mean) / (var + norm.eps).sqrt()
+        return (given - mean) / (var + plain.eps).sqrt()
 
     torch.testing.assert_close(gradient(norm), gradient(formula))
 
