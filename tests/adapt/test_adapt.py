@@ -20,9 +20,9 @@ import torch
 from PIL import Image
 
 from hemoscope import api
-from hemoscope.adapt.adapt import Outcome, work_folder
+from hemoscope.adapt.adapt import Outcome, _prior, work_folder
 from hemoscope.adapt.cells import Cells, gather
-from hemoscope.adapt.recipe import AdaptRecipe
+from hemoscope.adapt.recipe import ADAPT, AdaptRecipe, adapt_recipe
 from hemoscope.bundle.file import read_bundle
 from hemoscope.data.scan.scan import scan
 from hemoscope.errors import BundleError, DataError, RunError
@@ -454,6 +454,21 @@ class TestWhatEndsWithout:
         found = hemoscope("adapt", tmp_path / name, "--data", tmp_path, "--out", tmp_path / "x.hemo")
         assert found.returncode == 1
         assert what in found.stderr
+
+
+def test_probabilities_assume_the_mixture_they_were_trained_on(single_file: Path):
+    card = read_bundle(single_file).card
+    counts = np.array([card.data["counts"]["train"][name] for name in card.classes])
+    skewed = card.model_copy(update={"data": {"counts": {"train": {"blue": 10, "green": 30, "red": 60}}}})
+    assert _prior(skewed, ADAPT).tolist() == [0.1, 0.3, 0.6]
+    assert _prior(card, ADAPT).tolist() == (counts / counts.sum()).tolist()
+    equally = skewed.members[0].model_copy(update={"recipe": {"sampler": "balanced"}})
+    for one, recipe in (
+        (skewed.model_copy(update={"members": (equally,)}), ADAPT),
+        (skewed, adapt_recipe(prior="uniform")),
+        (skewed.model_copy(update={"data": {}}), ADAPT),  # adapted before
+    ):
+        assert _prior(one, recipe).tolist() == [1 / 3] * 3
 
 
 def test_more_cells_than_are_needed_are_drawn_by_their_content(here: Path):

@@ -25,7 +25,7 @@ CHECKED_BY = frozenset(
         "least_nuclei", "least_labelled", "most_lost", "error_rate", "coverage", "unknown_share", "known_certainty", "share_draws",
     }
 )  # fmt: skip
-"""Fields of which no fit depends: whoever changes them does not learn anew."""
+"""Fields that no fit follows from: whoever changes them need not learn anew."""
 
 
 class AdaptRecipe(BaseModel):
