@@ -244,6 +244,7 @@ RECIPES: tuple[Recipe, ...] = (
         blur=0.5,
         noise=0.03,
         jpeg=0.3,
+        instance_norm=0.3,
         views=8,
         sampler="balanced",
     ),
