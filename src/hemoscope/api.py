@@ -468,6 +468,7 @@ def adapt(
         DataError: If the cells are too few or cannot be read, or `out` is there already.
         BundleError: If the bundle cannot be read.
         UnknownNameError: If there is no such field.
+        ConfigError: If a field does not hold, or has no effect: with labelled cells `labelled_epochs=6` in place of `epochs=6`.
     """
     from hemoscope.adapt.adapt import adapt
     from hemoscope.adapt.cells import gather
@@ -476,7 +477,8 @@ def adapt(
     from hemoscope.data.class_map import read_class_map
     from hemoscope.predict.evaluate import scanned
 
-    recipe, parent = adapt_recipe(**changes), read_parent(a_path(bundle))
+    recipe = adapt_recipe(with_labels=labelled is not None, **changes)
+    parent = read_parent(a_path(bundle))
     known = parent.card.classes
     return adapt(
         parent,

@@ -463,8 +463,10 @@ def test_probabilities_assume_the_mixture_they_were_trained_on(single_file: Path
     assert _prior(skewed, ADAPT).tolist() == [0.1, 0.3, 0.6]
     assert _prior(card, ADAPT).tolist() == (counts / counts.sum()).tolist()
     equally = skewed.members[0].model_copy(update={"recipe": {"sampler": "balanced"}})
+    weighed = skewed.members[0].model_copy(update={"recipe": {"class_weights": "balanced"}})
     for one, recipe in (
         (skewed.model_copy(update={"members": (equally,)}), ADAPT),
+        (skewed.model_copy(update={"members": (weighed,)}), ADAPT),
         (skewed, adapt_recipe(prior="uniform")),
         (skewed.model_copy(update={"data": {}}), ADAPT),  # adapted before
     ):

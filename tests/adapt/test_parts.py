@@ -240,9 +240,10 @@ def test_labels_and_normalisation_alone_have_paces_of_their_own():
 
 
 def test_what_has_no_effect_where_there_are_labels_is_refused():
-    assert adapt_recipe(["labelled_epochs=6", "lr=0.01"], labelled=True).labelled_epochs == 6
+    assert adapt_recipe(["labelled_epochs=6", "lr=0.01"], with_labels=True).labelled_epochs == 6
     with pytest.raises(ConfigError, match=r"epochs, memory are for cells without labels.*labelled_epochs"):
-        adapt_recipe(["epochs=6", "memory=0.5"], labelled=True)
+        adapt_recipe(["epochs=6", "memory=0.5"], with_labels=True)
+    assert adapt_recipe(labelled=3.0).labelled == 3.0  # a field of it
 
 
 def test_a_checkpoint_is_of_all_fields_that_a_fit_follows_from():

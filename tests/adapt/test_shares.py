@@ -79,6 +79,14 @@ def test_the_interval_of_a_class_without_a_cell_begins_at_none_and_is_as_wide_as
     assert high[0] == pytest.approx(binomtest(0, n).proportion_ci().high)
 
 
+def test_a_class_that_a_draw_leaves_out_has_an_interval_too():
+    probs = np.tile([0.0, 1.0], (64, 1))
+    probs[0] = [1.0, 0.0]
+    low, high = share_intervals(probs, np.full(2, 0.5), draws=50, seed=0)
+    assert (low <= [1 / 64, 63 / 64]).all()
+    assert (high >= [1 / 64, 63 / 64]).all()
+
+
 def test_a_prior_that_does_not_fit_is_refused():
     with pytest.raises(ShapeError, match="expected 2 shares above 0"):
         estimate_shares([[0.5, 0.5]], [1.0, 0.0])

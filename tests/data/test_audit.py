@@ -255,6 +255,8 @@ def test_what_training_would_refuse_as_too_few_is_a_warning_unless_the_data_brin
         make_split(manifest_of(few), policy="paper", seed=0)
     sides = [image._replace(given_side="train" if i % 2 else "test", group="") for i, image in enumerate(few)]
     assert besides(audit(manifest_of(sides))) == list(audit(manifest_of(sides)).problems)
+    alone = [image._replace(given_side="train") for image in few]  # training draws the other sides
+    assert besides(audit(manifest_of(alone))) != list(audit(manifest_of(alone)).problems)
 
 
 def test_images_longer_than_2_to_1_are_a_note():

@@ -45,24 +45,25 @@ def test_a_share_of_each_image_is_normalised_by_itself(share: float, training: b
 
 
 @pytest.mark.parametrize("n", [1, 2])
-def test_its_gradient_is_that_of_its_formula_also_for_one_image(n: int):
+def test_its_gradients_are_those_of_its_formula_also_for_one_image(n: int):
     torch.manual_seed(0)
     plain = nn.BatchNorm2d(4).eval().double()
-    norm = mix_instances(plain, 1.0)
+    nn.init.normal_(plain.weight)
+    norm = mix_instances(copy.deepcopy(plain), 1.0)
     images = torch.rand(n, 4, 9, 9, dtype=torch.float64)
     back = torch.rand(n, 4, 9, 9, dtype=torch.float64).contiguous(memory_format=torch.channels_last)
 
-    def gradient(way: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
-        given = images.clone().requires_grad_()
-        way(given).backward(back)
-        assert given.grad is not None
-        return given.grad
-
     def formula(given: torch.Tensor) -> torch.Tensor:
         var, mean = torch.var_mean(given, dim=(2, 3), correction=0, keepdim=True)
-        return (given - mean) / (var + plain.eps).sqrt()
+        normal = (given - mean) / (var + plain.eps).sqrt()
+        return normal * plain.weight[:, None, None] + plain.bias[:, None, None]
 
-    torch.testing.assert_close(gradient(norm), gradient(formula))
+    def gradients(way: Callable[[torch.Tensor], torch.Tensor], layer: nn.Module) -> list[torch.Tensor | None]:
+        given = images.clone().requires_grad_()
+        way(given).backward(back)
+        return [given.grad, *(parameter.grad for parameter in layer.parameters())]
+
+    torch.testing.assert_close(gradients(norm, norm), gradients(formula, plain))
 
 
 def test_what_another_stain_and_camera_do_to_a_channel_is_undone():
@@ -88,11 +89,12 @@ def test_it_goes_with_every_batch_normalisation_and_a_network_without_any_stays_
 def test_it_stays_where_ranks_share_a_batch_on_gpus():
     batch = cast("SharedBatch", object.__new__(SharedBatch))
     model = build("resnet18", 3, instance_norm=0.3)
-    state = model.state_dict()
+    state = copy.deepcopy(model.state_dict())
     shared = batch.adapt(model, torch.device("cuda"))
     norms = [module for module in shared.modules() if isinstance(module, nn.SyncBatchNorm)]
     assert len(norms) == 20
     assert all(norm._forward_hooks and norm.process_group is None for norm in norms)
+    assert shared.state_dict().keys() == state.keys()
     assert all(torch.equal(value, state[name]) for name, value in shared.state_dict().items())
 
 

@@ -112,7 +112,8 @@ def adapt(
         ]
         known = _known(bundle.card, cells, before, parent)
         if not len(cells.labelled) and (reasons := doubts(known, recipe)):
-            shutil.rmtree(work, ignore_errors=True)
+            if not any(work.glob("*.safetensors")):  # else an earlier call has learnt
+                shutil.rmtree(work, ignore_errors=True)
             return Outcome(None, reasons, known, {})
         fits = plan_fits(cells, recipe, seed)
         facts = _facts(bundle, before, cells, recipe)
@@ -170,7 +171,8 @@ def _exact(network: Network) -> Network:
 def _prior(card: BundleCard, recipe: AdaptRecipe) -> FloatArray:
     """Return the class shares that the probabilities are taken to assume; all alike where nothing else is known."""
     n = len(card.classes)
-    as_mixed = recipe.prior == "trained" and all(m.recipe.get("sampler") != "balanced" for m in card.members)
+    alike = any("balanced" in (m.recipe.get("sampler"), m.recipe.get("class_weights")) for m in card.members)
+    as_mixed = recipe.prior == "trained" and not alike
     counts = (card.data.get("counts") or {}).get("train") if as_mixed else None
     trained = np.array([float((counts or {}).get(name, 0)) for name in card.classes])
     return trained / trained.sum() if counts and trained.min() > 0 else np.full(n, 1 / n)

@@ -65,7 +65,7 @@ class AdaptRecipe(BaseModel):
     prior: Literal["trained", "uniform"] = Field(
         default="trained",
         description="class shares that a network's probabilities are taken to assume: those of its training, or all alike; alike also "
-        "where it was adapted before, or drew its classes equally often",
+        "where it was adapted before, or its classes were drawn or weighed alike",
     )
     learns: Literal["norm", "all"] = Field(
         default="norm",
@@ -185,12 +185,12 @@ class AdaptRecipe(BaseModel):
 ADAPT = AdaptRecipe()
 
 
-def adapt_recipe(changes: Iterable[str] = (), *, labelled: bool = False, **values: Any) -> AdaptRecipe:
+def adapt_recipe(changes: Iterable[str] = (), *, with_labels: bool = False, **values: Any) -> AdaptRecipe:
     """Return the built-in recipe with changes, in its own fields and in those of training in `LEARNT_BY`.
 
     Args:
         changes: As texts `KEY=VALUE`, such as `epochs=6` or `least_seeds_agree=0.7`.
-        labelled: Whether it is for cells some of which have labels.
+        with_labels: Whether it is for cells some of which have labels.
         values: The same as values.
 
     Raises:
@@ -202,7 +202,7 @@ def adapt_recipe(changes: Iterable[str] = (), *, labelled: bool = False, **value
         if not separator:
             raise ConfigError(f"expected --set KEY=VALUE, got {change!r}; for example --set epochs=6")
         values = {**values, key: parse_value(text)}
-    if labelled and (unused := sorted({*values} & WITHOUT_LABELS)):
+    if with_labels and (unused := sorted({*values} & WITHOUT_LABELS)):
         raise ConfigError(
             f"{', '.join(unused)} are for cells without labels; with labelled ones everything learns, for `labelled_epochs`, at "
             "`labelled_lr` times the rate: --set labelled_epochs=6"

@@ -20,6 +20,7 @@ __all__ = ["Shares", "estimate_shares", "share_intervals"]
 
 STEPS = 2000
 CLOSE = 1e-9  # no share moves further in a step: it is found
+TINY = 1e-300
 PSEUDO_COUNT = 1.0  # cells of each class beforehand; a class of which nothing is there keeps a share above 0
 
 
@@ -105,4 +106,6 @@ def share_intervals(
 
 def _posterior(likelihood: FloatArray, shares: FloatArray) -> FloatArray:
     joint = likelihood * shares
-    return joint / joint.sum(axis=1, keepdims=True)
+    return joint / np.maximum(
+        joint.sum(axis=1, keepdims=True), TINY
+    )  # of a class that is not there any more nothing is left

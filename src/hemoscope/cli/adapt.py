@@ -60,7 +60,7 @@ def adapt(
     from hemoscope.files import refuse_existing
     from hemoscope.predict.evaluate import scanned
 
-    recipe = adapt_recipe(changes or (), labelled=labelled is not None)
+    recipe = adapt_recipe(changes or (), with_labels=labelled is not None)
     refuse_existing(out, overwrite=overwrite)
     parent = read_parent(model)
     with progress() as tell:

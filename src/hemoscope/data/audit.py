@@ -174,7 +174,8 @@ def _given_problems(manifest: Manifest) -> Iterable[Problem]:
 
 def _too_few(manifest: Manifest, groups: Sequence[Sequence[CellImage]]) -> Iterable[Problem]:
     """Tell which classes training would refuse where it has to draw the sides: a folder may be there for other ends."""
-    if all(image.given_side for image in manifest.images):
+    given = {image.given_side for image in manifest.images}
+    if given - {None, "train"} and None not in given:
         return
     try:
         check_sizes(groups, manifest.classes, LEAST_IMAGES, "one for each side")

@@ -47,7 +47,7 @@ class _Mixed:
 
 
 def _by_itself(images: Tensor, norm: _BatchNorm) -> Tensor:
-    if not images.requires_grad or len(images) > 1:
+    if not torch.is_grad_enabled() or len(images) > 1:
         return functional.instance_norm(images, weight=norm.weight, bias=norm.bias, eps=norm.eps)
     # For one image torch 2.11 gives a wrong gradient where what comes back lies channels-last, and for none an error.
     wide = images.to(torch.promote_types(images.dtype, torch.float32))
