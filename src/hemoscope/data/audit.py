@@ -15,7 +15,7 @@ import numpy as np
 
 from hemoscope.data.acquisitions import second_acquisition
 from hemoscope.data.canvas import is_long
-from hemoscope.data.groups import content_groups, merged, near_duplicates
+from hemoscope.data.groups import Group, content_groups, merged, near_duplicates
 from hemoscope.data.split import LEAST_IMAGES, check_sizes
 from hemoscope.errors import SplitError
 from hemoscope.records import CellImage, Manifest, Problem, sorted_by_level
@@ -172,7 +172,7 @@ def _given_problems(manifest: Manifest) -> Iterable[Problem]:
         yield Problem("warning", ".", what)
 
 
-def _too_few(manifest: Manifest, groups: Sequence[Sequence[CellImage]]) -> Iterable[Problem]:
+def _too_few(manifest: Manifest, groups: Sequence[Group]) -> Iterable[Problem]:
     """Tell which classes training would refuse where it has to draw the sides: a folder may be there for other ends."""
     given = {image.given_side for image in manifest.images}
     if given - {None, "train"} and None not in given:
