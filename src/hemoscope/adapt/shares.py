@@ -106,6 +106,5 @@ def share_intervals(
 
 def _posterior(likelihood: FloatArray, shares: FloatArray) -> FloatArray:
     joint = likelihood * shares
-    return joint / np.maximum(
-        joint.sum(axis=1, keepdims=True), TINY
-    )  # of a class that is not there any more nothing is left
+    # A class whose share has gone to 0 leaves nothing of a cell that was sure to be of it.
+    return joint / np.maximum(joint.sum(axis=1, keepdims=True), TINY)

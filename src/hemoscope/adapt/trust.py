@@ -27,7 +27,7 @@ __all__ = [
 
 TEMPERATURE = 0.05  # Saito et al.'s
 TINY = 1e-12
-TWO = 2  # classes at least; of labels of one nothing is learnt about another
+LEAST_CLASSES = 2  # with labels: of those of one class nothing is learnt about another
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +108,8 @@ def doubts(signals: Signals, recipe: AdaptRecipe) -> tuple[str, ...]:
             ),
         ),
     ]
-    if (signals.labelled_cells or 0) < recipe.least_labelled or (signals.labelled_classes or 0) < TWO:
+    enough = (signals.labelled_cells or 0) >= recipe.least_labelled
+    if not enough or (signals.labelled_classes or 0) < LEAST_CLASSES:
         rules += _without_labels(signals, recipe)
     return tuple(why for holds, why in rules if holds)
 

@@ -213,12 +213,10 @@ def _seeds(found: Assembly, side: str) -> list[Seeds]:
 def _votes(found: Assembly, side: str, members: str, how: How) -> list[Seeds]:
     """Let the runs of every seed vote by themselves, chosen as the ensemble is: an ensemble trained again has other seeds throughout."""
     several = [network for network in found.networks if len(network.entries) > 1]
-    shared = (
-        sorted(set.intersection(*({e.seed for e in network.entries} for network in several)))
-        if several
-        else []
-    )
-    if members not in CHOICES or len(several) < 2 or len(shared) < 2:
+    if members not in CHOICES or len(several) < 2:
+        return []
+    shared = sorted(set.intersection(*({entry.seed for entry in network.entries} for network in several)))
+    if len(shared) < 2:
         return []
     right = []
     for seed in shared:
