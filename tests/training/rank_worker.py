@@ -112,7 +112,8 @@ def distances(arch: str, *, image_px: int, n: int, **options: Any) -> dict[str, 
     dtype = torch.float64 if options.get("double") else torch.float32
     images = torch.randn(n, 3, image_px, image_px, generator=draws, dtype=dtype)
     images = images.contiguous(memory_format=torch.channels_last)
-    given = {"class_weights": weights, "aux_weight": 0.4, "label_smoothing": 0.1, "mixup": 0.4}
+    lean = torch.tensor([0.5, -0.25, -0.25])
+    given = {"class_weights": weights, "aux_weight": 0.4, "label_smoothing": 0.1, "lean": lean, "mixup": 0.4}
     found: list[dict[str, Tensor]] = []
     for batch in (None, SharedBatch(ranks_here())):
         model = build(arch, 3, seed=0, instance_norm=options.get("instance_norm", 0.0)).to(dtype)

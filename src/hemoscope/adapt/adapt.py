@@ -41,6 +41,7 @@ from hemoscope.predict.network import Network, at_camera
 from hemoscope.predict.verdict import is_unknown
 from hemoscope.progress import Progress
 from hemoscope.records import FloatArray
+from hemoscope.training.blood import lean
 from hemoscope.training.device import Device
 
 __all__ = ["Outcome", "Watch", "adapt", "work_folder"]
@@ -175,7 +176,10 @@ def _prior(card: BundleCard, recipe: AdaptRecipe) -> FloatArray:
     as_mixed = recipe.prior == "trained" and not alike
     counts = (card.data.get("counts") or {}).get("train") if as_mixed else None
     trained = np.array([float((counts or {}).get(name, 0)) for name in card.classes])
-    return trained / trained.sum() if counts and trained.min() > 0 else np.full(n, 1 / n)
+    drawn = trained if counts and trained.min() > 0 else np.ones(n)
+    leant = np.mean([m.recipe.get("in_blood", 0.0) for m in card.members])
+    assumed = drawn * np.exp(lean(card.classes, float(leant)))
+    return assumed / assumed.sum()
 
 
 def _facts(

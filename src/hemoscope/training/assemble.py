@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor
 
 from hemoscope.records import IntArray
 from hemoscope.training.batches import Batches
+from hemoscope.training.blood import lean
 from hemoscope.training.checkpoint import State
 from hemoscope.training.device import Device
 from hemoscope.training.draws import class_weights, epoch_size
@@ -28,7 +31,7 @@ def make_epochs(
     state: State,
     batches: Batches,
     target: IntArray,
-    n_classes: int,
+    classes: Sequence[str],
     *,
     clock: Clock,
     device: Device,
@@ -41,18 +44,22 @@ def make_epochs(
         state: What changes.
         batches: Where images come from.
         target: Classes of the training side, shape (N,).
-        n_classes: How many there are.
+        classes: Their names.
         clock: Hears of data and steps.
         device: Where and in which precision.
         batch: What several ranks share, to which the network is adapted; None: one process.
     """
     weights = None
     if recipe.class_weights == "balanced":
-        weights = class_weights(target, n_classes).to(device.torch_device)
+        weights = class_weights(target, len(classes)).to(device.torch_device)
+    leant = None
+    if recipe.in_blood:
+        leant = torch.from_numpy(lean(classes, recipe.in_blood)).float().to(device.torch_device)
     options: dict[str, Any] = {
         "class_weights": weights,
         "aux_weight": recipe.aux_weight,
         "label_smoothing": recipe.label_smoothing,
+        "lean": leant,
         "mixup": recipe.mixup,
         "device": device.torch_device,
     }

@@ -102,7 +102,7 @@ def fit(
         state,
         batches,
         sides["train"].target,
-        len(job.manifest.classes),
+        job.manifest.classes,
         clock=clock,
         device=device,
         batch=batch,

@@ -18,12 +18,14 @@ class Objective:
         class_weights: Weight of each class, shape (C,), on the device.
         aux_weight: Share of the auxiliary head's loss (Inception v3).
         label_smoothing: Share of the target that is spread over all classes.
+        lean: What the network is to add to its logits by itself, shape (C,), on the device: it is taken from them before the loss.
         mixup: Alpha of the Beta distribution that the share of a second image is drawn from, by torch's own
             generator; 0: no second image.
         device: Where the images are.
 
     Source:
-        Szegedy et al., Rethinking the Inception Architecture, 2016 (smoothing); Zhang et al., mixup, 2018.
+        Szegedy et al., Rethinking the Inception Architecture, 2016 (smoothing); Zhang et al., mixup, 2018;
+        Menon et al., Long-tail learning via logit adjustment, ICLR 2021 (lean).
     """
 
     def __init__(
@@ -32,12 +34,14 @@ class Objective:
         class_weights: Tensor | None = None,
         aux_weight: float = 0.0,
         label_smoothing: float = 0.0,
+        lean: Tensor | None = None,
         mixup: float = 0.0,
         device: torch.device | None = None,
     ) -> None:
         self._class_weights = class_weights
         self._aux_weight = aux_weight
         self._label_smoothing = label_smoothing
+        self._lean = lean
         # A CUDA graph cannot draw on the host; other devices lack the draw.
         on = device if device is not None and device.type == "cuda" else None
         alpha = torch.tensor(mixup, device=on)
@@ -87,7 +91,11 @@ class Objective:
         """Return those that they are mixed with."""
         return values.flip(0)
 
+    def _upright(self, logits: Tensor) -> Tensor:
+        """Return logits without their lean, float32."""
+        return logits.float() if self._lean is None else logits.float() - self._lean
+
     def _cross_entropy(self, logits: Tensor, target: Tensor) -> Tensor:
         return functional.cross_entropy(
-            logits.float(), target, weight=self._class_weights, label_smoothing=self._label_smoothing
+            self._upright(logits), target, weight=self._class_weights, label_smoothing=self._label_smoothing
         )

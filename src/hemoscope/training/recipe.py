@@ -22,7 +22,7 @@ MOST_BYTES = 2**20  # of a recipe file
 SPELT_OUT = 3  # changes in a label; more are counted
 ADDED_LATER = frozenset(
     {
-        "blur", "canvas_px", "ema", "frame_jitter", "framing", "grey", "head_lr", "instance_norm", "jpeg", "label_smoothing", "mixup", "noise", "norm", "schedule",
+        "blur", "canvas_px", "ema", "frame_jitter", "framing", "grey", "head_lr", "in_blood", "instance_norm", "jpeg", "label_smoothing", "mixup", "noise", "norm", "schedule",
         "small_epochs", "small_px", "stain_gain", "stain_mix", "views", "warmup", "zoom",
     }
 )  # fmt: skip
@@ -126,6 +126,12 @@ class Recipe(BaseModel):
         default=1, description="8: the final predictions are means over the flips and quarter turns"
     )
     class_weights: Literal["none", "balanced"] = "none"
+    in_blood: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="how far answers lean to the classes that are common in healthy blood, a power of their shares; 0: not at all",
+    )
     sampler: Literal["shuffle", "balanced"] = "shuffle"
     select_epoch: Literal["last", "best_val"] = "last"
     precision: Literal["auto", "fp32", "bf16"] = "auto"
@@ -246,6 +252,7 @@ RECIPES: tuple[Recipe, ...] = (
         jpeg=0.3,
         instance_norm=0.3,
         views=8,
+        in_blood=0.25,
         sampler="balanced",
     ),
     # Small networks from scratch on synthetic cells, in seconds an epoch on two cores.

@@ -130,7 +130,11 @@ class _SharedObjective(Objective):
     def _cross_entropy(self, logits: Tensor, target: Tensor) -> Tensor:
         weights, whole = self._class_weights, self._batch.target  # a batch has its partners' classes, too
         losses = functional.cross_entropy(
-            logits.float(), target, weight=weights, label_smoothing=self._label_smoothing, reduction="sum"
+            self._upright(logits),
+            target,
+            weight=weights,
+            label_smoothing=self._label_smoothing,
+            reduction="sum",
         )
         return losses / (len(whole) if weights is None else weights[whole].sum())
 
