@@ -74,11 +74,18 @@ def _weights(card: Mapping[str, Any]) -> str:
 
 def _imbalance(card: Mapping[str, Any]) -> str:
     weights, sampler = card["recipe"]["class_weights"], card["recipe"]["sampler"]
-    if (weights, sampler) == ("none", "shuffle"):
-        return "Nothing was done about unequal classes: the loss is not weighted, and images are drawn whatever their class."
-    return (
-        f"Class weights of the loss: {weights}; drawing of images: {sampler}. Nothing was recalibrated after."
+    power = card["recipe"].get("in_blood", 0)
+    leant = (
+        f" Answers lean to the classes that are common in healthy blood, to their shares to the power {power:g}."
+        if power
+        else ""
     )
+    if (weights, sampler) == ("none", "shuffle"):
+        return (
+            "Nothing was done about unequal classes: the loss is not weighted, and images are drawn whatever their class."
+            + leant
+        )
+    return f"Class weights of the loss: {weights}; drawing of images: {sampler}. Nothing was recalibrated after.{leant}"
 
 
 def _epoch(card: Mapping[str, Any]) -> str:
