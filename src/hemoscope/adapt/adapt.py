@@ -41,7 +41,6 @@ from hemoscope.predict.network import Network, at_camera
 from hemoscope.predict.verdict import is_unknown
 from hemoscope.progress import Progress
 from hemoscope.records import FloatArray
-from hemoscope.training.blood import lean
 from hemoscope.training.device import Device
 
 __all__ = ["Outcome", "Watch", "adapt", "work_folder"]
@@ -170,16 +169,16 @@ def _exact(network: Network) -> Network:
 
 
 def _prior(card: BundleCard, recipe: AdaptRecipe) -> FloatArray:
-    """Return the class shares that the probabilities are taken to assume; all alike where nothing else is known."""
+    """Return the class shares that the probabilities are taken to assume; all alike where nothing else is known.
+
+    A lean to what is common in blood (`training/blood.py`) is not taken out: it is what is known of a laboratory beforehand.
+    """
     n = len(card.classes)
     alike = any("balanced" in (m.recipe.get("sampler"), m.recipe.get("class_weights")) for m in card.members)
     as_mixed = recipe.prior == "trained" and not alike
     counts = (card.data.get("counts") or {}).get("train") if as_mixed else None
     trained = np.array([float((counts or {}).get(name, 0)) for name in card.classes])
-    drawn = trained if counts and trained.min() > 0 else np.ones(n)
-    leant = np.mean([m.recipe.get("in_blood", 0.0) for m in card.members])
-    assumed = drawn * np.exp(lean(card.classes, float(leant)))
-    return assumed / assumed.sum()
+    return trained / trained.sum() if counts and trained.min() > 0 else np.full(n, 1 / n)
 
 
 def _facts(
