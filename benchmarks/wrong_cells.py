@@ -11,7 +11,7 @@ import argparse
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -31,7 +31,7 @@ class Wrong(NamedTuple):
     times: int
 
 
-def wrong_cells(folder: Path, arch: str | None, side: str) -> list[Wrong]:
+def wrong_cells(folder: Path, arch: str | None, side: Literal["val", "test"]) -> list[Wrong]:
     """Return them in the order of their paths."""
     runs = [run for run in find_runs(folder) if arch in (None, run.arch)]
     first, *others = [run.predictions(side) for run in runs]
