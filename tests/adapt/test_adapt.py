@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import os
@@ -20,15 +21,19 @@ import torch
 from PIL import Image
 
 from hemoscope import api
-from hemoscope.adapt.adapt import Outcome, _prior, work_folder
+from hemoscope.adapt.adapt import Outcome, _leans, _prior, work_folder
 from hemoscope.adapt.cells import Cells, gather
+from hemoscope.adapt.fit import Lesson, with_new_statistics
+from hemoscope.adapt.look import canvases_of, look
 from hemoscope.adapt.recipe import ADAPT, AdaptRecipe, adapt_recipe
 from hemoscope.bundle.file import read_bundle
+from hemoscope.data.camera import evenly
 from hemoscope.data.scan.scan import scan
 from hemoscope.errors import BundleError, DataError, RunError
 from hemoscope.files import lock_folder
 from hemoscope.packing.selftest import TOLERANCE, verify
-from hemoscope.predict.model import load
+from hemoscope.predict.model import load, on_device
+from hemoscope.predict.network import at_camera
 from tests.adapt.conftest import CLASSES, QUICK
 from tests.docs.test_columns import RANGES, agrees, keys_of, printed
 from tests.in_process import hemoscope
@@ -473,6 +478,39 @@ def test_probabilities_assume_the_mixture_they_were_trained_on(single_file: Path
         assert _prior(one, recipe).tolist() == [1 / 3] * 3
     leant = equally.model_copy(update={"recipe": {"sampler": "balanced", "in_blood": 0.5}})
     assert _prior(skewed.model_copy(update={"members": (leant,)}), ADAPT).tolist() == [1 / 3] * 3
+
+
+def test_a_lean_tells_whose_statistics_are_new_and_is_gone_from_then_on(single_file: Path, cells: Cells):
+    lean, none = np.array([1.0, 0.5, -1.5]), np.zeros(0, np.int64)
+    bundle = read_bundle(single_file)
+    (upright,) = at_camera(on_device(bundle, "cpu", "fp32").networks, evenly(cells.sources))
+    leaning = replace(upright, model=copy.deepcopy(upright.model))
+    leaning.model.get_submodule(leaning.head).bias.data += torch.from_numpy(lean).float()
+    (canvas,) = canvases_of([upright], cells.sources)
+    without = Lesson(upright, canvas, cells.unlabelled, none, none, np.full(3, 1 / 3), CLASSES)
+    with_lean = replace(without, network=leaning, lean=lean)
+
+    def logits(lesson: Lesson, bn: float) -> np.ndarray:
+        found = with_new_statistics(lesson, adapt_recipe(bn=bn))
+        return np.log(look(found, canvas, cells.unlabelled).probs[0])
+
+    np.testing.assert_allclose(logits(with_lean, 0), logits(without, 0), atol=1e-5)
+    kept = replace(with_lean, lean=None)
+    there = logits(kept, 1) - logits(with_lean, 1)  # the same statistics; answers lean or do not
+    np.testing.assert_allclose(
+        there - there.mean(axis=1, keepdims=True), np.tile(lean, (len(there), 1)), atol=1e-4
+    )
+
+
+@pytest.mark.slow
+def test_what_was_adapted_before_leans_no_more(single_file: Path, adapted_file: Path):
+    for file, leans in ((single_file, True), (adapted_file, False)):
+        card = read_bundle(file).card
+        named = card.members[0].model_copy(update={"recipe": {"in_blood": 0.5}})
+        (found,) = _leans(
+            card.model_copy(update={"members": (named,), "classes": ("neutrophil", "ig", "monocyte")})
+        )
+        assert (found is not None and found.argmax() == 0) == leans
 
 
 def test_more_cells_than_are_needed_are_drawn_by_their_content(here: Path):

@@ -41,6 +41,7 @@ from hemoscope.predict.network import Network, at_camera
 from hemoscope.predict.verdict import is_unknown
 from hemoscope.progress import Progress
 from hemoscope.records import FloatArray
+from hemoscope.training.blood import lean
 from hemoscope.training.device import Device
 
 __all__ = ["Outcome", "Watch", "adapt", "work_folder"]
@@ -128,8 +129,9 @@ def adapt(
                     cells.target[one.labelled],
                     prior,
                     bundle.card.classes,
+                    leant,
                 )
-                for network, canvas in zip(before, canvases, strict=True)
+                for network, canvas, leant in zip(before, canvases, _leans(bundle.card), strict=True)
             ]
             networks = []
             for k, lesson in enumerate(lessons):
@@ -169,16 +171,20 @@ def _exact(network: Network) -> Network:
 
 
 def _prior(card: BundleCard, recipe: AdaptRecipe) -> FloatArray:
-    """Return the class shares that the probabilities are taken to assume; all alike where nothing else is known.
-
-    A lean to what is common in blood (`training/blood.py`) is not taken out: it is what is known of a laboratory beforehand.
-    """
+    """Return the class shares that the probabilities are taken to assume, their lean aside; all alike where nothing else is known."""
     n = len(card.classes)
     alike = any("balanced" in (m.recipe.get("sampler"), m.recipe.get("class_weights")) for m in card.members)
     as_mixed = recipe.prior == "trained" and not alike
     counts = (card.data.get("counts") or {}).get("train") if as_mixed else None
     trained = np.array([float((counts or {}).get(name, 0)) for name in card.classes])
     return trained / trained.sum() if counts and trained.min() > 0 else np.full(n, 1 / n)
+
+
+def _leans(card: BundleCard) -> list[FloatArray | None]:
+    """Return what each network's logits lean by; what was adapted before leans no more."""
+    if card.adapted:
+        return [None] * len(card.members)
+    return [lean(card.classes, member.recipe.get("in_blood", 0)) for member in card.members]
 
 
 def _facts(
@@ -226,11 +232,11 @@ def _signals(result: Result, known: Signals, before: Sequence[Network], parent: 
         return replace(known, **told)
     began = [
         look(
-            _exact(with_new_statistics(_unlabelled(network, canvas, result), recipe)),
+            _exact(with_new_statistics(_unlabelled(network, canvas, result, leant), recipe)),
             canvas,
             np.arange(len(cells.target)),
         )
-        for network, canvas in zip(before, result.canvases, strict=True)
+        for network, canvas, leant in zip(before, result.canvases, _leans(card), strict=True)
     ]
     first, last = voted(began, card.vote), result.answers()
     others = [voted(one.looked, card.vote).pred[rows] for one in result.others]
@@ -248,10 +254,10 @@ def _signals(result: Result, known: Signals, before: Sequence[Network], parent: 
     )
 
 
-def _unlabelled(network: Network, canvas: Canvas, result: Result) -> Lesson:
+def _unlabelled(network: Network, canvas: Canvas, result: Result, leant: FloatArray | None) -> Lesson:
     none = np.zeros(0, np.int64)
     rows = np.arange(len(result.cells.target))
-    return Lesson(network, canvas, rows, none, none, result.prior, result.bundle.card.classes)
+    return Lesson(network, canvas, rows, none, none, result.prior, result.bundle.card.classes, leant)
 
 
 def _labelled_signals(result: Result, parent: Sequence[Looked]) -> dict[str, Any]:

@@ -54,6 +54,7 @@ class Lesson:
         target: Their classes, shape (M,).
         prior: Class shares that the network's probabilities assume, shape (C,).
         classes: Their names.
+        lean: What its logits lean by, shape (C,), until the batch statistics are new; None: nowhere.
     """
 
     network: Network
@@ -63,6 +64,7 @@ class Lesson:
     target: IntArray
     prior: FloatArray
     classes: tuple[str, ...]
+    lean: FloatArray | None = None
 
     @property
     def rows(self) -> IntArray:
@@ -97,10 +99,11 @@ LEAST_DRAWN, STATISTICS_BATCH = 256, 64
 
 
 def with_new_statistics(lesson: Lesson, recipe: AdaptRecipe) -> Network:
-    """Return a copy of the network with batch statistics of the cells, before any step.
+    """Return a copy of the network with batch statistics of the cells, before any step; its answers lean nowhere any more.
 
     A network learnt its own statistics from classes as they were mixed there. So cells are drawn such that every class has
-    the same part in the new ones, by what the network takes them for; a few times, for it then takes fewer wrongly.
+    the same part in the new ones, by what the network takes them for; a few times, for it then takes fewer wrongly. Until then a
+    lean to what is common in blood is what is known of them; from then on they say it themselves.
     """
     network, rows = lesson.network, lesson.rows
     for turn in range(recipe.bn_rounds):
@@ -112,6 +115,7 @@ def with_new_statistics(lesson: Lesson, recipe: AdaptRecipe) -> Network:
         batches = images_of(lesson.network, lesson.canvas, chosen, batch_size=STATISTICS_BATCH)
         recompute(model, batches, share=recipe.bn, device=network.device)
         network = replace(lesson.network, model=model, known=None)
+    _without_lean(network, lesson.lean)
     return network
 
 
@@ -190,6 +194,14 @@ def set_learning(model: nn.Module, head: nn.Module, *, norm_only: bool, head_lea
     for layer in norm_layers(model):
         layer.requires_grad_(True)
     head.requires_grad_(head_learns)
+
+
+def _without_lean(network: Network, lean: FloatArray | None) -> None:
+    """Take out of a network what its logits lean by, where its head gives them: SqueezeNet cuts them off at 0 first, and keeps it."""
+    head = network.model.get_submodule(network.head)
+    if lean is not None and isinstance(head, nn.Linear):
+        with torch.no_grad():
+            head.bias -= torch.from_numpy(lean).to(head.bias)
 
 
 def _told(probs: FloatArray, lesson: Lesson) -> FloatArray:
