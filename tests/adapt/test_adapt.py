@@ -21,7 +21,8 @@ import torch
 from PIL import Image
 
 from hemoscope import api
-from hemoscope.adapt.adapt import Outcome, _leans, _prior, work_folder
+from hemoscope.adapt.adapt import Outcome, work_folder
+from hemoscope.adapt.assumed import lean_of, loses_lean, prior_of
 from hemoscope.adapt.cells import Cells, gather
 from hemoscope.adapt.fit import Lesson, with_new_statistics
 from hemoscope.adapt.look import canvases_of, look
@@ -31,10 +32,11 @@ from hemoscope.data.camera import evenly
 from hemoscope.data.scan.scan import scan
 from hemoscope.errors import BundleError, DataError, RunError
 from hemoscope.files import lock_folder
+from hemoscope.models.build import skeleton
 from hemoscope.packing.selftest import TOLERANCE, verify
 from hemoscope.predict.model import load, on_device
 from hemoscope.predict.network import at_camera
-from tests.adapt.conftest import CLASSES, QUICK
+from tests.adapt.conftest import CLASSES, QUICK, QUICK_LABELS
 from tests.docs.test_columns import RANGES, agrees, keys_of, printed
 from tests.in_process import hemoscope
 
@@ -179,7 +181,8 @@ class TestWhatIsWritten:
     def test_what_the_verb_says_is_documented(self, single_file: Path, here: Path, tmp_path: Path):
         out = tmp_path / "here.hemo"
         words = ("--data", here / "cells", "--labelled", here / "labelled", "--out", out, "--device", "cpu")
-        changes = [f"--set={key}={value}" for key, value in QUICK.items() if key != "epochs"]
+        quick = {key: value for key, value in {**QUICK, **QUICK_LABELS}.items() if key != "epochs"}
+        changes = [f"--set={key}={value}" for key, value in quick.items()]
         document = printed("adapt", single_file, *words, *changes)
         assert document["trusted"]
         card = document["adapted"]
@@ -346,12 +349,12 @@ class TestLabels:
         assert (len(found.labelled), len(found.unlabelled), found.left_out) == (8, 24, 4)
 
     def test_without_any_cell_but_the_labelled_ones_it_says_nothing_of_shares(
-        self, run: Run, here: Path, tmp_path: Path
+        self, run: Run, here: Path, quick: AdaptRecipe, tmp_path: Path
     ):
         folder = here / "labelled"
         every = gather(str(folder), CLASSES, labelled=scan(folder), most=1000)
         assert len(every.unlabelled) == 0
-        outcome = run(every, tmp_path / "here.hemo")
+        outcome = run(every, tmp_path / "here.hemo", recipe=quick.model_copy(update={"least_labelled": 12}))
         assert outcome.card is not None, outcome.reasons
         assert outcome.shares == {}
         assert outcome.signals.seeds_agree is None
@@ -432,6 +435,37 @@ class TestWhatEndsWithout:
         assert any("falls into no groups" in reason for reason in document["reasons"])
         assert not (tmp_path / "x.hemo").exists()
 
+    def test_so_few_labelled_cells_and_no_others_are_refused_before_any_work(
+        self, run: Run, some: Cells, tmp_path: Path, quick: AdaptRecipe
+    ):
+        rows = some.labelled
+        alone = replace(
+            some,
+            sources=tuple(some.sources[row] for row in rows),
+            hashes=tuple(some.hashes[row] for row in rows),
+            target=some.target[rows],
+        )
+        with pytest.raises(DataError, match="all 12 different cells have a label.*at least 20 of 2 classes"):
+            run(alone, tmp_path / "x.hemo")
+        one_class = replace(alone, target=np.zeros(12, np.int64))
+        with pytest.raises(DataError, match="or of one class alone"):
+            run(one_class, tmp_path / "x.hemo", recipe=quick.model_copy(update={"least_labelled": 2}))
+
+    @pytest.mark.slow
+    def test_what_no_label_can_mend_is_told_before_anything_is_learnt(
+        self, run: Run, some: Cells, tmp_path: Path, quick: AdaptRecipe
+    ):
+        strict = quick.model_copy(update={"least_nuclei": 1.0})
+        outcome = run(replace(some, nuclei=0.4), tmp_path / "x.hemo", recipe=strict)
+        assert "a nucleus is found in 40.0 %" in outcome.reasons[0]
+        assert outcome.signals.labelled is None
+        assert list(tmp_path.iterdir()) == []
+
+    def test_what_is_no_image_is_told(self, here: Path, tmp_path: Path):
+        shutil.copytree(here / "cells", tmp_path / "cells")
+        (tmp_path / "cells" / "notes.txt").touch()
+        assert gather(str(tmp_path / "cells"), CLASSES, most=1000).passed == "passed over: 1 .txt"
+
     def test_too_few_cells_are_refused_before_any_work(
         self, run: Run, cells: Cells, tmp_path: Path, quick: AdaptRecipe
     ):
@@ -462,11 +496,12 @@ class TestWhatEndsWithout:
 
 
 def test_probabilities_assume_the_mixture_they_were_trained_on(single_file: Path):
-    card = read_bundle(single_file).card
+    bundle = read_bundle(single_file)
+    card, (network,) = bundle.card, on_device(bundle, "cpu", "fp32").networks
     counts = np.array([card.data["counts"]["train"][name] for name in card.classes])
     skewed = card.model_copy(update={"data": {"counts": {"train": {"blue": 10, "green": 30, "red": 60}}}})
-    assert _prior(skewed, ADAPT).tolist() == [0.1, 0.3, 0.6]
-    assert _prior(card, ADAPT).tolist() == (counts / counts.sum()).tolist()
+    assert prior_of(skewed, 0, network, ADAPT).tolist() == [0.1, 0.3, 0.6]
+    assert prior_of(card, 0, network, ADAPT).tolist() == (counts / counts.sum()).tolist()
     equally = skewed.members[0].model_copy(update={"recipe": {"sampler": "balanced"}})
     weighed = skewed.members[0].model_copy(update={"recipe": {"class_weights": "balanced"}})
     for one, recipe in (
@@ -475,9 +510,23 @@ def test_probabilities_assume_the_mixture_they_were_trained_on(single_file: Path
         (skewed, adapt_recipe(prior="uniform")),
         (skewed.model_copy(update={"data": {}}), ADAPT),  # adapted before
     ):
-        assert _prior(one, recipe).tolist() == [1 / 3] * 3
-    leant = equally.model_copy(update={"recipe": {"sampler": "balanced", "in_blood": 0.5}})
-    assert _prior(skewed.model_copy(update={"members": (leant,)}), ADAPT).tolist() == [1 / 3] * 3
+        assert prior_of(one, 0, network, recipe).tolist() == [1 / 3] * 3
+    mixed = skewed.model_copy(update={"members": (equally, skewed.members[0])})
+    assert prior_of(mixed, 1, network, ADAPT).tolist() == [0.1, 0.3, 0.6]  # each has its own
+
+
+def test_a_lean_that_stays_is_no_evidence_of_shares(single_file: Path):
+    bundle = read_bundle(single_file)
+    (network,) = on_device(bundle, "cpu", "fp32").networks
+    named = bundle.card.members[0].model_copy(update={"recipe": {"sampler": "balanced", "in_blood": 0.5}})
+    update = {"members": (named,), "classes": ("neutrophil", "ig", "platelet")}
+    card = bundle.card.model_copy(update=update)
+    assert loses_lean(network)
+    assert prior_of(card, 0, network, ADAPT).tolist() == [1 / 3] * 3
+    squeeze = replace(network, model=skeleton("squeezenet1_1", 3), head="classifier.1")
+    assert not loses_lean(squeeze)
+    shares = np.sqrt([60.0, 3, 3])
+    np.testing.assert_allclose(prior_of(card, 0, squeeze, ADAPT), shares / shares.sum())
 
 
 def test_a_lean_tells_whose_statistics_are_new_and_is_gone_from_then_on(single_file: Path, cells: Cells):
@@ -485,7 +534,7 @@ def test_a_lean_tells_whose_statistics_are_new_and_is_gone_from_then_on(single_f
     bundle = read_bundle(single_file)
     (upright,) = at_camera(on_device(bundle, "cpu", "fp32").networks, evenly(cells.sources))
     leaning = replace(upright, model=copy.deepcopy(upright.model))
-    leaning.model.get_submodule(leaning.head).bias.data += torch.from_numpy(lean).float()
+    leaning.model.get_parameter(f"{leaning.head}.bias").data += torch.from_numpy(lean).float()
     (canvas,) = canvases_of([upright], cells.sources)
     without = Lesson(upright, canvas, cells.unlabelled, none, none, np.full(3, 1 / 3), CLASSES)
     with_lean = replace(without, network=leaning, lean=lean)
@@ -507,9 +556,8 @@ def test_what_was_adapted_before_leans_no_more(single_file: Path, adapted_file: 
     for file, leans in ((single_file, True), (adapted_file, False)):
         card = read_bundle(file).card
         named = card.members[0].model_copy(update={"recipe": {"in_blood": 0.5}})
-        (found,) = _leans(
-            card.model_copy(update={"members": (named,), "classes": ("neutrophil", "ig", "monocyte")})
-        )
+        update = {"members": (named,), "classes": ("neutrophil", "ig", "monocyte")}
+        found = lean_of(card.model_copy(update=update), 0)
         assert (found is not None and found.argmax() == 0) == leans
 
 

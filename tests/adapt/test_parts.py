@@ -197,6 +197,9 @@ class TestSignals:
             assert reason.startswith("another seed ends with the same answer for 10.0 %")
         for change in ({"nuclei": 0.1}, {"information": 0.0}):  # no cells, or one answer to all
             assert len(doubts(replace(better, **change), ADAPT)) == 1
+        same = {"labelled_before": (0.1 + 0.2 + 0.3) / 3, "labelled": (0.3 + 0.2 + 0.1) / 3}
+        assert same["labelled"] < same["labelled_before"]  # by rounding alone
+        assert doubts(replace(better, **same), ADAPT) == ()
         (reason,) = doubts(replace(better, labelled_before=0.9, labelled=0.5), ADAPT)
         assert "on 20 labelled cells" in reason
         assert "is 50.0 % and was 90.0 %: 1 that were right are wrong, 9 the other way round" in reason
@@ -243,7 +246,12 @@ def test_what_has_no_effect_where_there_are_labels_is_refused():
     assert adapt_recipe(["labelled_epochs=6", "lr=0.01"], with_labels=True).labelled_epochs == 6
     with pytest.raises(ConfigError, match=r"epochs, memory are for cells without labels.*labelled_epochs"):
         adapt_recipe(["epochs=6", "memory=0.5"], with_labels=True)
-    assert adapt_recipe(labelled=3.0).labelled == 3.0  # a field of it
+    assert adapt_recipe(labelled=3.0, with_labels=True).labelled == 3.0  # a field of it
+
+
+def test_what_has_no_effect_where_there_are_none_is_refused():
+    with pytest.raises(ConfigError, match=r"folds, labelled_epochs are for labelled cells.*--labelled"):
+        adapt_recipe(["labelled_epochs=6", "folds=5", "epochs=3"])
 
 
 def test_a_checkpoint_is_of_all_fields_that_a_fit_follows_from():
@@ -287,6 +295,35 @@ def test_few_labels_without_an_error_make_no_probability_surer_than_it_is():
     trust, by_labels = thresholds(found, ADAPT)
     assert by_labels
     assert trust.temperature == 1
+
+
+def test_labels_that_are_enough_to_say_no_are_heard():
+    """One of the surest is wrong: no threshold keeps 1 %, whatever other seeds make of the cells without a label."""
+    rng = np.random.default_rng(0)
+    probs = np.sort(rng.dirichlet([6.0, 1.0, 1.0], 800), axis=1)[:, ::-1]
+    pred, target = np.zeros(800, np.int64), np.where(np.arange(800) < 400, 0, -1)
+    target[probs[:400, 0].argmax()] = 1
+    said, sure = Voted(pred, probs), np.ones(800, bool)
+    trust, by_labels = thresholds(
+        Evidence(("a", "b", "c"), said, [pred], None, sure, target, said, {}), ADAPT
+    )
+    assert by_labels
+    assert trust.review_below is None
+    few = np.where(np.arange(800) < 200, target, -1)
+    trust, by_labels = thresholds(Evidence(("a", "b", "c"), said, [pred], None, sure, few, said, {}), ADAPT)
+    assert not by_labels
+    assert trust.review_below is not None
+
+
+def test_where_every_labelled_cell_is_unknown_all_are_for_review():
+    probs = np.tile([0.8, 0.1, 0.1], (400, 1))
+    pred, target = np.zeros(400, np.int64), np.where(np.arange(400) < 2, 0, -1)
+    distance = np.where(target == 0, 9.0, np.linspace(0.1, 0.2, 400))
+    said = Voted(pred, probs)
+    found = Evidence(("a", "b", "c"), said, [pred], distance, np.arange(400) >= 2, target, said, {})
+    trust, by_labels = thresholds(found, ADAPT)
+    assert not by_labels
+    assert trust.unknown_above is not None
 
 
 def test_every_value_that_does_not_hold_is_told_at_once():

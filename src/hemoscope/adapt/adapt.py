@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from hemoscope.adapt.answers import voted
+from hemoscope.adapt.assumed import lean_of, prior_of
 from hemoscope.adapt.cells import Cells
 from hemoscope.adapt.fit import EpochTold, Lesson, fit, with_new_statistics
 from hemoscope.adapt.look import Looked, canvases_of, look
@@ -40,8 +41,7 @@ from hemoscope.predict.model import on_device
 from hemoscope.predict.network import Network, at_camera
 from hemoscope.predict.verdict import is_unknown
 from hemoscope.progress import Progress
-from hemoscope.records import FloatArray
-from hemoscope.training.blood import lean
+from hemoscope.records import IntArray
 from hemoscope.training.device import Device
 
 __all__ = ["Outcome", "Watch", "adapt", "work_folder"]
@@ -106,13 +106,12 @@ def adapt(
     with lock_folder(work):
         before = _networks(bundle, cells, device_name)
         canvases = canvases_of(before, cells.sources, progress)
-        prior = _prior(bundle.card, recipe)
         parent = [
             look(_exact(network), canvas, np.arange(len(cells.target)))
             for network, canvas in zip(before, canvases, strict=True)
         ]
         known = _known(bundle.card, cells, before, parent)
-        if not len(cells.labelled) and (reasons := doubts(known, recipe)):
+        if reasons := doubts(known, recipe):
             if not any(work.glob("*.safetensors")):  # else an earlier call has learnt
                 shutil.rmtree(work, ignore_errors=True)
             return Outcome(None, reasons, known, {})
@@ -120,19 +119,9 @@ def adapt(
         facts = _facts(bundle, before, cells, recipe)
 
         def learn(one: Fit) -> Learned:
-            lessons = [
-                Lesson(
-                    network,
-                    canvas,
-                    cells.unlabelled,
-                    one.labelled,
-                    cells.target[one.labelled],
-                    prior,
-                    bundle.card.classes,
-                    leant,
-                )
-                for network, canvas, leant in zip(before, canvases, _leans(bundle.card), strict=True)
-            ]
+            lessons = _lessons(
+                bundle.card, before, canvases, recipe, cells.unlabelled, one.labelled, cells.target
+            )
             networks = []
             for k, lesson in enumerate(lessons):
                 what = one.name if len(lessons) == 1 else f"{one.name}, network {k + 1} of {len(lessons)}"
@@ -146,6 +135,9 @@ def adapt(
             return Learned(one, tuple(networks) if one is fits[0] else (), looked)
 
         learned = [learn(one) for one in fits]
+        prior = np.mean(
+            [prior_of(bundle.card, k, network, recipe) for k, network in enumerate(before)], axis=0
+        )
         result = Result(bundle, cells, recipe, seed, prior, tuple(canvases), learned[0], tuple(learned[1:]))
         signals = _signals(result, known, before, parent)
         reasons = doubts(signals, recipe)
@@ -170,21 +162,29 @@ def _exact(network: Network) -> Network:
     return replace(network, device=Device(network.device.torch_device, "fp32"))
 
 
-def _prior(card: BundleCard, recipe: AdaptRecipe) -> FloatArray:
-    """Return the class shares that the probabilities are taken to assume, their lean aside; all alike where nothing else is known."""
-    n = len(card.classes)
-    alike = any("balanced" in (m.recipe.get("sampler"), m.recipe.get("class_weights")) for m in card.members)
-    as_mixed = recipe.prior == "trained" and not alike
-    counts = (card.data.get("counts") or {}).get("train") if as_mixed else None
-    trained = np.array([float((counts or {}).get(name, 0)) for name in card.classes])
-    return trained / trained.sum() if counts and trained.min() > 0 else np.full(n, 1 / n)
-
-
-def _leans(card: BundleCard) -> list[FloatArray | None]:
-    """Return what each network's logits lean by; what was adapted before leans no more."""
-    if card.adapted:
-        return [None] * len(card.members)
-    return [lean(card.classes, member.recipe.get("in_blood", 0)) for member in card.members]
+def _lessons(
+    card: BundleCard,
+    networks: Sequence[Network],
+    canvases: Sequence[Canvas],
+    recipe: AdaptRecipe,
+    unlabelled: IntArray,
+    labelled: IntArray,
+    target: IntArray,
+) -> list[Lesson]:
+    """Return what each network is to learn, of the rows named."""
+    return [
+        Lesson(
+            network,
+            canvas,
+            unlabelled,
+            labelled,
+            target[labelled],
+            prior_of(card, k, network, recipe),
+            card.classes,
+            lean_of(card, k),
+        )
+        for k, (network, canvas) in enumerate(zip(networks, canvases, strict=True))
+    ]
 
 
 def _facts(
@@ -192,12 +192,14 @@ def _facts(
 ) -> dict[str, object]:
     """Return what every fit follows from."""
     device = networks[0].device
+    leans = [lean_of(bundle.card, k) for k in range(len(networks))]
     return {
         "parent": bundle.digest,
         "cells": cells.digest,
         "recipe": recipe.model_dump(mode="json", exclude=set(CHECKED_BY)),
         "framing": [network.framing.view_px for network in networks],
         "device": [device.torch_device.type, device.precision],
+        "lean": [None if one is None else one.tolist() for one in leans],
         "versions": [version("hemoscope"), torch.__version__],
     }
 
@@ -214,11 +216,16 @@ def _looked(networks: Sequence[Network], canvases: Sequence[Canvas], card: Bundl
 def _known(card: BundleCard, cells: Cells, before: Sequence[Network], parent: Sequence[Looked]) -> Signals:
     """Return what is known before anything is learnt."""
     rows = cells.unlabelled
+    labels = {
+        "labelled_cells": len(cells.labelled) or None,
+        "labelled_classes": len(np.unique(cells.target[cells.labelled])) or None,
+    }
     if not len(rows):
-        return Signals(0, cells.nuclei)
+        return Signals(0, cells.nuclei, **labels)
     return Signals(
         cells=len(rows),
         nuclei=cells.nuclei,
+        **labels,
         unknown_before=_unknown(before, parent, card, rows),
         sure_before=float(voted(parent, card.vote).probs[rows].max(axis=1).mean()),
     )
@@ -230,13 +237,10 @@ def _signals(result: Result, known: Signals, before: Sequence[Network], parent: 
     rows = cells.unlabelled
     if not len(rows):
         return replace(known, **told)
+    everything, none = np.arange(len(cells.target)), np.zeros(0, np.int64)
+    lessons = _lessons(card, before, result.canvases, recipe, everything, none, cells.target)
     began = [
-        look(
-            _exact(with_new_statistics(_unlabelled(network, canvas, result, leant), recipe)),
-            canvas,
-            np.arange(len(cells.target)),
-        )
-        for network, canvas, leant in zip(before, result.canvases, _leans(card), strict=True)
+        look(_exact(with_new_statistics(lesson, recipe)), lesson.canvas, everything) for lesson in lessons
     ]
     first, last = voted(began, card.vote), result.answers()
     others = [voted(one.looked, card.vote).pred[rows] for one in result.others]
@@ -246,18 +250,12 @@ def _signals(result: Result, known: Signals, before: Sequence[Network], parent: 
         kept=float((first.pred == last.pred)[rows].mean()),
         seeds_agree=float(np.mean(np.all([other == last.pred[rows] for other in others], axis=0))),
         shares_moved=shares_moved(*shares),
-        information_before=mutual_information(first.probs[rows]),
-        information=mutual_information(last.probs[rows]),
+        information_before=mutual_information(first.probs),
+        information=mutual_information((result.crossed() or last).probs),
         density_before=_density(began, rows),
         density=_density(result.kept.looked, rows),
         **told,
     )
-
-
-def _unlabelled(network: Network, canvas: Canvas, result: Result, leant: FloatArray | None) -> Lesson:
-    none = np.zeros(0, np.int64)
-    rows = np.arange(len(result.cells.target))
-    return Lesson(network, canvas, rows, none, none, result.prior, result.bundle.card.classes, leant)
 
 
 def _labelled_signals(result: Result, parent: Sequence[Looked]) -> dict[str, Any]:
@@ -268,8 +266,6 @@ def _labelled_signals(result: Result, parent: Sequence[Looked]) -> dict[str, Any
     was = voted(parent, result.bundle.card.vote)
     right_before, right = was.pred[rows] == target[rows], crossed.pred[rows] == target[rows]
     return {
-        "labelled_cells": len(rows),
-        "labelled_classes": len(np.unique(target[rows])),
         "labelled_before": balanced_accuracy(was.pred[rows], target[rows]),
         "labelled": balanced_accuracy(crossed.pred[rows], target[rows]),
         "labelled_won": int((right & ~right_before).sum()),

@@ -50,6 +50,7 @@ class Cells:
         left_out: Cells that a person has said to be of none of the classes; they are not among the others either.
         more: Cells without a label that were not drawn, where there were too many.
         class_map: Which class of the model each class of the labelled cells is.
+        passed: What is no image among what was given, in words; empty where there is nothing.
     """
 
     sources: tuple[Source, ...]
@@ -62,6 +63,7 @@ class Cells:
     left_out: int = 0
     more: int = 0
     class_map: ClassMap = field(default_factory=dict)
+    passed: str = ""
 
     @property
     def unlabelled(self) -> IntArray:
@@ -148,6 +150,7 @@ def gather(
         left_out=len(target) - len(known),
         more=len(open_ones) - len(drawn),
         class_map=class_map,
+        passed=passed.in_words(),
     )
 
 

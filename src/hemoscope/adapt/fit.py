@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from hemoscope.adapt.assumed import loses_lean
 from hemoscope.adapt.batch_norm import norm_layers, recompute, set_momentum
 from hemoscope.adapt.look import Looked, images_of, look
 from hemoscope.adapt.objective import Taught, adaptation_loss
@@ -197,11 +198,10 @@ def set_learning(model: nn.Module, head: nn.Module, *, norm_only: bool, head_lea
 
 
 def _without_lean(network: Network, lean: FloatArray | None) -> None:
-    """Take out of a network what its logits lean by, where its head gives them: SqueezeNet cuts them off at 0 first, and keeps it."""
-    head = network.model.get_submodule(network.head)
-    if lean is not None and isinstance(head, nn.Linear):
+    if lean is not None and loses_lean(network):
+        bias = network.model.get_parameter(f"{network.head}.bias")
         with torch.no_grad():
-            head.bias -= torch.from_numpy(lean).to(head.bias)
+            bias -= torch.from_numpy(lean).to(bias)
 
 
 def _told(probs: FloatArray, lesson: Lesson) -> FloatArray:

@@ -11,6 +11,7 @@ import numpy as np
 
 from hemoscope.adapt.cells import Cells
 from hemoscope.adapt.recipe import AdaptRecipe
+from hemoscope.adapt.trust import LEAST_CLASSES
 from hemoscope.errors import DataError
 from hemoscope.records import IntArray
 
@@ -50,6 +51,11 @@ def check_enough(cells: Cells, classes: tuple[str, ...], recipe: AdaptRecipe) ->
                 "cells, or say what some of them are: --labelled DIR"
             )
         return
+    if not n and (len(rows) < recipe.least_labelled or len(np.unique(cells.target[rows])) < LEAST_CLASSES):
+        raise DataError(
+            f"all {len(rows)} different cells have a label, and so few, or of one class alone, cannot say whether adapting to them is to be "
+            f"trusted; expected at least {recipe.least_labelled} of {LEAST_CLASSES} classes, or cells without a label beside them"
+        )
     counts = {classes[c]: int((cells.target == c).sum()) for c in np.unique(cells.target[rows])}
     few = [f"{name} ({count})" for name, count in counts.items() if count < LEAST_LABELLED]
     if few:

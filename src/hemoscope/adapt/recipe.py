@@ -19,6 +19,7 @@ LEARNT_BY = (
 """Fields of a training recipe that an adaptation has, too."""
 
 WITHOUT_LABELS = frozenset({"epochs", "learns", "memory", "norm_lr"})
+WITH_LABELS = frozenset({"head_lr", "labelled_epochs", "labelled_lr", "labelled", "labelled_batch", "folds"})
 CHECKED_BY = frozenset(
     {
         "least_cells", "most_cells", "most_sure", "least_seeds_agree", "least_kept", "least_information", "most_neighbours",
@@ -207,6 +208,8 @@ def adapt_recipe(changes: Iterable[str] = (), *, with_labels: bool = False, **va
             f"{', '.join(unused)} are for cells without labels; with labelled ones everything learns, for `labelled_epochs`, at "
             "`labelled_lr` times the rate: --set labelled_epochs=6"
         )
+    if not with_labels and (unused := sorted({*values} & WITH_LABELS)):
+        raise ConfigError(f"{', '.join(unused)} are for labelled cells, and there are none: --labelled DIR")
     own = set(AdaptRecipe.model_fields) - {"training"}
     for key in values:
         if key not in own and key not in LEARNT_BY:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hemoscope.adapt.answers import Voted, voted
+from hemoscope.adapt.assumed import lean_of, loses_lean
 from hemoscope.adapt.cells import Cells
 from hemoscope.adapt.look import Looked
 from hemoscope.adapt.plan import Fit
@@ -91,6 +92,15 @@ class Result:
     def taken_for(self) -> IntArray:
         """Return the class of every cell: its label where it has one, else the prediction."""
         return np.where(self.cells.target >= 0, self.cells.target, self.answers().pred)
+
+    @property
+    def leant(self) -> bool:
+        """Whether answers of the model before leant to what is common in blood, and do no more."""
+        card = self.bundle.card
+        return any(
+            lean_of(card, k) is not None and loses_lean(network)
+            for k, network in enumerate(self.kept.networks)
+        )
 
     @property
     def shares(self) -> dict[str, float]:

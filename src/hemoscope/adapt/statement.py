@@ -12,7 +12,13 @@ __all__ = ["readme", "statements"]
 
 
 def statements(
-    *, n_cells: int, labelled: Mapping[str, int], absent: list[str], by_labels: bool, reviewed_all: bool
+    *,
+    n_cells: int,
+    labelled: Mapping[str, int],
+    absent: list[str],
+    by_labels: bool,
+    reviewed_all: bool,
+    leant: bool,
 ) -> tuple[str, ...]:
     """Return what is known and not known, in sentences.
 
@@ -22,6 +28,7 @@ def statements(
         absent: Classes of which no cell is remembered.
         by_labels: Whether labelled cells have set the thresholds.
         reviewed_all: Whether nothing is accepted.
+        leant: Whether answers of the model before leant to what is common in blood, and do no more.
     """
     n_labelled = sum(labelled.values())
     with_labels = f" and {n_labelled:,} labelled ones" if n_labelled else ""
@@ -31,15 +38,18 @@ def statements(
             "on others, those of the model before among them, it may do worse than that one."
         ),
     ]
-    if by_labels:
+    if reviewed_all:
+        lines.append("No threshold keeps the error rate aimed at: every answer is for review.")
+    elif by_labels:
         lines.append(
             "Its thresholds were chosen on the labelled cells, each answered by networks that learnt without its label; how many accepted "
             "answers are wrong holds for classes mixed as these are."
         )
     else:
+        few = " The labelled cells are too few to say it." if n_labelled else ""
         lines.append(
-            "How often its accepted answers are wrong is an estimate and not a promise: where no label says so, an answer "
-            "counts as wrong if another seed contradicts it. Errors that every seed makes alike are not seen, and these are cells that it "
+            "How often its accepted answers are wrong is an estimate and not a promise: an answer counts as wrong if another seed "
+            f"contradicts it.{few} Errors that every seed makes alike are not seen, and these are cells that it "
             "learnt from: of new ones of the laboratory more may be wrong, or called unknown."
         )
     if not n_labelled:
@@ -51,8 +61,10 @@ def statements(
         lines.append(
             f"No sure cell was found of: {', '.join(absent)}. Those that come later may be called unknown or taken for another class."
         )
-    if reviewed_all:
-        lines.append("No threshold keeps the error rate aimed at: every answer is for review.")
+    if leant:
+        lines.append(
+            "Answers of the model before lean to the classes that are common in healthy blood; its own do not: how common a class is, these cells said."
+        )
     return tuple(lines)
 
 

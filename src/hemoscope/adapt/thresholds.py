@@ -15,12 +15,14 @@ from numpy.typing import NDArray
 from hemoscope.adapt.answers import Voted, stand_in
 from hemoscope.adapt.recipe import AdaptRecipe
 from hemoscope.bundle.card import Calibration
-from hemoscope.evaluation.intervals import wilson
+from hemoscope.evaluation.intervals import binomial_cdf, wilson
 from hemoscope.packing.calibrate import Goals, calibrate
 from hemoscope.predict.verdict import decide, is_unknown
 from hemoscope.records import FloatArray, IntArray, Predictions
 
 __all__ = ["Evidence", "thresholds"]
+
+DOUBT = 0.05  # that is left to a promise; `review_threshold` leaves as much
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -57,7 +59,9 @@ def thresholds(found: Evidence, recipe: AdaptRecipe) -> tuple[Calibration, bool]
     least = 1.001 / (int(found.sure.sum()) + 1)  # of so few cells the furthest sets what is unknown
     goals = Goals(recipe.error_rate, recipe.coverage, max(recipe.unknown_share, min(least, 0.5)))
     by_labels = _by_labels(found, goals)
-    enough = by_labels and (by_labels.review_below is not None or (found.target >= 0).all())
+    n_labelled = int((found.target >= 0).sum())
+    # So many say so, too, if no threshold keeps the error rate.
+    enough = n_labelled == len(found.target) or binomial_cdf(0, n_labelled, goals.error_rate) <= DOUBT
     chosen = by_labels if by_labels and enough else _without(found, goals)
     labelled = chosen is by_labels
     if by_labels:

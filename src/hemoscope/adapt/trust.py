@@ -17,6 +17,7 @@ from hemoscope.adapt.recipe import AdaptRecipe
 from hemoscope.records import FloatArray, IntArray
 
 __all__ = [
+    "LEAST_CLASSES",
     "Signals",
     "balanced_accuracy",
     "doubts",
@@ -27,6 +28,7 @@ __all__ = [
 
 TEMPERATURE = 0.05  # Saito et al.'s
 TINY = 1e-12
+ALIKE = 1e-9  # two means of the same shares in another order differ by less
 LEAST_CLASSES = 2  # with labels: of those of one class nothing is learnt about another
 
 
@@ -89,7 +91,7 @@ def doubts(signals: Signals, recipe: AdaptRecipe) -> tuple[str, ...]:
     """
     rules = [
         (
-            _below(signals.labelled, (signals.labelled_before or 0) - recipe.most_lost),
+            _below(signals.labelled, (signals.labelled_before or 0) - recipe.most_lost - ALIKE),
             (
                 f"on {signals.labelled_cells} labelled cells, answered without their own labels, its balanced accuracy is "
                 f"{_percent(signals.labelled)} and was {_percent(signals.labelled_before)}: {signals.labelled_lost} that were right are "

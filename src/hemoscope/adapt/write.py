@@ -48,7 +48,10 @@ def write_adapted(out: Path, result: Result, signals: Signals, *, overwrite: boo
     rows, known = remembered(result.kept.looked, result.taken_for(), result.sure())
     remembering = _remembering(result.kept.networks, known)
     calibration, by_labels = _trust(result, remembering, rows, known, tta=False)
-    tta = _trust(result, remembering, rows, known, tta=True)[0] if result.bundle.card.tta else None
+    tta = None
+    if result.bundle.card.tta:
+        tta, also = _trust(result, remembering, rows, known, tta=True)
+        by_labels = by_labels and also
     card = _card(result, signals, rows, calibration, tta, by_labels=by_labels)
     models = [network.model for network in result.kept.networks]
     cells = drawn_cells()
@@ -129,6 +132,7 @@ def _card(
             absent=[name for name in before.classes if name not in there],
             by_labels=by_labels,
             reviewed_all=calibration.review_below is None,
+            leant=result.leant,
         ),
     )
     return BundleCard(

@@ -119,6 +119,8 @@ def _tell_cells(cells: Cells) -> None:
         told.append(f"{cells.left_out:,} said to be none of the model's classes were left out")
     if cells.more:
         told.append(f"{cells.more:,} more were not drawn")
+    if cells.passed:
+        told.append(cells.passed)
     note(", ".join(told))
 
 

@@ -82,7 +82,11 @@ def calibrate(
     found = decide(val.probs, val.pred, distance, draft)
     known = ~found.unknown
     right = (val.pred == val.target)[known]
-    review = refusal.review_threshold(found.certainty[known], right, error_rate=goals.error_rate)
+    review = (
+        refusal.review_threshold(found.certainty[known], right, error_rate=goals.error_rate)
+        if known.any()
+        else None
+    )
     confusion = confusion_matrix(val.target[known], val.pred[known], len(val.classes))
     by_class = refusal.conformal_thresholds_by_class(found.probs, val.target, coverage=goals.coverage)
     return draft.model_copy(
