@@ -15,7 +15,8 @@ from tests.docs.figures import (  # each registers its sentences
     of_counts,  # noqa: F401
     of_records,  # noqa: F401
     of_runs,
-    of_validation,  # noqa: F401
+    of_test,  # noqa: F401
+    of_validation,
 )
 from tests.docs.figures.quoting import QUOTED, RESULTS, one_line, places, text_of, what_stands_there
 from tests.docs.reading import ROOT, name_of, pages
@@ -65,6 +66,15 @@ def test_the_tables_of_the_complete_set_are_those_of_its_runs(tmp_path: Path):
     assert {path.name for path in kept.iterdir()} == {path.name for path in tmp_path.iterdir()}
     for table in tmp_path.iterdir():
         assert table.read_text("utf-8") == (kept / table.name).read_text("utf-8"), table.name
+
+
+def test_the_tables_of_what_goes_beyond_the_paper_are_those_of_its_runs(tmp_path: Path):
+    report = collect(of_validation.RUNS, members="exhaustive", vote="soft")
+    write_tables(all_tables(report, certainty_of(report)), tmp_path)
+    kept = RESULTS / "2026-11-past" / "tables"
+    assert list(kept.iterdir())
+    for table in kept.iterdir():
+        assert table.read_text("utf-8") == (tmp_path / table.name).read_text("utf-8"), table.name
 
 
 def test_a_figure_that_was_changed_is_found():
