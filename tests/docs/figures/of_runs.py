@@ -71,7 +71,7 @@ def the_second_acquisition_in_one_figure() -> Iterator[str]:
     yield accuracy(apart.predictions("test"))
 
 
-@quoted_in("README.md", "docs/results/2026-11-pbc-cpu/README.md")
+@quoted_in("docs/results/2026-11-pbc-cpu/README.md")
 def scores_on_the_complete_set() -> Iterator[str]:
     runs = sorted(find_runs(PBC), key=lambda r: (r.predictions("test").n_errors, r.card["recipe"]["epochs"]))
     rows = [
@@ -105,21 +105,13 @@ def images_of_the_second_acquisition() -> Iterator[str]:
 
 @quoted_in("README.md")
 def precision_in_blood() -> Iterator[str]:
-    scores = score(run("mobilenet_v2").predictions("test"))
+    first = next(one for one in find_runs(RESULTS / "2026-11-past" / "runs") if one.arch == "mobilenet_v2")
+    scores = score(first.predictions("test"))
     ig = scores.classes.index("ig")
     found = precision_at(scores.confusion, read_reference().shares(scores.classes))[ig]
     low, high, there = (percent(share, 0) for share in (found.low, found.high, found.value))
     here = percent(float(scores.precision.value[ig]), 0)
     yield f"precision for `ig` is {there} % (95 % interval {low} to {high} %), not {here} %"
-
-
-@quoted_in("docs/limits.md")
-def the_best_network() -> Iterator[str]:
-    test = run("mobilenet_v2").predictions("test")
-    n, errors = len(test), test.n_errors
-    yield (
-        f"{accuracy(test)} for MobileNet v2 (95 % interval {interval(n - errors, n)} %, {errors} errors in {n:,} test images"
-    )
 
 
 @quoted_in("docs/results/2026-11-pbc-cpu/README.md")
