@@ -98,6 +98,16 @@ def test_recipes_of_one_architecture_are_told_apart_by_what_differs(runs):
     assert {n.label for n in collect(runs.root).networks} == {"ResNet-18 (epochs 4)", "ResNet-18 (epochs 8)"}
 
 
+def test_recipes_of_other_names_are_told_apart_by_these(runs):
+    recipe = {"epochs": 6, "batch_size": 32, "lr": 0.001, "weights": "imagenet"}
+    for name in ("paper", "best"):
+        runs.add("resnet18", test=SMALL, name=name, recipe={**recipe, "name": name, "lr": len(name) / 1000})
+    assert {n.label for n in collect(runs.root).networks} == {
+        "ResNet-18 (recipe paper)",
+        "ResNet-18 (recipe best)",
+    }
+
+
 def test_networks_come_in_the_order_of_the_papers_table_4_then_by_name(runs):
     for arch in ("wide_resnet50_2", "my_net", "alexnet", "resnet18"):
         runs.add(arch, test=SMALL)

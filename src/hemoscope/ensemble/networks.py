@@ -64,7 +64,7 @@ class Network:
 def group_networks(entries: Sequence[Entry]) -> tuple[Network, ...]:
     """Put seeds of one configuration together, in the order of the paper's Table 4, then by name.
 
-    Architectures with several recipes are told apart by the fields in which these differ.
+    Architectures with several recipes are told apart by their names, or by the fields in which these differ.
     """
     by_arch: dict[str, dict[str, list[Entry]]] = {}
     for entry in entries:
@@ -89,9 +89,12 @@ def _network(arch: str, group: Sequence[Entry], difference: str) -> Network:
 
 
 def _differences(entries: Sequence[Entry]) -> list[str]:
-    """Say in which fields of the recipe each of several runs differs from the others."""
+    """Say by which recipe each of several runs was trained, or where that does not tell them apart, in which fields they differ."""
     if len(entries) == 1:
         return [""]
+    names = [str(entry.recipe["name"]) for entry in entries]
+    if len({*names}) == len(names):
+        return [f"recipe {name}" for name in names]
     recipes = [identity_of(entry.recipe) for entry in entries]
     fields = sorted({key for recipe in recipes for key in recipe})
     varied = [f for f in fields if len({repr(recipe.get(f, _default(f))) for recipe in recipes}) > 1]

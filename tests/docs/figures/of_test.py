@@ -133,3 +133,17 @@ def the_best_network() -> Iterator[str]:
     yield f"{percent(1 - alone / paper.N_TEST)} % for MobileNet v2 as a mean over three seeds"
     assert of_vote([(MOBILE, seed) for seed in (0, 1, 2)]) == paper.ENSEMBLE_ERRORS
     yield f"no vote above the paper's {percent(1 - paper.ENSEMBLE_ERRORS / paper.N_TEST)} %"
+
+
+@quoted_in(PAGE)
+def without_duplicates() -> Iterator[str]:
+    clean = sorted(find_runs(CLEAN), key=lambda run: run.card["seed"])
+    val, test = ([run.predictions(side) for run in clean] for side in ("val", "test"))  # type: ignore[arg-type]
+    both = [vote(side, how="soft") for side in (val, test)]
+    for name, *found in (*zip(("0", "1"), val, test, strict=True), ("vote of both", *both)):
+        on_val, on_test = found
+        n, wrong = len(on_test), on_test.n_errors
+        low, high = wilson(n - wrong, n)
+        accuracy = f"{percent(1 - wrong / n)} ({percent(float(low))} to {percent(float(high))})"
+        yield row(name, on_val.n_errors, percent(1 - on_val.n_errors / len(on_val)), wrong, accuracy)
+    yield f"| errors of {len(val[0]):,}, validation | accuracy, % | errors of {len(test[0]):,}, test |"
