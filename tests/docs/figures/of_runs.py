@@ -13,7 +13,7 @@ from hemoscope.ensemble.members import assemble
 from hemoscope.ensemble.vote import How, vote
 from hemoscope.evaluation.paired import mcnemar
 from hemoscope.evaluation.prevalence import precision_at
-from hemoscope.evaluation.summary import Scores, score
+from hemoscope.evaluation.summary import score
 from hemoscope.records import Predictions
 from hemoscope.runs import Run, find_runs
 from tests.docs.figures.quoting import (
@@ -162,59 +162,42 @@ def apart(first: Predictions, second: Predictions) -> tuple[int, int]:
     return int(np.sum(a & ~b)), int(np.sum(b & ~a))
 
 
-def bundled() -> tuple[list[Predictions], Scores]:
-    """Return what the three networks of the bundle say of the test side, and the scores of their vote."""
-    third = Run.open(RESULTS / "2026-11-bundle" / "runs" / "squeezenet1_1-fast-s1-27bfbc50")
-    members = [one.predictions("test") for one in (run("mobilenet_v2"), run("squeezenet1_1-fast"), third)]
-    return members, score(vote(members, how="soft"))
-
-
 @quoted_in(f"{BUNDLE}/README.md")
-def scores_of_the_bundle() -> Iterator[str]:
-    members, scores = bundled()
-    mobile, first, second = map(accuracy, members)
-    low, high = map(percent, scores.accuracy_ci)
-    yield (
-        f"{percent(scores.accuracy)} % ({low} to {high}), MobileNet v2 alone {mobile}, "
-        f"SqueezeNet 1.1 {first.removesuffix(' %')} and {second}"
-    )
-
-
-@quoted_in(f"{BUNDLE}/model-card.md")
-def scores_of_the_bundles_card() -> Iterator[str]:
-    _, scores = bundled()
-    low, high = map(percent, scores.accuracy_ci)
-    yield (
-        f"Accuracy {percent(scores.accuracy)} % (Wilson 95 % interval {low} % to {high} %), "
-        f"{scores.errors} errors in {scores.n:,} images"
-    )
-    for name, one in scores.to_json()["classes"].items():
-        rates = ("precision", "sensitivity", "specificity")
-        cells = [f"{percent(one[r])} % ({' to '.join(map(percent, one[f'{r}_ci']))})" for r in rates]
-        yield row(name, *cells, one["support"])
+def what_the_bundle_says() -> Iterator[str]:
+    card = record(f"{BUNDLE}/bundle.json")
+    for name, trust in (("as they are", card["calibration"]), ("eight flips and turns", card["tta"])):
+        m = trust["measured"]
+        wrong = m["errors_among_accepted"]
+        yield row(
+            name,
+            f"{m['accepted']['count']:,}",
+            f"{wrong['count']} ({interval(wrong['count'], wrong['of'])} %)",
+            m["review"]["count"],
+            m["called_unknown"]["count"],
+            *(m["strange_called_unknown"][kind]["count"] for kind in ("noise", "background", "corner")),
+        )
+    yield f"of {card['calibration']['measured']['n']:,} test cells"
 
 
 @quoted_in(f"{BUNDLE}/README.md")
 def the_exported_file() -> Iterator[str]:
     found = record(f"{BUNDLE}/export.json")
-    for name, one in found.items():
-        int8 = one["int8"]
-        right = [
-            f"{percent(int8[f'right_{form}'] / int8['n'])} % ({interval(int8[f'right_{form}'], int8['n'])})"
-            for form in ("fp32", "int8")
-        ]
-        difference = f"{one['largest_difference']:.0e}".replace("e-0", "e-")
-        yield row(
-            "all three, soft vote" if name.startswith("ensemble") else name,
-            difference,
-            *right,
-            f"{int8['same_pred']:,} of {int8['n']:,}",
-            *(f"{int8[f'mib_{form}']:.1f}" for form in ("fp32", "int8")),
-        )
-    (n,) = {one["int8"]["n"] for one in found.values()}
-    compared = {one["compared"] for one in found.values()}
-    assert compared == {64 + 16}
-    yield f"and {n:,} others are counted"
+    int8 = found["int8"]
+    n, fp32, less = int8["n"], int8["right_fp32"], int8["right_int8"]
+    yield f"by at most {found['largest_difference']:.0e}".replace("e-0", "e-")
+    yield f"INT8 has {percent(less / n)} % ({interval(less, n)}) of {n:,} test cells right where fp32 has {percent(fp32 / n)} % ({interval(fp32, n)})"
+    yield f"the same class for {int8['same_pred']:,}"
+    accepted, wrong = int8["measured"]["accepted"], int8["measured"]["errors_among_accepted"]
+    yield f"it accepts {accepted['count']:,}, {wrong['count']} of them wrong"
+    assert found["compared"] == found["same_class"] == 64 + 16
+
+
+@quoted_in(f"{BUNDLE}/README.md")
+def other_laboratories_are_unknown_to_it() -> Iterator[str]:
+    found = {lab: record(f"{BUNDLE}/labs/{lab}.json")["verdicts"] for lab in LABS}
+    n = {lab: sum(one[kind] for kind in ("accepted", "review", "unknown")) for lab, one in found.items()}
+    assert all(one["unknown"] == n[lab] for lab, one in found.items())
+    yield f"All {sum(n.values())} cells of {listed([f'{name} ({n[lab]})' for lab, name in LABS.items()])} are unknown to it"
 
 
 LABS = {
