@@ -359,6 +359,16 @@ class TestLabels:
         assert outcome.shares == {}
         assert outcome.signals.seeds_agree is None
 
+    def test_one_cell_without_a_label_beside_many_says_nothing_against_them(
+        self, run: Run, cells: Cells, quick: AdaptRecipe, tmp_path: Path
+    ):
+        target = np.array([CLASSES.index(Path(str(source)).name.split("-")[0]) for source in cells.sources])
+        target[0] = -1
+        strict = quick.model_copy(update={"least_information": 0.01})
+        outcome = run(replace(cells, target=target), tmp_path / "here.hemo", recipe=strict)
+        assert outcome.card is not None, outcome.reasons
+        assert outcome.signals.cells == 1
+
     def test_one_cell_under_two_labels_is_refused(self, here: Path, tmp_path: Path):
         shutil.copytree(here / "labelled", tmp_path / "labelled")
         shutil.copy(tmp_path / "labelled" / "red" / "00.png", tmp_path / "labelled" / "blue" / "x.png")
