@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from measure import headline, machine, table
 
+from hemoscope.adapt.assumed import lean_of, prior_of
 from hemoscope.adapt.cells import gather
 from hemoscope.adapt.fit import Lesson, fit, with_new_statistics
 from hemoscope.adapt.look import canvases_of, look
@@ -47,8 +48,9 @@ def of_lab(model: Path, lab: Path, seeds: list[int]) -> list[list[str]]:
     target = np.array([classes.index(Path(str(source)).parent.name) for source in cells.sources])
     network = at_camera(on_device(bundle, "auto", "auto").networks, evenly(cells.sources))[0]
     (canvas,) = canvases_of([network], cells.sources)
-    rows, none, prior = np.arange(len(target)), np.zeros(0, np.int64), np.full(len(classes), 1 / len(classes))
-    lesson = Lesson(network, canvas, cells.unlabelled, none, none, prior, classes)
+    rows, none = np.arange(len(target)), np.zeros(0, np.int64)
+    prior, lean = prior_of(bundle.card, 0, network, ADAPT), lean_of(bundle.card, 0)
+    lesson = Lesson(network, canvas, cells.unlabelled, none, none, prior, classes, lean)
     states = {"before": network, "new statistics": with_new_statistics(lesson, ADAPT)}
     for seed in seeds:
         with tempfile.TemporaryDirectory() as work:

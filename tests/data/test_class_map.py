@@ -38,6 +38,16 @@ def test_a_model_may_have_the_common_name_and_the_data_the_long_one():
     assert match_classes(["neutrophil"], ["NEU", "LYM"]) == {"neutrophil": "NEU"}
 
 
+@pytest.mark.parametrize(
+    ("name", "known"),
+    [("CD3+", "CD3-"), ("blast-", "blast+"), ("単球", "好中球"), ("лимфоцит", "нейтрофил"), ("(1)", "(2)")],
+)
+def test_signs_and_letters_of_any_script_are_a_part_of_a_name(name: str, known: str):
+    with pytest.raises(DataError, match="does not say which"):
+        match_classes([name], [known, "other"])
+    assert match_classes([f" {known}"], [known, "other"]) == {f" {known}": known}
+
+
 def test_a_name_that_two_classes_of_the_model_share_is_asked():
     with pytest.raises(DataError, match="they are: neutrophil"):
         match_classes(["neutrophil", "NGS"], ["NGS", "NGB"])

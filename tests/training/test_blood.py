@@ -37,5 +37,10 @@ def test_where_an_image_says_nothing_answers_are_the_shares_to_that_power(power:
 
 def test_other_names_are_understood_and_what_is_no_blood_leans_nowhere():
     assert lean(["Segmented neutrophils", "LYT"], 1.0)[0] > 0
-    assert (lean(["blue", "green"], 1.0) == 0).all()
-    np.testing.assert_allclose(lean(["neutrophil", "blast"], 0.5), np.log(60 / 3) / 4 * np.array([1, -1]))
+    for unknown in (["blue", "green"], ["Neutrophile", "Lymphozyten", "Monozyten"], ["neutrophil", "blast"]):
+        assert (lean(unknown, 1.0) == 0).all()
+
+
+def test_classes_of_one_meaning_have_its_share_together():
+    one, split = lean(["LYT", "neutrophil"], 1.0), lean(["LYT", "band", "seg"], 1.0)
+    assert np.exp(split[1:] - split[0]).sum() == pytest.approx(np.exp(one[1] - one[0]))

@@ -10,6 +10,7 @@ import difflib
 import json
 import re
 import tomllib
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -38,7 +39,7 @@ _NAMES = {
     "ig": "ig pmy pmo my myb mmy mmz immature-granulocyte promyelocyte myelocyte metamyelocyte",
     "lymphocyte": "ly lym lymph lymphocyte lyt typical-lymphocyte",
     "monocyte": "mo mon mono monocyte",
-    "neutrophil": "ne neu neut neutrophil neutrophile bne ngb sne ngs pmn band-neutrophil banded-neutrophil "
+    "neutrophil": "ne neu neut neutrophil neutrophile bne ngb sne ngs pmn seg band stab band-neutrophil banded-neutrophil "
     "neutrophil-band segmented-neutrophil neutrophil-segmented neutrophilic-granulocyte",
     "platelet": "pl plt platelet thrombocyte",
 }
@@ -132,8 +133,8 @@ def _by_name(name: str, known: Sequence[str]) -> str:
     """Return the model's class of this name or meaning, or that it has to be asked."""
     if name in known:
         return name
-    meant = meaning(name)
-    same = [to for to in known if _plain(to) == _plain(name) or (meant and meaning(to) == meant)]
+    plain, meant = _plain(name), meaning(name)
+    same = [to for to in known if (plain and _plain(to) == plain) or (meant and meaning(to) == meant)]
     return same[0] if len(same) == 1 else ASK
 
 
@@ -161,8 +162,14 @@ def meaning(name: str) -> str | None:
 
 
 def _plain(name: str) -> str:
-    """Return a name in small letters, with one hyphen between its words."""
-    return re.sub(r"[^a-z0-9]+", "-", name.casefold()).strip("-")
+    """Return a name in small letters of any script, with one hyphen between its words; a sign after a word stays.
+
+    >>> _plain("Segmented_Neutrophils"), _plain("CD3+"), _plain("CD3-"), _plain("好中球 (1)")
+    ('segmented-neutrophils', 'cd3+', 'cd3−', '好中球-1')
+    """
+    same = unicodedata.normalize("NFKC", name).casefold()
+    signed = re.sub(r"(?<=\w)-(?!\w)", "−", same)  # noqa: RUF001
+    return re.sub(r"[^\w+−]+|_+", "-", signed).strip("-")  # noqa: RUF001
 
 
 def _toml(value: str | bool | None) -> str:

@@ -21,17 +21,18 @@ RARE = 3.0
 def lean(classes: Sequence[str], power: float) -> FloatArray:
     """Return what to add to the logits of classes that were learnt as equally common, shape (C,), 0 as a mean.
 
-    A model of which no class is named as a white cell leans nowhere.
+    Where neutrophils or lymphocytes, nine tenths of the white cells, are no class by their names, answers lean nowhere: a class of
+    another name may be these. Classes of one meaning, such as band and segmented neutrophils, have its share together.
 
     Args:
         classes: Their names, C of them.
         power: 0 leans nowhere; with 1 answers take the classes to be as common as they are in healthy blood.
 
-    >>> lean(["neutrophil", "basophil"], 0.25).round(3)
-    array([ 0.374, -0.374])
+    >>> lean(["neutrophil", "lymphocyte", "basophil"], 0.25).round(3)
+    array([ 0.307,  0.134, -0.442])
     """
     named = [meaning(name) or "" for name in classes]
-    if not any(name in PERCENT for name in named):
+    if not {"neutrophil", "lymphocyte"} <= {*named}:
         return np.zeros(len(classes))
-    logs = power * np.log([PERCENT.get(name, RARE) for name in named])
+    logs = power * np.log([PERCENT[name] / named.count(name) if name in PERCENT else RARE for name in named])
     return logs - logs.mean()
