@@ -59,6 +59,12 @@ def test_the_central_nucleus_is_measured(diameter, at):
     assert nucleus_px(a_cell(240, diameter, at=at)) == pytest.approx(diameter, rel=0.1)
 
 
+def test_black_that_somebody_put_around_a_cell_is_no_nucleus():
+    cut, y, x = a_cell(), *np.mgrid[:240, :240]
+    cut[np.hypot(y - 120, x - 120) > 100] = 0
+    assert nucleus_px(cut) == pytest.approx(nucleus_px(a_cell()), rel=0.05)
+
+
 @pytest.mark.parametrize("zoom", [0.5, 2.0])
 def test_a_camera_that_looks_closer_sees_larger_nuclei(zoom):
     cells = [
@@ -75,6 +81,7 @@ def test_a_camera_that_looks_closer_sees_larger_nuclei(zoom):
 
 def test_an_image_without_anything_in_it_has_no_nucleus():
     assert np.isnan(nucleus_px(np.full((50, 50, 3), 200, np.uint8)))
+    assert np.isnan(nucleus_px(np.zeros((50, 50, 3), np.uint8)))
 
 
 @given(st.lists(st.floats(0, 9, width=32), min_size=1, max_size=60))

@@ -50,6 +50,10 @@ def test_without_variety_scores_are_nought_and_no_warning():
     assert STATISTICS["mcc"](alone) == 0
     assert STATISTICS["cohens_kappa"](alone) == 0
     assert STATISTICS["balanced_accuracy"](alone) == 1
+    assert np.isnan(STATISTICS["macro_specificity"](alone))  # of no other class
+    found = intervals_of(np.array([[1, 0], [0, 0]]), STATISTICS)
+    assert np.isnan([found["macro_specificity"].value, found["macro_specificity"].low]).all()
+    assert found["balanced_accuracy"].value == 1
 
 
 @pytest.mark.parametrize(("hits", "n"), [(90, 100), (40, 50), (985, 1000)])

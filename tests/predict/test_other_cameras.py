@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from hemoscope.bundle.file import read_bundle
-from hemoscope.errors import DataError
+from hemoscope.errors import DataError, ShapeError
 from hemoscope.predict.evaluate import scanned
 from hemoscope.predict.model import Model, load
 from hemoscope.predict.rows import predict_to
@@ -47,6 +47,19 @@ def there(model: Model, files: list[Path]) -> Model:
     found = model.at_camera(files)
     assert found.nucleus_px == pytest.approx(FARTHER * (model.nucleus_px or 0), rel=0.1)
     return found
+
+
+def test_a_camera_is_told_by_whatever_can_be_asked_about(model: Model, files: list[Path], there: Model):
+    opened = [Image.open(file) for file in files]
+    for images in ([str(file) for file in files], opened, [np.asarray(one.convert("RGB")) for one in opened]):
+        assert model.seen_px(images) == pytest.approx(there.nucleus_px)
+    near = np.asarray(opened[0].convert("RGB")).repeat(2, axis=0).repeat(2, axis=1)
+    few_near = model.seen_px(
+        [near] * 300 + [files[0]] * 900
+    )  # most of what is looked at, and not what comes first
+    assert few_near == pytest.approx((model.seen_px([near] * 300) or 0) / 2, rel=0.1)
+    with pytest.raises(ShapeError, match="image 0: expected a path"):
+        model.at_camera([3])  # pyright: ignore[reportArgumentType]
 
 
 def test_rows_and_their_summary_are_of_the_camera(

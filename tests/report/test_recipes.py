@@ -34,6 +34,12 @@ def test_fields_that_older_runs_lack_are_no_change():
     assert is_papers(card)
 
 
+def test_a_field_that_a_built_in_recipe_got_since_was_not_used_by_older_runs():
+    card = load_recipe("robust").model_dump()
+    del card["in_blood"], card["instance_norm"]
+    assert {str(change) for change in changes(card)} == {"in_blood 0 (0.25)", "instance_norm 0 (0.3)"}
+
+
 def test_a_recipe_of_ones_own_has_nothing_to_be_changed_from():
     assert describe({"name": "mine", "epochs": 3}) == "mine"
     assert describe({}) == "n/a"

@@ -40,6 +40,7 @@ def test_a_toml_file_is_a_recipe_named_after_it(tmp_path: Path):
         ("paper", ["epochs"], ConfigError, "expected --set KEY=VALUE"),
         ("paper", ["epochs=0", "lr=-1"], ConfigError, r"(?s)epochs:.*lr:"),
         ("paper", ["weights=imagnet"], ConfigError, "weights: Input should be 'imagenet' or 'none'"),
+        ("paper", ["lr=inf", "weight_decay=nan"], ConfigError, r"(?s)lr: .*weight_decay: "),
         ("nowhere.toml", [], ConfigError, "there is none"),
     ],
 )
@@ -91,7 +92,10 @@ def test_a_changed_recipe_says_so_in_its_label(changes: list[str], label: str):
     assert load_recipe("paper", changes).label == label
 
 
-def test_a_recipe_of_one_s_own_is_called_what_its_file_is(tmp_path: Path):
-    path = tmp_path / "mine.toml"
+@pytest.mark.parametrize(
+    ("file", "name"), [("mine", "mine"), ("my-recipe (2)", "my_recipe_2_"), ("細胞", "_")]
+)
+def test_a_recipe_of_one_s_own_is_called_what_its_file_is(tmp_path: Path, file: str, name: str):
+    path = tmp_path / f"{file}.toml"
     path.write_text("epochs = 2\n")
-    assert load_recipe(str(path), ["lr=0.5"]).label == "mine"
+    assert load_recipe(str(path), ["lr=0.5"]).label == name

@@ -311,6 +311,31 @@ def test_a_split_without_training_images_of_a_class_is_refused(prepared: Prepare
         prepare(prepared.manifest.root, split_file=tmp_path / "split.csv")
 
 
+def test_folders_of_sides_that_leave_none_to_choose_by_are_refused(prepared: Prepared, tmp_path: Path):
+    for row in {(row.class_name, row.side): row for row in prepared.split.rows if row.side != "val"}.values():
+        folder = tmp_path / row.side / row.class_name
+        folder.mkdir(parents=True)
+        shutil.copy(prepared.manifest.root / row.path, folder)
+    with pytest.raises(SplitError, match=r"puts no image on the side of val; .*on each of train, val, test"):
+        prepare(tmp_path)
+
+
+def test_a_class_that_a_split_leaves_out_is_no_output_of_the_network(prepared: Prepared, tmp_path: Path):
+    rows = tuple(row for row in prepared.split.rows if row.class_name != "red")
+    write_split(Split(rows, "given", None), tmp_path / "split.csv")
+    two = prepare(prepared.manifest.root, split_file=tmp_path / "split.csv")
+    assert two.manifest.classes == two.split.classes == tuple(c for c in prepared.split.classes if c != "red")
+    assert learn(two, tmp_path).predictions("test").probs.shape[1] == len(two.split.classes)
+
+
+def test_inputs_that_a_network_is_too_deep_for_are_refused_before_any_work(prepared: Prepared):
+    for arch, side in (("alexnet", 62), ("inception_v3", 298)):
+        with pytest.raises(
+            ConfigError, match=f"{arch} can be trained on inputs of {side + 1} px or more; got {side}"
+        ):
+            Job(arch, Recipe(image_px=side, canvas_px=299), prepared.manifest, prepared.split, seed=0)
+
+
 def test_evaluation_computes_in_the_run_s_own_precision(prepared: Prepared, trained: Path):
     run = learn(prepared, trained)
     assert load_run(run, device_name="cpu").device.precision == "fp32"

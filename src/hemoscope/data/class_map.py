@@ -168,8 +168,8 @@ def _plain(name: str) -> str:
     ('segmented-neutrophils', 'cd3+', 'cd3−', '好中球-1')
     """
     same = unicodedata.normalize("NFKC", name).casefold()
-    signed = re.sub(r"(?<=\w)-(?!\w)", "−", same)  # noqa: RUF001
-    return re.sub(r"[^\w+−]+|_+", "-", signed).strip("-")  # noqa: RUF001
+    signed = re.sub(r"(?<=\w)-(?!\w)", "−", same)
+    return re.sub(r"[^\w+−]+|_+", "-", signed).strip("-")
 
 
 def _toml(value: str | bool | None) -> str:

@@ -37,7 +37,7 @@ _IN_HAND = 2**22  # counts of the draws that are looked at together
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A score with its 95 % interval; NaN bounds where every draw is the same, as without any error."""
+    """A score with its 95 % interval; NaN bounds where every draw is the same, as without any error, or the score is undefined."""
 
     value: float
     low: float
@@ -81,7 +81,10 @@ def intervals_of(
     told: dict[str, Estimate] = {}
     for name, statistic in statistics.items():
         value = float(statistic(counts))
-        influence = (n - 1) / n * (value - statistic(less))
+        if not np.isfinite(value):
+            told[name] = Estimate(value, value, value)
+            continue
+        influence = (n - 1) / n * np.nan_to_num(value - statistic(less))
         told[name] = bca(value, found[name], influence, weights=counts[rows, columns], confidence=confidence)
     return told
 
@@ -126,10 +129,11 @@ def macro_precision(confusion: NDArray[np.integer]) -> FloatArray:
 
 
 def macro_specificity(confusion: NDArray[np.integer]) -> FloatArray:
-    """Return the mean one-vs-rest specificity over the classes that have images."""
+    """Return the mean one-vs-rest specificity over the classes that have images; NaN where that is one class."""
     images, said = confusion.sum(axis=-1), confusion.sum(axis=-2)
     n, right = confusion.sum(axis=(-2, -1))[..., None], _diagonal(confusion)
-    return _mean_where(images > 0, _share(n - images - said + right, n - images))
+    mean = _mean_where(images > 0, _share(n - images - said + right, n - images))
+    return np.where((images > 0).sum(axis=-1) > 1, mean, np.nan)
 
 
 def mcc(confusion: NDArray[np.integer]) -> FloatArray:
@@ -153,8 +157,8 @@ def cohens_kappa(confusion: NDArray[np.integer]) -> FloatArray:
     """
     counts = confusion.astype(np.float64)
     n = counts.sum(axis=(-2, -1))
-    chance = (counts.sum(axis=-1) * counts.sum(axis=-2)).sum(axis=-1) / n**2
-    return _share(_diagonal(counts).sum(axis=-1) / n - chance, 1 - chance)
+    chance = _share((counts.sum(axis=-1) * counts.sum(axis=-2)).sum(axis=-1), n**2)
+    return _share(_share(_diagonal(counts).sum(axis=-1), n) - chance, 1 - chance)
 
 
 STATISTICS: Mapping[str, Statistic] = {

@@ -30,6 +30,7 @@ class Architecture:
         params: Parameters with 1000 ImageNet classes, auxiliary heads not counted.
         input_px: Side of the square the network sees.
         canvas_px: Side of the square an image is resized to first.
+        least_px: Smallest side of the input that it can be trained on.
         cam_layer: Layer whose activations Grad-CAM reads.
         weights_file: torchvision's IMAGENET1K_V1 file; its last 8 hex digits begin its SHA-256.
         top1: Accuracy on ImageNet in percent with these weights, one crop; from torchvision's metadata.
@@ -51,6 +52,7 @@ class Architecture:
     features: int = 0
     input_px: int = 224
     canvas_px: int = 256
+    least_px: int = 32
     aux: Literal["none", "off", "trained"] = "none"
     transform_input: bool = False
 
@@ -113,6 +115,7 @@ ARCHITECTURES: tuple[Architecture, ...] = (
         8,
         hidden_head="classifier",
         features=9216,
+        least_px=63,
     ),
     _vgg("vgg11", 132_863_336, "features.19", "vgg11-8a719046.pth", 69.02, 88.628, 11),
     _vgg("vgg13", 133_047_848, "features.23", "vgg13-19584684.pth", 69.928, 89.246, 13),
@@ -162,6 +165,7 @@ ARCHITECTURES: tuple[Architecture, ...] = (
         48,
         input_px=299,
         canvas_px=342,
+        least_px=299,  # for its auxiliary head
         aux="trained",
         transform_input=True,
     ),

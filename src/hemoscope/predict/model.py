@@ -24,7 +24,8 @@ from PIL import Image
 
 from hemoscope.bundle.card import BundleCard, Calibration
 from hemoscope.bundle.file import Bundle, read_bundle
-from hemoscope.data.images.decode import decode_opened
+from hemoscope.data.camera import evenly
+from hemoscope.data.images.decode import Decoded, decode_opened
 from hemoscope.ensemble.vote import combine
 from hemoscope.errors import ConfigError, ImageError, ShapeError
 from hemoscope.models.build import head_path
@@ -148,20 +149,26 @@ class Model:
         """Diameter of the nuclei that it frames cells by, in pixels of the images; None where it frames none."""
         return trained_px(self.networks)
 
-    def at_camera(self, images: Iterable[Path | bytes | NDArray[np.uint8]]) -> Model:
+    def at_camera(self, images: Iterable[ImageLike]) -> Model:
         """Return the model as it looks at cells of the camera that took these images.
 
         Only a model that frames cells by their nuclei is another one then. It looks at how large they are, and at no label.
 
         Args:
-            images: Some of that camera's, of all kinds of cells; 256 are plenty. What cannot be read is passed over. Few
-                are drawn towards what it was trained on, and within a tenth of that it stays as it is.
+            images: Some of that camera's, of all kinds of cells, as `predict` takes them; 256 from everywhere among them are looked at.
+                A file that cannot be read is passed over. Few are drawn towards what it was trained on, and within a tenth of that it
+                stays as it is.
+
+        Raises:
+            ShapeError: If something is no image.
         """
         return self.at_nucleus(self.seen_px(images))
 
-    def seen_px(self, images: Iterable[Path | bytes | NDArray[np.uint8]]) -> float | None:
+    def seen_px(self, images: Iterable[ImageLike]) -> float | None:
         """Return the diameter of the typical nucleus of these images, as `at_camera` takes it; None where it frames none."""
-        return seen_px(self.networks, images)
+        sources = (_source(image, i) for i, image in enumerate(evenly([*_many(images)])))
+        readable = (one for one in sources if not isinstance(one, ImageError))
+        return seen_px(self.networks, (one.pixels if isinstance(one, Decoded) else one for one in readable))
 
     def at_nucleus(self, nucleus_px: float | None) -> Model:
         """Return the model as it looks at cells whose typical nucleus has this diameter, in pixels of their images.

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from hemoscope.training.recipe import RECIPES, Recipe
+from hemoscope.training.recipe import ADDED_LATER, RECIPES, Recipe
 
 __all__ = ["Change", "built_in", "changes", "describe", "is_papers", "setting"]
 
@@ -42,9 +42,12 @@ def changes(recipe: Mapping[str, Any]) -> tuple[Change, ...]:
     ['epochs 4 (25)']
     """
     ours = built_in(recipe)
+    lacking = {
+        field: Recipe.model_fields[field].default for field in sorted(ADDED_LATER) if "epochs" in recipe
+    }
     return tuple(
         Change(field, value, ours.get(field))
-        for field, value in recipe.items()
+        for field, value in {**lacking, **recipe}.items()
         if ours and field != "name" and not _as_in(ours, field, value)
     )
 

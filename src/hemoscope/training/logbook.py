@@ -64,13 +64,16 @@ class Logbook:
         if not self._writes:
             self.history.append(row)
             return
-        best = max((earlier.val_accuracy for earlier in self.history), default=-1.0)
-        if self._recipe.select_epoch == "best_val" and row.val_accuracy > best:
+        before = max((earlier.val_accuracy for earlier in self.history), default=-1.0)
+        best = self._recipe.select_epoch == "best_val" and row.val_accuracy > before
+        if best:
             write_tensors(self._folder / BEST, self._state.scored.state_dict(), {"epoch": str(row.epoch)})
         self.history.append(row)
         self._train_s += train_s
         start = time.perf_counter()
-        if row.epoch == self._recipe.epochs or self._pace.due(start):
+        if (
+            best or row.epoch == self._recipe.epochs or self._pace.due(start)
+        ):  # a kept best is one of the history
             save_checkpoint(
                 self._folder,
                 self._state,

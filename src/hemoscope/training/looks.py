@@ -76,7 +76,8 @@ class Looks:
             return images
         recipe = self._recipe
         light = (images * self._std + self._mean).clamp(0, 1)  # what comes through, from none to all of it
-        light = self._tinted(_light(self._stained(_density(light))))
+        if recipe.stain_mix or recipe.stain_gain or recipe.grey:
+            light = self._tinted(_light(self._stained(_density(light))))
         if recipe.frame_jitter:
             light = self._narrowed(light)
         if recipe.blur:

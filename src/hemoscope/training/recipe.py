@@ -27,13 +27,13 @@ ADDED_LATER = frozenset(
     }
 )  # fmt: skip
 
-__all__ = ["RECIPES", "Recipe", "changed", "identity_of", "load_recipe", "parse_value"]
+__all__ = ["ADDED_LATER", "RECIPES", "Recipe", "changed", "identity_of", "load_recipe", "parse_value"]
 
 
 class Recipe(BaseModel):
     """How a network is trained and evaluated. The defaults are the paper's recipe."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     name: str = Field(default="paper", pattern=r"^[A-Za-z0-9_.]+$")
     epochs: int = Field(default=25, ge=1)
@@ -322,7 +322,7 @@ def _base(name_or_file: str) -> dict[str, Any]:
             raise ConfigError(f"{path} is not valid TOML: {error}") from error
         except OSError as error:
             raise ConfigError(f"the recipe {path} cannot be read: {error.strerror}") from error
-        return {"name": path.stem} | values
+        return {"name": re.sub(r"[^A-Za-z0-9_.]+", "_", path.stem) or "recipe"} | values
     for recipe in RECIPES:
         if recipe.name == name_or_file:
             return recipe.model_dump()

@@ -22,7 +22,7 @@ from hemoscope.errors import ConfigError, DataError, HemoscopeError, SplitError
 from hemoscope.files import lock_folder
 from hemoscope.places import cache_dir
 from hemoscope.progress import Progress
-from hemoscope.records import Manifest, Split
+from hemoscope.records import SIDES, Manifest, Split
 from hemoscope.runs import Run
 from hemoscope.training.last_words import is_of_the_net
 from hemoscope.training.ranks import Ranks, ranks_here
@@ -122,17 +122,19 @@ def ready(manifest: Manifest, split: Split, *, split_name: str = "the split") ->
 
     Args:
         manifest: Usable images.
-        split: Their sides.
+        split: Their sides; a class without a row in it is left out.
         split_name: What a message calls the split.
 
     Raises:
-        SplitError: If a class has no training image.
+        SplitError: If a class has no training image, or a side none at all.
     """
     from collections import Counter
 
     from hemoscope.data.acquisitions import second_acquisition
 
     _check_trained(split, split_name)
+    learnt = tuple(name for name in manifest.classes if name in split.classes)
+    manifest = replace(manifest, classes=learnt)  # a network has no output for one that is left out
     second = Counter(image.class_name for image in second_acquisition(manifest.images))
     return Prepared(manifest, split, dict(sorted(second.items())))
 
@@ -143,6 +145,11 @@ def _check_trained(split: Split, name: str) -> None:
         raise SplitError(
             f"{name} puts no training image on the side of {', '.join(empty)}; a network cannot learn "
             "a class that it never sees. Expected at least 1 of every class, or leave the class out"
+        )
+    bare = [side for side in SIDES if not split.side(side)]
+    if bare:
+        raise SplitError(
+            f"{name} puts no image on the side of {', '.join(bare)}; expected some on each of {', '.join(SIDES)}"
         )
 
 

@@ -17,6 +17,7 @@ from hemoscope.data.images.white import white_of
 __all__ = ["nucleus_px", "typical_px"]
 
 WORK_PX = 120  # longer side that an image is looked at with
+BLACK = 8  # no stain is so dark in every colour: it is what somebody cut away
 LEAST_SHARE = 0.004  # of the image; smaller pieces are specks
 SPREAD = 0.25  # standard deviation of the logarithm of one cell's diameter within a laboratory, about
 UNSURE = 0.5  # and of a laboratory's, before anything is known of it
@@ -34,10 +35,13 @@ def nucleus_px(pixels: NDArray[np.uint8]) -> float:
     zoom = min(1.0, WORK_PX / max(height, width))
     size = (max(1, round(width * zoom)), max(1, round(height * zoom)))
     small = np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), np.uint8)
+    shown = small.max(axis=2) >= BLACK
+    if not shown.any():
+        return float("nan")
     green = small[:, :, 1].astype(np.float32)
-    density = np.log((white_of(small)[1] + 1.0) / (green + 1.0)).clip(0)
-    _, middle, dark = three_means(density.ravel())
-    mask = (density > (middle + dark) / 2).astype(np.uint8)
+    density = np.log((white_of(small[shown][:, None])[1] + 1.0) / (green + 1.0)).clip(0)
+    _, middle, dark = three_means(density[shown])
+    mask = ((density > (middle + dark) / 2) & shown).astype(np.uint8)
     mask = cv2.morphologyEx(mask, cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8))
     n, labels, stats, centroids = cv2.connectedComponentsWithStats(mask, connectivity=8)
     centre = np.array([(size[0] - 1) / 2, (size[1] - 1) / 2])  # x, y
