@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -137,6 +138,22 @@ def test_why_it_was_signed_with_open_cells_is_told_everywhere():
     assert "torn <smear>" in json.loads(as_fhir(made))["entry"][0]["resource"]["conclusion"]
     assert json.loads(as_json(made))["signature"]["reason"] == "torn <smear>"
     assert "torn &lt;smear&gt;" in as_page(made)
+
+
+def test_where_nobody_knows_how_the_model_errs_every_format_leaves_out_what_would_be_corrected():
+    made = report(place([0], "ig"), confusion=np.zeros((8, 8), dtype=int))
+    rows = {row["class"]: row for row in csv.DictReader(io.StringIO(differential_csv(made)))}
+    assert {row[name] for row in rows.values() for name in ("corrected", "interval_low")} == {""}
+    assert rows["neutrophil"]["sampling_low"]
+    told = json.loads(as_json(made))["classes"]
+    assert {(line["corrected"], line["interval"]) for line in told} == {(None, None)}
+    parts = observations(json.loads(as_fhir(made)))["Neutrophils"]["component"]
+    assert [part["code"]["text"] for part in parts if "model's errors" in part["code"]["text"]] == []
+    assert [part["valueRange"]["high"]["value"] for part in parts if "valueRange" in part]
+    assert "so few cells" in as_hl7(made)
+    assert "the model's errors" not in as_hl7(made)
+    for text in (as_fhir(made), as_hl7(made), as_page(made), differential_csv(made)):
+        assert not re.search(r"\bnan\b", text, re.IGNORECASE)
 
 
 def test_a_slide_without_white_cells_is_exported_without_percentages():

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from hemoscope.errors import ShapeError
 from hemoscope.records import FloatArray, IntArray
 
-__all__ = ["Drawn", "composition", "drawn", "endless"]
+__all__ = ["Drawn", "composition", "drawn", "endless", "is_known"]
 
 DRAWS = 2000
 SWEEPS = 60
@@ -30,6 +30,15 @@ class Drawn(NamedTuple):
     shares: FloatArray
     true: IntArray
     wrong: IntArray
+
+
+def is_known(confusion: ArrayLike) -> bool:
+    """Whether a confusion tells how a model errs; one that counted no cell tells nothing, and is not to be drawn from.
+
+    Args:
+        confusion: Validation counts[true, predicted], shape (C, C).
+    """
+    return bool(np.asarray(confusion).any())
 
 
 def composition(

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from hemoscope.differential.composition import composition
+from hemoscope.differential.composition import composition, is_known
 from hemoscope.differential.reference import ReferenceClass, ReferenceTable, Role
 from hemoscope.differential.remarks import Remark, remark
 from hemoscope.errors import ShapeError
@@ -148,10 +148,11 @@ def differential(
             f"{len(classes)} classes need as many counts; got {len(counts)} and {len(to_review)}"
         )
     matrix = np.asarray(confusion)
-    if draws is None and matrix.any():
+    if draws is None and is_known(matrix):
         draws = composition(counts, matrix, seed=seed)
     white = [i for i, entry in enumerate(entries) if entry.role == "white"]
     n_white = sum(counts[i] for i in white)
+    corrected = draws is not None
     if draws is None:
         draws = np.full((1, len(classes)), np.nan)
     ratios = draws / draws[:, white].sum(axis=1, keepdims=True)
@@ -162,9 +163,8 @@ def differential(
     )
     found = Differential(shares, int(n_white), int(sum(to_review)), unknown, error, ())
     n_val = {classes[i]: int(matrix[i].sum()) for i in order}
-    return Differential(
-        shares, found.n_white, found.review, unknown, error, tuple(_remarks(found, n_val, unknown_share))
-    )
+    remarks = _remarks(found, n_val, unknown_share, corrected=corrected)
+    return Differential(shares, found.n_white, found.review, unknown, error, tuple(remarks))
 
 
 def _share(
@@ -209,7 +209,9 @@ def _share(
     )
 
 
-def _remarks(found: Differential, n_val: dict[str, int], unknown_share: float | None) -> list[Remark]:
+def _remarks(
+    found: Differential, n_val: dict[str, int], unknown_share: float | None, *, corrected: bool
+) -> list[Remark]:
     remarks = []
     if found.n_white < ENOUGH_WHITE:
         remarks.append(remark("few_white", counted=found.n_white, enough=ENOUGH_WHITE))
@@ -223,7 +225,7 @@ def _remarks(found: Differential, n_val: dict[str, int], unknown_share: float | 
         remarks.append(remark("much_unknown", unknown=found.unknown, seen=seen, share=share))
     if found.error:
         remarks.append(remark("unreadable", error=found.error))
-    if not any(n_val.values()):
+    if not corrected:
         return [*remarks, remark("not_corrected")]
     few = [
         share.label.lower()

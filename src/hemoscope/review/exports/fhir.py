@@ -120,15 +120,22 @@ def _of_class(report: Report, line: Line) -> dict[str, Any]:
             "Cells counted of this class by the model alone",
             valueQuantity=_quantity(line.before, "cells", "{cells}"),
         ),
-        _component("95 % interval, counting so few cells (Rümke)", valueRange=_range(line.sampling, unit)),
-        _component(
-            "Median, model's errors among unreviewed cells taken out",
-            valueQuantity=_quantity(line.corrected, *unit),
-        ),
-        _component(
-            "95 % interval, counting and the model's errors together", valueRange=_range(line.interval, unit)
-        ),
     ]
+    if line.sampling:
+        found["component"].append(
+            _component("95 % interval, counting so few cells (Rümke)", valueRange=_range(line.sampling, unit))
+        )
+    if line.interval:
+        found["component"] += [
+            _component(
+                "Median, model's errors among unreviewed cells taken out",
+                valueQuantity=_quantity(line.corrected, *unit),
+            ),
+            _component(
+                "95 % interval, counting and the model's errors together",
+                valueRange=_range(line.interval, unit),
+            ),
+        ]
     return found
 
 
@@ -176,8 +183,8 @@ def _quantity(value: float | None, unit: str, code: str) -> dict[str, Any]:
     return {"value": value, "unit": unit, "system": UCUM, "code": code}
 
 
-def _range(ends: tuple[float, float] | None, unit: tuple[str, str]) -> dict[str, Any]:
-    low, high = ends or (0.0, math.inf)
+def _range(ends: tuple[float, float], unit: tuple[str, str]) -> dict[str, Any]:
+    low, high = ends
     known = {"low": _quantity(low, *unit)}
     return {**known, "high": _quantity(high, *unit)} if math.isfinite(high) else known
 
