@@ -140,12 +140,17 @@ def archived_images(
 
 
 def from_everywhere(inputs: Sequence[str], n: int, *, lines: Sequence[str] = ()) -> Iterator[Path | bytes]:
-    """Yield about n readable images from everywhere among those that `find_images` gives; of a stream its first ones."""
+    """Yield about n readable images from everywhere among those that `find_images` gives.
+
+    A tar archive tells how many it holds at its end only: where one is given, it is the first n.
+    """
     total = count_images([item for item in inputs if item != "-"])
     total = None if total is None else total + len(lines)
-    step = 1 if total is None else max(1, total // n)
-    chosen = islice(find_images(inputs, lines=lines), 0, n * step, step)
-    yield from (source for _, source in chosen if not isinstance(source, ImageError))
+    span = n if total is None else max(n, total)
+    wanted = {i * span // n for i in range(n)}
+    for i, (_, source) in enumerate(islice(find_images(inputs, lines=lines), span)):
+        if i in wanted and not isinstance(source, ImageError):
+            yield source
 
 
 def stdin_paths() -> Iterator[str]:
