@@ -17,6 +17,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,7 @@ def predict_rows(
     """Yield a row an image.
 
     Its columns are path, pred, prob_<class>, margin, status, error, reason, candidates, distance, share and
-    converted.
+    converted. What is not known is None, never NaN, which is no JSON.
     """
     names: list[str] = []
 
@@ -182,7 +183,7 @@ def _row(name: str, verdict: Verdict, model: Model) -> dict[str, Any]:
         "error": "" if read else verdict.reason,
         "reason": verdict.reason if read else "",
         "candidates": "|".join(verdict.candidates),
-        "distance": verdict.distance if read else None,
+        "distance": verdict.distance if isfinite(verdict.distance) else None,
         "share": _share(verdict, model),
         "converted": "|".join(verdict.converted),
     }
