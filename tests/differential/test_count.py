@@ -169,6 +169,19 @@ def test_where_nobody_knows_how_the_model_errs_nothing_is_corrected_and_that_is_
     assert not any("validation cells" in remark.text for remark in found.remarks)
 
 
+def test_where_a_class_was_never_tried_nothing_is_corrected_and_it_is_named():
+    """Drawn from the prior alone, cells of an untried class would be taken for all classes alike."""
+    some = np.eye(8, dtype=np.int64) * 100
+    some[CLASSES.index("monocyte")] = some[CLASSES.index("ig")] = 0
+    some[CLASSES.index("basophil")] //= 50
+    found = count(HEALTHY, confusion=some, unknown_share=0.01)
+    assert all(np.isnan([share.corrected, *share.interval]).all() for share in found.shares)
+    told = {remark.code: remark.values.get("names") for remark in found.remarks}
+    assert told == {"some_untried": "monocytes, immature granulocytes", "little_tried": "basophils"}
+    some[:, 0] += 1  # one cell of each is enough to draw from
+    assert all(np.isfinite(share.corrected) for share in count(HEALTHY, confusion=some).shares)
+
+
 def test_a_folder_without_white_cells_has_no_percentages():
     found = count([0, 0, 0, 0, 0, 0, 0, 5])
     assert found.n_white == 0

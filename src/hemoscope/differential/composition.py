@@ -33,12 +33,15 @@ class Drawn(NamedTuple):
 
 
 def is_known(confusion: ArrayLike) -> bool:
-    """Whether a confusion tells how a model errs; one that counted no cell tells nothing, and is not to be drawn from.
+    """Whether a confusion tells how a model errs: it counted a cell of every class.
+
+    Of a class without one nobody knows what it is taken for. Drawn from the prior alone it would be taken for every
+    class alike, and most of the cells of the others could be of it.
 
     Args:
         confusion: Validation counts[true, predicted], shape (C, C).
     """
-    return bool(np.asarray(confusion).any())
+    return bool(np.asarray(confusion).any(axis=1).all())
 
 
 def composition(

@@ -129,8 +129,8 @@ def differential(
         classes: Class names, length C.
         counts: Cells predicted as each class, those to review among them, length C.
         to_review: Those of them that a person should look at, length C.
-        confusion: Validation counts[true, predicted], shape (C, C); all 0 where nobody knows how the model errs: then
-            nothing is corrected.
+        confusion: Validation counts[true, predicted], shape (C, C). Where a class has no cell in it, nobody knows how
+            the model errs on it, and nothing is corrected.
         reference: Roles and ranges of the classes.
         unknown: Images unlike every class.
         error: Files that could not be read.
@@ -225,12 +225,15 @@ def _remarks(
         remarks.append(remark("much_unknown", unknown=found.unknown, seen=seen, share=share))
     if found.error:
         remarks.append(remark("unreadable", error=found.error))
-    if not corrected:
-        return [*remarks, remark("not_corrected")]
+    untried = [] if corrected else [s.label.lower() for s in found.shares if not n_val[s.name]]
+    if untried:
+        every = len(untried) == len(found.shares)
+        remarks.append(remark("not_corrected") if every else remark("some_untried", names=", ".join(untried)))
+    least = 1 if untried else 0  # those are named already
     few = [
         share.label.lower()
         for share in found.shares
-        if n_val[share.name] < ENOUGH_VAL and share.role != "other"
+        if least <= n_val[share.name] < ENOUGH_VAL and share.role != "other"
     ]
     if few:
         remarks.append(remark("little_tried", enough=ENOUGH_VAL, names=", ".join(few)))

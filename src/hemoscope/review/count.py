@@ -91,8 +91,8 @@ def count(
     Args:
         cells: Those that the state holds.
         state: Where they lie, and which a person has looked at.
-        confusion: Validation counts[true, predicted] of the model, shape (C, C), in the order of `state.classes`; all 0
-            where nobody knows how it errs.
+        confusion: Validation counts[true, predicted] of the model, shape (C, C), in the order of `state.classes`; a row
+            of 0 where nobody knows how it errs on that class.
         reference: Roles and ranges of the classes.
         error: Files that could not be read.
         unknown_share: Share of images like the validation images that the model calls unknown.
