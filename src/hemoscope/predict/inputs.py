@@ -8,6 +8,7 @@ what is passed over is counted.
 from __future__ import annotations
 
 import glob
+import hashlib
 import os
 import stat
 import sys
@@ -30,6 +31,7 @@ __all__ = [
     "count_images",
     "find_images",
     "from_everywhere",
+    "stamp_of",
     "stdin_paths",
 ]
 
@@ -151,6 +153,18 @@ def from_everywhere(inputs: Sequence[str], n: int, *, lines: Sequence[str] = ())
     for i, (_, source) in enumerate(islice(find_images(inputs, lines=lines), span)):
         if i in wanted and not isinstance(source, ImageError):
             yield source
+
+
+def stamp_of(source: Path | bytes | ImageError) -> str:
+    """Return what makes a later image the same: the size and time of a file, a digest of what has none."""
+    try:
+        if isinstance(source, Path):
+            info = source.stat()
+            return f"{info.st_size} {info.st_mtime_ns}"
+    except (OSError, ValueError):
+        return "cannot be read"
+    content = source if isinstance(source, bytes) else str(source).encode("utf-8", "backslashreplace")
+    return hashlib.sha256(content).hexdigest()
 
 
 def stdin_paths() -> Iterator[str]:
