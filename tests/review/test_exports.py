@@ -224,6 +224,16 @@ def test_labelled_cells_are_a_data_set_that_is_scanned_without_a_problem(tmp_pat
     assert not found.errors
 
 
+@pytest.mark.parametrize("name", ["T/NK", "T\\NK", "..", "."])
+def test_a_class_that_can_be_no_folder_is_exported_into_none(name: str):
+    classes = ("B cell", name)
+    cells = [cell(n, classes[n], classes=classes) for n in range(2)]
+    state = give(start(classes, cells), {"kind": "confirm", "cells": [0, 1]})
+    with pytest.raises(DataError, match="can be no folders") as caught:
+        write_labelled(io.BytesIO(), replace(report(), cells=tuple(cells), state=state), lambda _: b"")
+    assert repr(name) in str(caught.value)
+
+
 def test_without_a_reviewed_cell_there_is_no_labelled_folder():
     with pytest.raises(DataError, match="no cell of this slide was confirmed"):
         write_labelled(io.BytesIO(), report(), lambda _: b"")
