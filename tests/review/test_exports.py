@@ -18,8 +18,10 @@ from hl7apy.parser import parse_message
 from PIL import Image
 
 from hemoscope.data.scan.scan import scan
+from hemoscope.differential.reference import read_reference
 from hemoscope.errors import DataError
 from hemoscope.review.bias import Followed
+from hemoscope.review.count import count
 from hemoscope.review.exports.fhir import as_fhir
 from hemoscope.review.exports.hl7 import as_hl7
 from hemoscope.review.exports.labelled import write_labelled
@@ -29,7 +31,7 @@ from hemoscope.review.exports.tables import as_json, cells_csv, differential_csv
 from hemoscope.review.readers import agreement
 from hemoscope.review.state import start
 from tests.review.reports import COUNTS, MODEL, report
-from tests.review.slides import CLASSES, cell, cells_of, give, place
+from tests.review.slides import CLASSES, SHARP, cell, cells_of, give, place
 
 
 def observations(bundle: dict) -> dict[str, dict]:
@@ -78,6 +80,22 @@ def test_a_bundle_of_fhir_is_read_by_its_library_and_holds_together():
     assert MODEL.digest in [version.value for version in device.version]
     assert "Research use only" in top.conclusion
     assert top.performer[0].display == "Ada Müller"
+
+
+def test_classes_of_one_label_are_entries_of_their_own_in_fhir():
+    reference = read_reference()
+    classes = {
+        name: entry.model_copy(update={"label": "Granulocytes"}) if name in ("neutrophil", "ig") else entry
+        for name, entry in reference.classes.items()
+    }
+    cells = cells_of(COUNTS)
+    state = start(CLASSES, cells)
+    found = count(cells, state, SHARP, reference.model_copy(update={"classes": classes}))
+    bundle = json.loads(as_fhir(replace(report(), found=found)))
+    urls = [entry["fullUrl"] for entry in bundle["entry"]]
+    pointed = [result["reference"] for result in bundle["entry"][0]["resource"]["result"]]
+    assert len(set(urls)) == len(urls)
+    assert sorted(pointed) == sorted(urls[2:])
 
 
 def test_an_observation_of_fhir_tells_the_value_both_intervals_the_range_and_the_flag():
