@@ -13,7 +13,7 @@ import pytest
 from hemoscope import api
 from hemoscope.ensemble.members import assemble
 from hemoscope.ensemble.vote import vote
-from hemoscope.errors import ConfigError, RunError
+from hemoscope.errors import ConfigError, DataError, RunError
 from hemoscope.predict.evaluate import limited_vote, predict_labelled, scanned
 from hemoscope.predict.evaluation import SUMMARY, figures, write_evaluation
 from hemoscope.predict.model import Model
@@ -100,6 +100,20 @@ def test_a_bundle_is_scored_by_the_verdicts_it_gives(model: Model, elsewhere: Pa
         v.pred == name for v, name in zip(every, classes, strict=True) if name and v.status == "accepted"
     ]
     assert (said["accepted"], said["accepted_right"]) == (len(right), sum(right))
+
+
+def test_a_side_without_an_image_of_the_classes_is_named_before_anything_is_asked(
+    runs: list[Run], model: Model, elsewhere: Path, tmp_path: Path
+):
+    data = scanned(elsewhere)
+    side_of = {"Blau": "train", "Gruen": "val", "dirt": "test"}
+    rows = [f"{image.path},{image.class_name},{side_of[image.class_name]}" for image in data.images]
+    split = tmp_path / "split.csv"
+    split.write_text("\n".join(["path,class,split", *rows]) + "\n")
+    n = sum(image.class_name == "dirt" for image in data.images)
+    for asked in (a_run(runs[0], device="cpu"), a_bundle(model, "discs")):
+        with pytest.raises(DataError, match=rf"test side of .*split\.csv; none of its {n} images"):
+            predict_labelled(asked, data, split_file=split, given=DECIDED)
 
 
 def test_a_class_that_nobody_decided_is_asked_for_and_a_file_is_written_once(
