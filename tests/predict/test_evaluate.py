@@ -33,6 +33,8 @@ def elsewhere(misfiled: Path, tmp_path: Path) -> Path:
     return tmp_path / "elsewhere"
 
 
+PARTS = [("blue", 60), ("green", 20), ("red", 20)]  # of blood
+
 DECIDED = {"Blau": "blue", "Gruen": "green", "dirt": None}
 
 
@@ -136,6 +138,30 @@ def test_a_class_that_nobody_decided_is_asked_for_and_a_file_is_written_once(
     assert "no images, and left out of the means: red" in told.stdout
     assert "limited to the 2 classes that are there" in told.stdout
     assert "none of the model's classes, and in no score: dirt" in told.stderr
+
+
+def test_precision_in_blood_says_which_classes_have_no_image_and_which_shares_are_left(
+    runs: list[Run], elsewhere: Path, tmp_path: Path
+):
+    (tmp_path / "map.toml").write_text('[classes]\nBlau = "blue"\nGruen = "green"\ndirt = false\n')
+    ranges = [
+        f'[classes.{name}]\nlabel = "x"\nrole = "white"\npercent = [{n - 1}, {n + 1}]' for name, n in PARTS
+    ]
+    (tmp_path / "ranges.toml").write_text("\n".join(['name = "x"\nsource = "x"', *ranges]))
+    words = ("evaluate", runs[0].path, "--data", elsewhere, "--classes", tmp_path / "map.toml", "--in-blood")
+    words = (*words, "--ranges", tmp_path / "ranges.toml", "--device", "cpu")
+    told = in_process.hemoscope(*words, "--json")
+    assert told.returncode == 0, told.stderr
+    found = json.loads(told.stdout)["in_blood"]
+    assert found["without_images"] == ["red"]
+    assert [found["classes"][name]["share"] for name, _ in PARTS] == pytest.approx([0.6, 0.2, 0.2])
+    met = [found["classes"][name]["share_met"] for name, _ in PARTS]
+    assert met == [pytest.approx(0.75), pytest.approx(0.25), None]
+    assert found["classes"]["red"]["precision"] is None
+    assert found["classes"]["blue"]["precision"] is not None
+    told = in_process.hemoscope(*words).stdout
+    assert "75.00 %" in told
+    assert "no image of red, of 20.00 % of these cells" in told
 
 
 def test_the_answers_are_a_folder_that_a_report_takes(runs: list[Run], elsewhere: Path, tmp_path: Path):
