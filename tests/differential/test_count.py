@@ -217,6 +217,16 @@ def test_a_laboratory_s_own_table_is_read(tmp_path: Path):
     ]
 
 
+def test_a_class_in_no_percentage_has_a_number_of_cells_and_nothing_else(tmp_path: Path):
+    file = tmp_path / "ours.toml"
+    file.write_text(f"{TABLE}percent = [1, 2]\n")  # a range does not make it one of the white cells
+    found = differential(["green", "red"], [50, 70], [3, 0], np.eye(2, dtype=int) * 90, read_reference(file))
+    red, green = found.shares
+    assert (green.counted, green.to_review, green.finding, green.reference) == (50, 3, "", None)
+    assert np.isnan([green.per_white, *green.sampling, green.corrected, *green.interval]).all()
+    assert np.isfinite([red.per_white, *red.sampling, red.corrected, *red.interval]).all()
+
+
 @pytest.mark.parametrize(
     ("before", "after", "told"),
     [

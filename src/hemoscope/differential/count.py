@@ -39,7 +39,8 @@ class CellShare:
         role: What it counts among.
         counted: Cells predicted as this class.
         to_review: Those of them that a person should look at.
-        per_white: Cells for each white cell; for a white cell its share. NaN without white cells.
+        per_white: Cells for each white cell; for a white cell its share. NaN without white cells, and as all that follows
+            from it for what is in no percentage, the role `other`.
         sampling: 95 % interval of `per_white` from counting so few cells.
         corrected: `per_white` after the model's confusion is taken out, posterior median. NaN, as what follows from it,
             where nobody knows the confusion.
@@ -170,6 +171,8 @@ def differential(
 def _share(
     name: str, entry: ReferenceClass, counted: int, to_review: int, n_white: int, ratio: FloatArray
 ) -> CellShare:
+    if entry.role == "other":
+        return _uncounted(name, entry, counted, to_review)
     if entry.role == "white":
         sampling = clopper_pearson(counted, n_white)
     else:  # odds of this class against a white cell
@@ -206,6 +209,15 @@ def _share(
         p_below,
         p_above,
         finding,
+    )
+
+
+def _uncounted(name: str, entry: ReferenceClass, counted: int, to_review: int) -> CellShare:
+    """A class in no percentage: its cells are told, and nothing of them."""
+    nan = float("nan")
+    ends = (nan, nan)
+    return CellShare(
+        name, entry.label, entry.role, counted, to_review, nan, ends, nan, ends, None, 0.0, 0.0, ""
     )
 
 

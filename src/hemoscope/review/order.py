@@ -75,7 +75,8 @@ def influence(
     ratios = drawn.shares / drawn.shares[:, white].sum(axis=1, keepdims=True)
     density = np.zeros(len(entries))
     for i, entry in enumerate(entries):
-        density[i] = sum(_density(ratios[:, i], limit / 100) for limit in entry.percent or () if limit > 0)
+        limits = [limit for limit in entry.percent or () if limit > 0 and entry.role != "other"]
+        density[i] = sum(_density(ratios[:, i], limit / 100) for limit in limits)
     n_white = max(1.0, float(drawn.true[:, white].sum(axis=1).mean()))
     gains = (np.eye(len(entries)) - np.outer(white, ratios.mean(axis=0))) / n_white  # [a cell more of, ratio]
     comes = np.abs(gains) @ density
