@@ -228,6 +228,12 @@ def test_from_python_a_bundle_is_scored_as_on_the_command_line(
     )
 
 
+def test_a_path_with_nothing_there_is_told_as_that_and_not_as_a_folder_to_train_into(tmp_path: Path):
+    for missing in ("blod.hemo", "runs/resnet"):
+        with pytest.raises(DataError, match=f"there is no .*{missing}; expected a run folder"):
+            open_scorable(tmp_path / missing)
+
+
 def test_an_option_that_does_not_fit_is_refused(runs: list[Run], ensemble_file: Path, tmp_path: Path):
     with pytest.raises(ConfigError, match="is a bundle"):
         open_scorable(ensemble_file, members="paper")
