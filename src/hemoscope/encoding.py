@@ -1,4 +1,4 @@
-"""What any name and any number becomes where only some may stand: in UTF-8, a CSV cell, a JSON document."""
+"""What any name and any number becomes where only some may stand: in UTF-8, a CSV cell, a JSON document, a folder."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import numpy as np
 __all__ = [
     "from_cell",
     "from_text",
+    "is_folder_name",
     "json_text",
     "jsonable",
     "to_cell",
@@ -29,6 +30,15 @@ def from_text(text: str) -> str:
     if "\\udc" not in text:
         return text
     return re.sub(r"\\udc([89a-f][0-9a-f])", lambda match: chr(0xDC00 + int(match[1], 16)), text)
+
+
+def is_folder_name(name: str) -> bool:
+    """Whether a name can be that of one folder on any system: with a separator it is that of several, or of another.
+
+    >>> is_folder_name("B cell"), is_folder_name("T/NK"), is_folder_name("..")
+    (True, False, False)
+    """
+    return name not in {"", ".", ".."} and not set(name) & {"/", "\\"}
 
 
 def to_cell(text: str) -> str:

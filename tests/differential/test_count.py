@@ -169,6 +169,19 @@ def test_where_nobody_knows_how_the_model_errs_nothing_is_corrected_and_that_is_
     assert not any("validation cells" in remark.text for remark in found.remarks)
 
 
+def test_where_a_class_was_never_tried_nothing_is_corrected_and_it_is_named():
+    """Drawn from the prior alone, cells of an untried class would be taken for all classes alike."""
+    some = np.eye(8, dtype=np.int64) * 100
+    some[CLASSES.index("monocyte")] = some[CLASSES.index("ig")] = 0
+    some[CLASSES.index("basophil")] //= 50
+    found = count(HEALTHY, confusion=some, unknown_share=0.01)
+    assert all(np.isnan([share.corrected, *share.interval]).all() for share in found.shares)
+    told = {remark.code: remark.values.get("names") for remark in found.remarks}
+    assert told == {"some_untried": "monocytes, immature granulocytes", "little_tried": "basophils"}
+    some[:, 0] += 1  # one cell of each is enough to draw from
+    assert all(np.isfinite(share.corrected) for share in count(HEALTHY, confusion=some).shares)
+
+
 def test_a_folder_without_white_cells_has_no_percentages():
     found = count([0, 0, 0, 0, 0, 0, 0, 5])
     assert found.n_white == 0
@@ -202,6 +215,16 @@ def test_a_laboratory_s_own_table_is_read(tmp_path: Path):
         ("Red discs", "white", "high"),
         ("Green discs", "other", ""),
     ]
+
+
+def test_a_class_in_no_percentage_has_a_number_of_cells_and_nothing_else(tmp_path: Path):
+    file = tmp_path / "ours.toml"
+    file.write_text(f"{TABLE}percent = [1, 2]\n")  # a range does not make it one of the white cells
+    found = differential(["green", "red"], [50, 70], [3, 0], np.eye(2, dtype=int) * 90, read_reference(file))
+    red, green = found.shares
+    assert (green.counted, green.to_review, green.finding, green.reference) == (50, 3, "", None)
+    assert np.isnan([green.per_white, *green.sampling, green.corrected, *green.interval]).all()
+    assert np.isfinite([red.per_white, *red.sampling, red.corrected, *red.interval]).all()
 
 
 @pytest.mark.parametrize(

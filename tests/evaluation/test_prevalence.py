@@ -8,7 +8,7 @@ import pytest
 from hemoscope.differential.reference import read_reference
 from hemoscope.errors import ShapeError
 from hemoscope.evaluation.metrics import confusion_matrix, precision
-from hemoscope.evaluation.prevalence import precision_at, predictive_values
+from hemoscope.evaluation.prevalence import precision_at, predictive_values, shares_met
 
 CONFUSION = np.array([[180, 15, 5], [2, 46, 2], [0, 3, 297]])
 SHARES = [0.6, 0.01, 0.39]
@@ -35,6 +35,23 @@ def test_intervals_surround_the_value_and_what_is_never_called_has_none():
         assert one.low < value < one.high
     nothing = precision_at(np.array([[9, 0], [0, 0]]), [0.5, 0.5])
     assert np.isnan(nothing[1].value)
+
+
+def test_a_class_without_images_has_no_precision_and_the_others_have_it_among_themselves():
+    """Images of the first class are called the third, of which there is none: that is no precision of 0."""
+    missing = np.array([[90, 5, 5], [10, 40, 0], [0, 0, 0]])
+    found = predictive_values(missing, [0.5, 0.3, 0.2])
+    assert np.isnan(found[2])
+    called = np.array([0.625 * 0.9 + 0.375 * 0.2, 0.625 * 0.05 + 0.375 * 0.8])
+    np.testing.assert_allclose(found[:2], [0.625 * 0.9 / called[0], 0.375 * 0.8 / called[1]])
+    np.testing.assert_allclose(shares_met(missing, [0.5, 0.3, 0.2]), [0.625, 0.375, np.nan])
+    assert np.isnan([precision_at(missing, [0.5, 0.3, 0.2])[2].value]).all()
+
+
+def test_without_any_image_nothing_is_defined_and_nothing_fails():
+    none = np.zeros((3, 3), dtype=np.int64)
+    assert all(np.isnan([one.value, one.low, one.high]).all() for one in precision_at(none, SHARES))
+    assert np.isnan(shares_met(none, SHARES)).all()
 
 
 def test_a_share_a_class_is_asked_for():

@@ -66,7 +66,13 @@ def _judge(name: str, number: int, rng: np.random.Generator) -> _Judged:
 
 
 def put_slide(
-    store: Store, pictures: Pictures, *, title: str = "Smear 17", cells: int = 218, readings: int = 1
+    store: Store,
+    pictures: Pictures,
+    *,
+    title: str = "Smear 17",
+    cells: int = 218,
+    readings: int = 1,
+    known: bool = True,
 ) -> int:
     """Put a slide into a store; its composition is that of `SMEAR`, scaled.
 
@@ -76,6 +82,7 @@ def put_slide(
         title: Of the slide.
         cells: How many.
         readings: 2: two readers, blind.
+        known: Whether the model was tried on labelled cells; one adapted without labels was not.
 
     Returns:
         The slide.
@@ -108,7 +115,7 @@ def put_slide(
             )
         )
     with store.write() as session:
-        session.merge(ModelRow(digest=MODEL, facts=_facts()))
+        session.merge(ModelRow(digest=MODEL, facts=_facts(known=known)))
         session.flush()
         slide = SlideRow(
             title=title, white_count=7.4, readings=readings, blind=readings == 2, model=MODEL, cells=cells,
@@ -122,10 +129,11 @@ def put_slide(
         return slide.id
 
 
-def _facts() -> dict:
+def _facts(*, known: bool) -> dict:
     confusion = np.eye(len(CLASSES), dtype=int) * 190
     for name, near in NEAR.items():
         confusion[CLASSES.index(name), CLASSES.index(near)] += 6
+    confusion *= known
     return {
         "name": "drawn cells", "digest": MODEL, "classes": list(CLASSES), "networks": ["mobilenet_v2"], "tta": False,
         "n_val": int(confusion.sum()), "confusion": confusion.tolist(), "unknown_share": 0.05, "review_below": 0.8,

@@ -235,6 +235,20 @@ def test_the_count_follows_a_move_and_says_what_the_server_says(running: Running
     assert f"{found['corrected_white']['value']:.2f}" in page.locator(".corrected strong").inner_text()
 
 
+def test_where_nobody_knows_how_the_model_errs_no_corrected_interval_is_drawn_or_told(
+    running: Running, window: Window
+):
+    slide = running.put_slide(cells=40, known=False)
+    page = window.open(slide)
+    page.wait_for_selector(".share")
+    assert page.locator(".share-bar .sampling").count()
+    assert page.locator(".share-bar .whole, .share-bar .was").count() == 0
+    assert "nothing is corrected" in page.locator(".remarks").inner_text()
+    assert "NaN" not in page.locator(".panel-body").inner_text()
+    ordered = page.request.get(f"{running.url}api/v1/slides/{slide}/order?by=influence").json()["cells"]
+    assert ordered == page.request.get(f"{running.url}api/v1/slides/{slide}/order").json()["cells"]
+
+
 def test_another_language_is_one_file_and_says_what_the_server_says_too(running: Running, windows: Any):
     slide = running.put_slide(cells=20)
     window = windows(locale="de-DE")

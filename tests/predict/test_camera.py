@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tarfile
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
+from hemoscope.data.camera import evenly
 from hemoscope.data.images.framing import SQUARE, by_nucleus
 from hemoscope.data.images.nucleus import nucleus_px
 from hemoscope.data.synthetic.scene import draw_cell
@@ -90,6 +92,22 @@ def test_a_sample_of_inputs_comes_from_all_of_them(tmp_path: Path, cells):
         "c.zip",
     }
     assert len(list(from_everywhere(inputs, 100))) == 18
+
+
+@pytest.mark.parametrize("total", [6, 7, 11, 12, 17, 18])
+def test_a_sample_of_inputs_lies_where_a_sample_of_a_data_set_does(tmp_path: Path, total: int):
+    """Of 11 images the first six are no sample: files of one class often stand together."""
+    for i in range(total):
+        (tmp_path / f"{i:02d}.png").touch()
+    assert list(from_everywhere([str(tmp_path)], 6)) == evenly(sorted(tmp_path.iterdir()), 6)
+
+
+def test_of_a_tar_archive_the_sample_is_its_first_images(tmp_path: Path):
+    with tarfile.open(tmp_path / "cells.tar", "w") as archive:
+        for i in range(5):
+            (tmp_path / f"{i}.png").write_bytes(bytes([i]))
+            archive.add(tmp_path / f"{i}.png", f"{i}.png")
+    assert list(from_everywhere([str(tmp_path / "cells.tar")], 2)) == [b"\0", b"\1"]
 
 
 @pytest.mark.parametrize("view", ["center_crop", "full_image"])

@@ -13,7 +13,7 @@ import pytest
 from hemoscope import api
 from hemoscope.ensemble.members import assemble
 from hemoscope.ensemble.vote import vote
-from hemoscope.errors import ConfigError, RunError
+from hemoscope.errors import ConfigError, DataError, RunError
 from hemoscope.predict.evaluate import limited_vote, predict_labelled, scanned
 from hemoscope.predict.evaluation import SUMMARY, figures, write_evaluation
 from hemoscope.predict.model import Model
@@ -32,6 +32,8 @@ def elsewhere(misfiled: Path, tmp_path: Path) -> Path:
         shutil.copytree(misfiled / name, tmp_path / "elsewhere" / other)
     return tmp_path / "elsewhere"
 
+
+PARTS = [("blue", 60), ("green", 20), ("red", 20)]  # of blood
 
 DECIDED = {"Blau": "blue", "Gruen": "green", "dirt": None}
 
@@ -102,6 +104,20 @@ def test_a_bundle_is_scored_by_the_verdicts_it_gives(model: Model, elsewhere: Pa
     assert (said["accepted"], said["accepted_right"]) == (len(right), sum(right))
 
 
+def test_a_side_without_an_image_of_the_classes_is_named_before_anything_is_asked(
+    runs: list[Run], model: Model, elsewhere: Path, tmp_path: Path
+):
+    data = scanned(elsewhere)
+    side_of = {"Blau": "train", "Gruen": "val", "dirt": "test"}
+    rows = [f"{image.path},{image.class_name},{side_of[image.class_name]}" for image in data.images]
+    split = tmp_path / "split.csv"
+    split.write_text("\n".join(["path,class,split", *rows]) + "\n")
+    n = sum(image.class_name == "dirt" for image in data.images)
+    for asked in (a_run(runs[0], device="cpu"), a_bundle(model, "discs")):
+        with pytest.raises(DataError, match=rf"test side of .*split\.csv; none of its {n} images"):
+            predict_labelled(asked, data, split_file=split, given=DECIDED)
+
+
 def test_a_class_that_nobody_decided_is_asked_for_and_a_file_is_written_once(
     runs: list[Run], elsewhere: Path, tmp_path: Path
 ):
@@ -122,6 +138,30 @@ def test_a_class_that_nobody_decided_is_asked_for_and_a_file_is_written_once(
     assert "no images, and left out of the means: red" in told.stdout
     assert "limited to the 2 classes that are there" in told.stdout
     assert "none of the model's classes, and in no score: dirt" in told.stderr
+
+
+def test_precision_in_blood_says_which_classes_have_no_image_and_which_shares_are_left(
+    runs: list[Run], elsewhere: Path, tmp_path: Path
+):
+    (tmp_path / "map.toml").write_text('[classes]\nBlau = "blue"\nGruen = "green"\ndirt = false\n')
+    ranges = [
+        f'[classes.{name}]\nlabel = "x"\nrole = "white"\npercent = [{n - 1}, {n + 1}]' for name, n in PARTS
+    ]
+    (tmp_path / "ranges.toml").write_text("\n".join(['name = "x"\nsource = "x"', *ranges]))
+    words = ("evaluate", runs[0].path, "--data", elsewhere, "--classes", tmp_path / "map.toml", "--in-blood")
+    words = (*words, "--ranges", tmp_path / "ranges.toml", "--device", "cpu")
+    told = in_process.hemoscope(*words, "--json")
+    assert told.returncode == 0, told.stderr
+    found = json.loads(told.stdout)["in_blood"]
+    assert found["without_images"] == ["red"]
+    assert [found["classes"][name]["share"] for name, _ in PARTS] == pytest.approx([0.6, 0.2, 0.2])
+    met = [found["classes"][name]["share_met"] for name, _ in PARTS]
+    assert met == [pytest.approx(0.75), pytest.approx(0.25), None]
+    assert found["classes"]["red"]["precision"] is None
+    assert found["classes"]["blue"]["precision"] is not None
+    told = in_process.hemoscope(*words).stdout
+    assert "75.00 %" in told
+    assert "no image of red, of 20.00 % of these cells" in told
 
 
 def test_the_answers_are_a_folder_that_a_report_takes(runs: list[Run], elsewhere: Path, tmp_path: Path):
@@ -186,6 +226,12 @@ def test_from_python_a_bundle_is_scored_as_on_the_command_line(
         scores.errors
         == predict_labelled(a_bundle(model, "x"), scanned(elsewhere), given=DECIDED).predictions.n_errors
     )
+
+
+def test_a_path_with_nothing_there_is_told_as_that_and_not_as_a_folder_to_train_into(tmp_path: Path):
+    for missing in ("blod.hemo", "runs/resnet"):
+        with pytest.raises(DataError, match=f"there is no .*{missing}; expected a run folder"):
+            open_scorable(tmp_path / missing)
 
 
 def test_an_option_that_does_not_fit_is_refused(runs: list[Run], ensemble_file: Path, tmp_path: Path):

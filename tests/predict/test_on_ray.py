@@ -74,6 +74,18 @@ def test_a_manifest_is_cut_by_its_footer_and_read_slice_by_slice(tmp_path: Path)
     assert images_of(Shard(str(file), 3, 2))[0] == images_of(Shard(str(file), 3, 2))[0]
 
 
+def test_a_shard_is_another_where_a_file_that_its_manifest_names_has_changed(tmp_path: Path):
+    file = _write_manifest(tmp_path / "m.parquet", [{"path": "a.png"}])
+    (tmp_path / "a.png").write_bytes(b"one")
+    os.utime(tmp_path / "a.png", (1, 1))
+    first = images_of(Shard(str(file), 0, 1))[0]
+    assert images_of(Shard(str(file), 0, 1))[0] == first
+    os.utime(tmp_path / "a.png", (1, 2))  # other content of the same length
+    second = images_of(Shard(str(file), 0, 1))[0]
+    (tmp_path / "a.png").unlink()
+    assert len({first, second, images_of(Shard(str(file), 0, 1))[0]}) == 3
+
+
 def test_what_is_no_shard_is_told_with_all_the_rest(tmp_path: Path):
     (tmp_path / "torn.parquet").write_bytes(b"PAR1 no more")
     _write_manifest(tmp_path / "odd.parquet", [{"name": "a"}])

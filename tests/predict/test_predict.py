@@ -15,6 +15,7 @@ import time
 import zipfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,8 @@ from hemoscope.errors import ConfigError, DataError, ImageError
 from hemoscope.predict.inputs import Named, count_images, find_images
 from hemoscope.predict.model import Model
 from hemoscope.predict.rows import predict_rows, predict_to, write_csv
+from tests.server.pictures import noise
+from tests.server.small_model import make_small_model
 
 
 @pytest.fixture
@@ -142,6 +145,25 @@ def test_each_format_holds_the_same_rows_and_bad_images_have_theirs(
     assert not (tmp_path / f"rows{suffix}.parts").exists()
     with pytest.raises(DataError, match="is there already"):
         predict_to(out, model, find_images(inputs))
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
+def test_a_model_that_knows_no_cells_leaves_the_distance_empty_in_every_format(suffix: str, tmp_path: Path):
+    small = make_small_model()
+    trust = small.card.calibration.model_copy(update={"unknown_above": None})
+    card = small.card.model_copy(update={"calibration": trust})
+    model = Model(card, [replace(network, known=None) for network in small.networks], small.digest)
+    out = tmp_path / f"rows{suffix}"
+    predict_to(out, model, [("cell.png", noise(0))])
+    if suffix == ".parquet":
+        (row,) = pq.read_table(out).to_pylist()
+    elif suffix == ".csv":
+        with out.open(newline="", encoding="utf-8") as file:
+            (row,) = csv.DictReader(file)
+    else:
+        row = json.loads(out.read_text("utf-8"), parse_constant=pytest.fail)  # NaN is no JSON
+    assert row["status"] in ("accepted", "review")
+    assert row["distance"] in (None, "")
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])

@@ -18,6 +18,7 @@ import pytest
 from PIL import Image
 
 from hemoscope.bundle.file import read_bundle
+from hemoscope.cli.differential import _name_of
 from hemoscope.differential.count import Differential, Doubt
 from hemoscope.differential.reference import read_reference
 from hemoscope.differential.smear import count_cells
@@ -229,6 +230,17 @@ def test_flips_and_turns_are_counted_by_a_confusion_measured_with_them(
     trust = read_bundle(ensemble_file).card.tta
     assert trust is not None
     assert found["model"]["n_val"] == sum(map(sum, trust.confusion))
+
+
+@pytest.mark.parametrize(
+    ("given", "name"), [(".", "smear-17"), ("./", "smear-17"), ("..", "day-2"), ("-", "standard input")]
+)
+def test_a_smear_is_called_after_its_folder_however_that_is_named(
+    given: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / "day-2" / "smear-17").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "day-2" / "smear-17")
+    assert _name_of(given) == name
 
 
 def test_a_class_without_a_role_stops_the_count_before_it_begins(single_file: Path, smear: Path):

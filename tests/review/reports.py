@@ -15,11 +15,13 @@ TITLE = "Smear | 7 ^ & ~ \\ <b> ü"
 MODEL = ModelFacts("demo", "a" * 64, ("resnet18",), 822)
 
 
-def report(*commands, cells=None, revision=1, signed=True, white_count=12.4, reason="", **rest) -> Report:
+def report(
+    *commands, cells=None, revision=1, signed=True, white_count=12.4, reason="", confusion=SHARP, **rest
+) -> Report:
     cells = cells_of(COUNTS) if cells is None else cells
     log = []
     state = give(start(CLASSES, cells, white_count=white_count), *commands, log=log)
-    found = count(cells, state, SHARP, read_reference(), unknown_share=0.01)
+    found = count(cells, state, confusion, read_reference(), unknown_share=0.01)
     signature = (
         sign(state, log, name="Ada Müller", at=AT, revision=revision, reason=reason) if signed else None
     )

@@ -26,6 +26,8 @@ HEALTHY = {"neutrophil": 121, "lymphocyte": 60, "monocyte": 12, "eosinophil": 6,
 IG, NEUTROPHIL = CLASSES.index("ig"), CLASSES.index("neutrophil")
 BLUNT = np.eye(8, dtype=np.int64) * 100
 BLUNT[NEUTROPHIL, IG] = 8  # neutrophils taken for immature granulocytes
+UNKNOWN = np.zeros((8, 8), dtype=np.int64)  # of a bundle adapted without labels
+UNTRIED = BLUNT * (np.arange(8) != CLASSES.index("platelet"))[:, None]  # with none of one class
 
 
 def counted(cells, *commands, confusion=SHARP, blind=False, white_count=None, **rest):
@@ -136,6 +138,38 @@ def test_readers_who_move_more_than_the_model_lets_expect_are_told_so():
     assert not [r for r in few.after.remarks if r.code == "much_moved"]
     assert [r for r in many.after.remarks if "moved 9 of 100 cells" in r.text]
     assert not [r for r in many.before.remarks if r.code == "much_moved"]
+
+
+@pytest.mark.parametrize(
+    ("confusion", "code"), [(UNKNOWN, "not_corrected"), (UNTRIED, "some_untried")], ids=["none", "some"]
+)
+@pytest.mark.parametrize("reviewed", [0, 100])
+def test_without_a_known_confusion_nothing_is_corrected_while_cells_are_left(reviewed, confusion, code):
+    """A confusion that counted no cell would be drawn from its prior: neutrophils counted as 60 % came out as 2 %."""
+    some = [place([0], "ig"), {"kind": "confirm", "cells": list(range(1, reviewed))}] if reviewed else []
+    found = counted(cells_of(HEALTHY), *some, confusion=confusion)
+    want = differential(
+        CLASSES, [HEALTHY.get(name, 0) for name in CLASSES], [0] * 8, confusion, read_reference()
+    )
+    for share in (*found.before.shares, *found.after.shares):
+        assert np.isnan([share.corrected, *share.interval]).all(), share.name
+    assert [share.finding for share in found.before.shares] == [share.finding for share in want.shares]
+    assert [remark.code for remark in found.after.remarks] == ["knows_no_unknown", code]
+    assert np.isnan([found.wrong_left, found.moved_expected]).all()
+    assert (found.settles, found.by_review, found.only_sampling_left) == ((), {}, False)
+    assert "NaN" not in json_text(asdict(found))
+
+
+@pytest.mark.parametrize("confusion", [UNKNOWN, UNTRIED], ids=["none", "some"])
+def test_without_a_known_confusion_a_wholly_reviewed_slide_has_the_same_figures_as_any(confusion):
+    every = {"kind": "confirm", "cells": list(range(209))}
+    found, want = (counted(cells_of(HEALTHY), every, confusion=each) for each in (confusion, BLUNT))
+    assert found.only_sampling_left
+    assert found.wrong_left == 0
+    assert not {"not_corrected", "some_untried"} & {remark.code for remark in found.after.remarks}
+    for got, share in zip(found.after.shares, want.after.shares, strict=True):
+        want_at = (share.corrected, *share.interval)
+        assert (got.corrected, *got.interval) == pytest.approx(want_at, abs=0.01)
 
 
 def test_a_confusion_of_other_classes_is_refused():

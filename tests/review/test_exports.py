@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -17,8 +18,10 @@ from hl7apy.parser import parse_message
 from PIL import Image
 
 from hemoscope.data.scan.scan import scan
+from hemoscope.differential.reference import read_reference
 from hemoscope.errors import DataError
 from hemoscope.review.bias import Followed
+from hemoscope.review.count import count
 from hemoscope.review.exports.fhir import as_fhir
 from hemoscope.review.exports.hl7 import as_hl7
 from hemoscope.review.exports.labelled import write_labelled
@@ -28,7 +31,7 @@ from hemoscope.review.exports.tables import as_json, cells_csv, differential_csv
 from hemoscope.review.readers import agreement
 from hemoscope.review.state import start
 from tests.review.reports import COUNTS, MODEL, report
-from tests.review.slides import CLASSES, cell, cells_of, give, place
+from tests.review.slides import CLASSES, SHARP, cell, cells_of, give, place
 
 
 def observations(bundle: dict) -> dict[str, dict]:
@@ -77,6 +80,22 @@ def test_a_bundle_of_fhir_is_read_by_its_library_and_holds_together():
     assert MODEL.digest in [version.value for version in device.version]
     assert "Research use only" in top.conclusion
     assert top.performer[0].display == "Ada Müller"
+
+
+def test_classes_of_one_label_are_entries_of_their_own_in_fhir():
+    reference = read_reference()
+    classes = {
+        name: entry.model_copy(update={"label": "Granulocytes"}) if name in ("neutrophil", "ig") else entry
+        for name, entry in reference.classes.items()
+    }
+    cells = cells_of(COUNTS)
+    state = start(CLASSES, cells)
+    found = count(cells, state, SHARP, reference.model_copy(update={"classes": classes}))
+    bundle = json.loads(as_fhir(replace(report(), found=found)))
+    urls = [entry["fullUrl"] for entry in bundle["entry"]]
+    pointed = [result["reference"] for result in bundle["entry"][0]["resource"]["result"]]
+    assert len(set(urls)) == len(urls)
+    assert sorted(pointed) == sorted(urls[2:])
 
 
 def test_an_observation_of_fhir_tells_the_value_both_intervals_the_range_and_the_flag():
@@ -137,6 +156,22 @@ def test_why_it_was_signed_with_open_cells_is_told_everywhere():
     assert "torn <smear>" in json.loads(as_fhir(made))["entry"][0]["resource"]["conclusion"]
     assert json.loads(as_json(made))["signature"]["reason"] == "torn <smear>"
     assert "torn &lt;smear&gt;" in as_page(made)
+
+
+def test_where_nobody_knows_how_the_model_errs_every_format_leaves_out_what_would_be_corrected():
+    made = report(place([0], "ig"), confusion=np.zeros((8, 8), dtype=int))
+    rows = {row["class"]: row for row in csv.DictReader(io.StringIO(differential_csv(made)))}
+    assert {row[name] for row in rows.values() for name in ("corrected", "interval_low")} == {""}
+    assert rows["neutrophil"]["sampling_low"]
+    told = json.loads(as_json(made))["classes"]
+    assert {(line["corrected"], line["interval"]) for line in told} == {(None, None)}
+    parts = observations(json.loads(as_fhir(made)))["Neutrophils"]["component"]
+    assert [part["code"]["text"] for part in parts if "model's errors" in part["code"]["text"]] == []
+    assert [part["valueRange"]["high"]["value"] for part in parts if "valueRange" in part]
+    assert "so few cells" in as_hl7(made)
+    assert "the model's errors" not in as_hl7(made)
+    for text in (as_fhir(made), as_hl7(made), as_page(made), differential_csv(made)):
+        assert not re.search(r"\bnan\b", text, re.IGNORECASE)
 
 
 def test_a_slide_without_white_cells_is_exported_without_percentages():
@@ -205,6 +240,16 @@ def test_labelled_cells_are_a_data_set_that_is_scanned_without_a_problem(tmp_pat
     found = scan(tmp_path / "cells")
     assert found.counts == {"ig": 2, "neutrophil": 2}
     assert not found.errors
+
+
+@pytest.mark.parametrize("name", ["T/NK", "T\\NK", "..", "."])
+def test_a_class_that_can_be_no_folder_is_exported_into_none(name: str):
+    classes = ("B cell", name)
+    cells = [cell(n, classes[n], classes=classes) for n in range(2)]
+    state = give(start(classes, cells), {"kind": "confirm", "cells": [0, 1]})
+    with pytest.raises(DataError, match="can be no folders") as caught:
+        write_labelled(io.BytesIO(), replace(report(), cells=tuple(cells), state=state), lambda _: b"")
+    assert repr(name) in str(caught.value)
 
 
 def test_without_a_reviewed_cell_there_is_no_labelled_folder():

@@ -71,6 +71,12 @@ def test_the_cell_named_first_moves_the_probability_of_a_flag_most_when_it_is_re
     assert change[240] > change[241]
 
 
+def test_where_nobody_knows_how_the_model_errs_the_order_is_that_by_doubt():
+    cells = slide()
+    state = give(start(CLASSES, cells), place([0], "lymphocyte"))
+    assert by_influence(cells, state, CONFUSES * 0, read_reference()) == by_doubt(cells, state)
+
+
 def test_an_unidentified_cell_may_change_a_flag():
     cells = [*slide(), cell(244, "lymphocyte", "unknown", prob=0.8)]
     found = influence(cells, start(CLASSES, cells), CONFUSES, read_reference())

@@ -128,6 +128,18 @@ def test_who_follows_a_wrong_answer_is_told_with_wilson_s_interval():
     assert ada.interval == pytest.approx(proportion_confint(3, 4, method="wilson"))
 
 
+def test_a_cell_that_the_blind_reading_could_not_class_is_no_wrong_answer_of_the_model():
+    cells = cells_of({"neutrophil": 4})
+    log: list[Entry] = []
+    give(start(CLASSES, cells), {"kind": "confirm", "cells": [0, 1, 2, 3]}, log=log)
+    audit = give(
+        start(CLASSES, cells, blind=True, reading="audit"),
+        place([0, 1], "not_classed"), place([2], "ig"), place([3], "neutrophil"),
+    )  # fmt: skip
+    found = automation_bias(cells, log, audit)["Ada"]
+    assert (found.audited, found.wrong, found.followed, found.right) == (2, 1, 1, 1)
+
+
 def test_without_a_wrong_answer_there_is_no_rate():
     cells = cells_of({"neutrophil": 2})
     log: list[Entry] = []

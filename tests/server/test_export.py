@@ -105,7 +105,7 @@ def test_the_labelled_folder_is_one_that_train_reads(on_both: Client, signed: in
 def test_without_a_reviewed_cell_there_is_no_labelled_folder(client: Client):
     slide = client.slide_of(smear(2))
     answer = client.get(f"/slides/{slide}/export/labelled")
-    assert (answer.status_code, answer.json()["error"]["code"]) == (409, "nothing_reviewed")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (409, "no_class_folders")
 
 
 def test_the_page_to_print_runs_nothing_and_loads_nothing(client: Client):

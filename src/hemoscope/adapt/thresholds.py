@@ -54,7 +54,8 @@ class Evidence:
 def thresholds(found: Evidence, recipe: AdaptRecipe) -> tuple[Calibration, bool]:
     """Return what the bundle is to make of its answers, and whether labels have set it.
 
-    Without labels nobody knows how often which class is taken for which: the confusion then counts no cell.
+    Without labels nobody knows how often which class is taken for which: the confusion then counts no cell. With some
+    it counts those; of a class without any, its row is 0.
     """
     least = 1.001 / (int(found.sure.sum()) + 1)  # of so few cells the furthest sets what is unknown
     goals = Goals(recipe.error_rate, recipe.coverage, max(recipe.unknown_share, min(least, 0.5)))

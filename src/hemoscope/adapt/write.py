@@ -30,7 +30,7 @@ from hemoscope.evaluation.summary import score
 from hemoscope.files import atomic_path, refuse_existing
 from hemoscope.models.tensor_file import on_cpu
 from hemoscope.packing.answers import STRANGERS, strange_distances
-from hemoscope.packing.pack import not_used
+from hemoscope.packing.pack import card_bytes
 from hemoscope.packing.selftest import drawn_cells, expected_answers, verify
 from hemoscope.predict.network import Network
 from hemoscope.records import IntArray, Predictions
@@ -56,7 +56,7 @@ def write_adapted(out: Path, result: Result, signals: Signals, *, overwrite: boo
     models = [network.model for network in result.kept.networks]
     cells = drawn_cells()
     parts = {
-        CARD: (card.model_dump_json(indent=2, exclude=not_used(card)) + "\n").encode(),
+        CARD: card_bytes(card),
         README: readme(card).encode(),
         **{f"member-{i}.safetensors": save(on_cpu(model.state_dict())) for i, model in enumerate(models)},
         **cells,

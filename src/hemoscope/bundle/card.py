@@ -16,6 +16,8 @@ from hemoscope.data.images.framing import SQUARE, Framing, by_nucleus
 __all__ = [
     "ADAPTED_FORMAT",
     "FORMAT",
+    "MAX_CLASSES",
+    "MAX_MEMBERS",
     "Adapted",
     "BundleCard",
     "Calibration",

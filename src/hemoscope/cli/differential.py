@@ -68,7 +68,7 @@ def differential(
                 each,
                 reference,
                 again=lambda: find_images(inputs, lines=listed),
-                title=title or Path(inputs[0]).name or "standard input",
+                title=title or _name_of(inputs[0]),
                 date=datetime.now().astimezone().date().isoformat(),
                 tta=tta,
                 seed=seed,
@@ -92,3 +92,15 @@ def differential(
         typer.echo(str(smear.page))
     if smear.found.error:
         raise typer.Exit(1)
+
+
+def _name_of(given: str) -> str:
+    """Return what an input is called; a folder that is named by its place, as `.` is, by its own name.
+
+    >>> _name_of("smears/17"), _name_of("-"), _name_of("/smears/17/slides/..")
+    ('17', 'standard input', '17')
+    """
+    if given == "-":
+        return "standard input"
+    name = Path(given).name
+    return name if name not in ("", "..") else Path(given).resolve().name or given

@@ -148,21 +148,20 @@ def _table(ranges: Path | None, classes: Sequence[str]) -> ReferenceTable:
 
 
 def _in_blood(scores: Scores, table: ReferenceTable) -> dict[str, Any]:
-    """Return the precision of every class at its share in blood, with the shares and whose they are."""
-    from hemoscope.evaluation.prevalence import precision_at
+    """Return the precision of every class at its share in blood, with the shares, those it is of and whose they are."""
+    from hemoscope.evaluation.prevalence import precision_at, shares_met
 
     shares = table.shares(scores.classes)
-    found = precision_at(scores.confusion, shares)
-    return {
-        "in_blood": {
-            "table": table.name,
-            "classes": {
-                name: {"share": share, "precision": one.value, "precision_ci": [one.low, one.high]}
-                for name, share, one in zip(scores.classes, shares, found, strict=True)
-                if share
-            },
-        }
+    met = shares_met(scores.confusion, shares).tolist()
+    classes = {
+        name: {"share": share, "share_met": at, "precision": one.value, "precision_ci": [one.low, one.high]}
+        for name, share, at, one in zip(
+            scores.classes, shares, met, precision_at(scores.confusion, shares), strict=True
+        )
+        if share
     }
+    missing = [name for name, one in classes.items() if math.isnan(one["share_met"])]
+    return {"in_blood": {"table": table.name, "without_images": missing, "classes": classes}}
 
 
 def _print(document: Mapping[str, Any]) -> None:
@@ -226,8 +225,15 @@ def _print_in_blood(document: Mapping[str, Any]) -> None:
         missing = math.isnan(low)
         bounds = "no interval" if missing else f"{percent(low)} to {percent(high)}"
         value = "n/a" if math.isnan(one["precision"]) else percent(one["precision"])
-        rows.append([name, percent(one["share"]), value, bounds])
+        share = "n/a" if math.isnan(one["share_met"]) else percent(one["share_met"])
+        rows.append([name, share, value, bounds])
     print_table(rows, right=(1, 2, 3))
+    if missing := found["without_images"]:
+        gone = sum(found["classes"][name]["share"] for name in missing)
+        _line(
+            f"no image of {', '.join(missing)}, of {percent(gone)} of these cells: the shares of the other classes are made to sum "
+            "to one without them"
+        )
 
 
 def _with_interval(scores: Mapping[str, Any]) -> str:

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from hemoscope.errors import ShapeError
 from hemoscope.records import FloatArray, IntArray
 
-__all__ = ["Drawn", "composition", "drawn", "endless"]
+__all__ = ["Drawn", "composition", "drawn", "endless", "is_known"]
 
 DRAWS = 2000
 SWEEPS = 60
@@ -30,6 +30,18 @@ class Drawn(NamedTuple):
     shares: FloatArray
     true: IntArray
     wrong: IntArray
+
+
+def is_known(confusion: ArrayLike) -> bool:
+    """Whether a confusion tells how a model errs: it counted a cell of every class.
+
+    Of a class without one nobody knows what it is taken for. Drawn from the prior alone it would be taken for every
+    class alike, and most of the cells of the others could be of it.
+
+    Args:
+        confusion: Validation counts[true, predicted], shape (C, C).
+    """
+    return bool(np.asarray(confusion).any(axis=1).all())
 
 
 def composition(

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from hemoscope.differential.composition import composition
+from hemoscope.differential.composition import composition, is_known
 from hemoscope.differential.reference import ReferenceClass, ReferenceTable, Role
 from hemoscope.differential.remarks import Remark, remark
 from hemoscope.errors import ShapeError
@@ -39,7 +39,8 @@ class CellShare:
         role: What it counts among.
         counted: Cells predicted as this class.
         to_review: Those of them that a person should look at.
-        per_white: Cells for each white cell; for a white cell its share. NaN without white cells.
+        per_white: Cells for each white cell; for a white cell its share. NaN without white cells, and as all that follows
+            from it for what is in no percentage, the role `other`.
         sampling: 95 % interval of `per_white` from counting so few cells.
         corrected: `per_white` after the model's confusion is taken out, posterior median. NaN, as what follows from it,
             where nobody knows the confusion.
@@ -129,8 +130,8 @@ def differential(
         classes: Class names, length C.
         counts: Cells predicted as each class, those to review among them, length C.
         to_review: Those of them that a person should look at, length C.
-        confusion: Validation counts[true, predicted], shape (C, C); all 0 where nobody knows how the model errs: then
-            nothing is corrected.
+        confusion: Validation counts[true, predicted], shape (C, C). Where a class has no cell in it, nobody knows how
+            the model errs on it, and nothing is corrected.
         reference: Roles and ranges of the classes.
         unknown: Images unlike every class.
         error: Files that could not be read.
@@ -148,10 +149,11 @@ def differential(
             f"{len(classes)} classes need as many counts; got {len(counts)} and {len(to_review)}"
         )
     matrix = np.asarray(confusion)
-    if draws is None and matrix.any():
+    if draws is None and is_known(matrix):
         draws = composition(counts, matrix, seed=seed)
     white = [i for i, entry in enumerate(entries) if entry.role == "white"]
     n_white = sum(counts[i] for i in white)
+    corrected = draws is not None
     if draws is None:
         draws = np.full((1, len(classes)), np.nan)
     ratios = draws / draws[:, white].sum(axis=1, keepdims=True)
@@ -162,14 +164,15 @@ def differential(
     )
     found = Differential(shares, int(n_white), int(sum(to_review)), unknown, error, ())
     n_val = {classes[i]: int(matrix[i].sum()) for i in order}
-    return Differential(
-        shares, found.n_white, found.review, unknown, error, tuple(_remarks(found, n_val, unknown_share))
-    )
+    remarks = _remarks(found, n_val, unknown_share, corrected=corrected)
+    return Differential(shares, found.n_white, found.review, unknown, error, tuple(remarks))
 
 
 def _share(
     name: str, entry: ReferenceClass, counted: int, to_review: int, n_white: int, ratio: FloatArray
 ) -> CellShare:
+    if entry.role == "other":
+        return _uncounted(name, entry, counted, to_review)
     if entry.role == "white":
         sampling = clopper_pearson(counted, n_white)
     else:  # odds of this class against a white cell
@@ -209,7 +212,18 @@ def _share(
     )
 
 
-def _remarks(found: Differential, n_val: dict[str, int], unknown_share: float | None) -> list[Remark]:
+def _uncounted(name: str, entry: ReferenceClass, counted: int, to_review: int) -> CellShare:
+    """A class in no percentage: its cells are told, and nothing of them."""
+    nan = float("nan")
+    ends = (nan, nan)
+    return CellShare(
+        name, entry.label, entry.role, counted, to_review, nan, ends, nan, ends, None, 0.0, 0.0, ""
+    )
+
+
+def _remarks(
+    found: Differential, n_val: dict[str, int], unknown_share: float | None, *, corrected: bool
+) -> list[Remark]:
     remarks = []
     if found.n_white < ENOUGH_WHITE:
         remarks.append(remark("few_white", counted=found.n_white, enough=ENOUGH_WHITE))
@@ -223,12 +237,15 @@ def _remarks(found: Differential, n_val: dict[str, int], unknown_share: float | 
         remarks.append(remark("much_unknown", unknown=found.unknown, seen=seen, share=share))
     if found.error:
         remarks.append(remark("unreadable", error=found.error))
-    if not any(n_val.values()):
-        return [*remarks, remark("not_corrected")]
+    untried = [] if corrected else [s.label.lower() for s in found.shares if not n_val[s.name]]
+    if untried:
+        every = len(untried) == len(found.shares)
+        remarks.append(remark("not_corrected") if every else remark("some_untried", names=", ".join(untried)))
+    least = 1 if untried else 0  # those are named already
     few = [
         share.label.lower()
         for share in found.shares
-        if n_val[share.name] < ENOUGH_VAL and share.role != "other"
+        if least <= n_val[share.name] < ENOUGH_VAL and share.role != "other"
     ]
     if few:
         remarks.append(remark("little_tried", enough=ENOUGH_VAL, names=", ".join(few)))

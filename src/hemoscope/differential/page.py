@@ -118,6 +118,7 @@ def differential_page(
         apart=[share for share in found.shares if share.role in ("erythroblast", "platelet")],
         other=[share for share in found.shares if share.role == "other"],
         bars={share.name: _bar(share) for share in found.shares},
+        corrected=any(isfinite(share.corrected) for share in found.shares),
         width=BAR_WIDTH,
         labels={share.name: share.label for share in found.shares},
         uncertain=[cell for cell in cells if not cell.doubt.unknown],

@@ -16,6 +16,8 @@ SENTENCES = {
     "unreadable": "{error} files could not be read and are not counted.",
     "not_corrected": "How the model errs on these cells is not known, for it was adapted to them without labels: the counts are as it "
     "predicts, and nothing is corrected. Cells that a person has named tell: hemoscope evaluate MODEL --data DIR",
+    "some_untried": "The model was tried on no labelled cell of: {names}. How it errs on these is not known: the counts are as it predicts, "
+    "and nothing is corrected. A few labelled cells of each would tell.",
     "little_tried": "The model was tried on fewer than {enough} labelled cells each of: {names}.",
     "much_moved": "Readers moved {moved} of {called} cells, where the model's probabilities let expect {expected}: here it errs more "
     "than where it was tried, and the intervals do not cover that for cells that nobody has looked at.",

@@ -163,7 +163,8 @@ def count_cells(
                 counts[row["pred"]] += 1
             if row["status"] in doubts:
                 to_review[row["pred"]] += row["status"] == "review"
-                least = -float(row["margin"] if row["status"] == "review" else -float(row["distance"]))
+                unknown = row["status"] == "unknown"
+                least = float(row["distance"] or "inf") if unknown else -float(row["margin"])
                 heap = doubts[row["status"]]
                 heapq.heappush(heap, (least, -i, _doubt(row)))
                 if len(heap) > MOST_SHOWN:

@@ -13,7 +13,7 @@ from typing import Any
 from safetensors.torch import save
 from torch import Tensor
 
-from hemoscope.bundle.card import BundleCard, Calibration, MemberCard, Preprocessing
+from hemoscope.bundle.card import MAX_CLASSES, MAX_MEMBERS, BundleCard, Calibration, MemberCard, Preprocessing
 from hemoscope.bundle.file import CARD, KNOWN, README, SELFTEST, read_bundle, write_parts
 from hemoscope.encoding import jsonable
 from hemoscope.ensemble.halves import halves
@@ -35,13 +35,15 @@ from hemoscope.runs import MODEL, Run
 from hemoscope.training.recipe import Recipe
 from hemoscope.training.run import scan_cached
 
-__all__ = ["LIMITS_OF_BUNDLES", "Voting", "not_used", "pack"]
+__all__ = ["LIMITS_OF_BUNDLES", "Voting", "card_bytes", "pack"]
 
 LIMITS_OF_BUNDLES = (
     *LIMITS,
     "What is none of its classes should come out as unknown, and not all of it does.",
     "An image without any cell can pass for a known class, platelet above all; see what it was tried on.",
 )
+LONGEST_NAME = 200  # of the card
+INDENTED = 100  # classes
 PICKED = (
     "How few accepted answers are wrong is a promise for networks that were not picked by their validation scores; "
     "of networks picked so it is broken more often than it says."
@@ -95,7 +97,7 @@ def pack(
         progress: Called with what is done, how much, and of how much.
 
     Raises:
-        RunError: If a run is unfinished, or the runs do not fit together.
+        RunError: If a run is unfinished, the runs do not fit together, or they are more than a bundle holds.
         DataError: If `data` are not the images of the runs, `tta` is asked for without them, or `out` is
             there already.
         BundleError: If what was written does not give the answers it should; it is deleted again.
@@ -103,6 +105,7 @@ def pack(
     unfinished = [run.name for run in runs if not run.done]
     if unfinished:
         raise RunError(f"a bundle needs finished runs; not finished: {', '.join(unfinished)}")
+    _refuse_too_many(runs)
     refuse_existing(out, overwrite=overwrite)
     names = [run.name for run in runs]
     sides = {side: align([run.predictions(side) for run in runs], names=names) for side in ("val", "test")}
@@ -117,7 +120,7 @@ def pack(
     cells = drawn_cells()
     networks = [load_network(run) for run in runs]
     parts = {
-        CARD: (card.model_dump_json(indent=2, exclude=not_used(card)) + "\n").encode(),
+        CARD: card_bytes(card),
         README: model_card(card).encode(),
         **{f"member-{i}.safetensors": run.verified(MODEL).read_bytes() for i, run in enumerate(runs)},
         **cells,
@@ -146,7 +149,7 @@ def _card(runs: Sequence[Run], said: Mapping[bool, Answers], voting: Voting, goa
         return chosen.model_copy(update={"measured": measured})
 
     return BundleCard(
-        name="+".join(sorted({run.arch for run in runs})),
+        name=_name(runs),
         classes=said[False].val.classes,
         members=tuple(_member(run) for run in runs),
         vote=voting.how,
@@ -164,7 +167,31 @@ def _card(runs: Sequence[Run], said: Mapping[bool, Answers], voting: Voting, goa
     )
 
 
-def not_used(card: BundleCard) -> Any:
+def card_bytes(card: BundleCard) -> bytes:
+    """Return the card as it lies in a bundle.
+
+    It is indented for people; of many classes it is one line, for the confusions of 1,000 would be larger than what is read.
+    """
+    indent = 2 if len(card.classes) <= INDENTED else None
+    return (card.model_dump_json(indent=indent, exclude=_not_used(card)) + "\n").encode()
+
+
+def _refuse_too_many(runs: Sequence[Run]) -> None:
+    """Refuse at once what the card would refuse at the end."""
+    if len(runs) > MAX_MEMBERS:
+        raise RunError(
+            f"expected at most {MAX_MEMBERS} networks in a bundle; got {len(runs)}. Name fewer: --members NAME,NAME"
+        )
+    if (c := len(runs[0].classes)) > MAX_CLASSES:
+        raise RunError(f"expected at most {MAX_CLASSES:,} classes in a bundle; {runs[0].name} has {c:,}")
+
+
+def _name(runs: Sequence[Run]) -> str:
+    name = "+".join(sorted({run.arch for run in runs}))
+    return name if len(name) <= LONGEST_NAME else f"ensemble-of-{len(runs)}"
+
+
+def _not_used(card: BundleCard) -> Any:
     """Return the fields that an older hemoscope does not know and this bundle has no use for."""
     trusts = {"calibration": card.calibration, "tta": card.tta}
     by_class = {

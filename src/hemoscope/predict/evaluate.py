@@ -79,12 +79,18 @@ def predict_labelled(
         progress: Called with (what is done, done, in all).
 
     Raises:
-        DataError: If the name of a class does not say which of the model's it is, or images cannot be read.
+        DataError: If the name of a class does not say which of the model's it is, no image is of one of these, or images
+            cannot be read.
     """
     class_map = match_classes(manifest.classes, what.classes, given)
     wanted = {r.path for r in read_split(split_file, manifest).side("test")} if split_file else None
     images = [image for image in manifest.images if wanted is None or image.path in wanted]
     n_all = len(images)
+    if all(class_map[image.class_name] is None for image in images):
+        raise DataError(
+            f"expected images of {', '.join(what.classes)} on the test side of {split_file or manifest.root}; none of its "
+            f"{n_all:,} images is of one. Name another split, or say which class is which: --classes MAP.toml"
+        )
     if not what.judges:  # nothing is said of what is none of the classes
         images = [image for image in images if class_map[image.class_name] is not None]
     probs, said, status = _ask_all(what, manifest, images, progress)

@@ -8,6 +8,7 @@ what is passed over is counted.
 from __future__ import annotations
 
 import glob
+import hashlib
 import os
 import stat
 import sys
@@ -30,6 +31,7 @@ __all__ = [
     "count_images",
     "find_images",
     "from_everywhere",
+    "stamp_of",
     "stdin_paths",
 ]
 
@@ -140,12 +142,29 @@ def archived_images(
 
 
 def from_everywhere(inputs: Sequence[str], n: int, *, lines: Sequence[str] = ()) -> Iterator[Path | bytes]:
-    """Yield about n readable images from everywhere among those that `find_images` gives; of a stream its first ones."""
+    """Yield about n readable images from everywhere among those that `find_images` gives.
+
+    A tar archive tells how many it holds at its end only: where one is given, it is the first n.
+    """
     total = count_images([item for item in inputs if item != "-"])
     total = None if total is None else total + len(lines)
-    step = 1 if total is None else max(1, total // n)
-    chosen = islice(find_images(inputs, lines=lines), 0, n * step, step)
-    yield from (source for _, source in chosen if not isinstance(source, ImageError))
+    span = n if total is None else max(n, total)
+    wanted = {i * span // n for i in range(n)}
+    for i, (_, source) in enumerate(islice(find_images(inputs, lines=lines), span)):
+        if i in wanted and not isinstance(source, ImageError):
+            yield source
+
+
+def stamp_of(source: Path | bytes | ImageError) -> str:
+    """Return what makes a later image the same: the size and time of a file, a digest of what has none."""
+    try:
+        if isinstance(source, Path):
+            info = source.stat()
+            return f"{info.st_size} {info.st_mtime_ns}"
+    except (OSError, ValueError):
+        return "cannot be read"
+    content = source if isinstance(source, bytes) else str(source).encode("utf-8", "backslashreplace")
+    return hashlib.sha256(content).hexdigest()
 
 
 def stdin_paths() -> Iterator[str]:

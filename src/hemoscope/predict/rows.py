@@ -10,21 +10,21 @@ cells.csv              appears when all is done
 from __future__ import annotations
 
 import csv
-import hashlib
 import json
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
 from hemoscope.encoding import to_text
-from hemoscope.errors import ConfigError, DataError, ImageError
+from hemoscope.errors import ConfigError, DataError
 from hemoscope.files import atomic_path, lock_folder, refuse_existing, write_json, write_text
 from hemoscope.plain_files import read_plain, why
-from hemoscope.predict.inputs import Named
+from hemoscope.predict.inputs import Named, stamp_of
 from hemoscope.predict.model import Model, Verdict
 from hemoscope.predict.tables import JOIN, READ, WRITE, Format, csv_cell
 
@@ -63,7 +63,7 @@ def predict_rows(
     """Yield a row an image.
 
     Its columns are path, pred, prob_<class>, margin, status, error, reason, candidates, distance, share and
-    converted.
+    converted. What is not known is None, never NaN, which is no JSON.
     """
     names: list[str] = []
 
@@ -182,7 +182,7 @@ def _row(name: str, verdict: Verdict, model: Model) -> dict[str, Any]:
         "error": "" if read else verdict.reason,
         "reason": verdict.reason if read else "",
         "candidates": "|".join(verdict.candidates),
-        "distance": verdict.distance if read else None,
+        "distance": verdict.distance if isfinite(verdict.distance) else None,
         "share": _share(verdict, model),
         "converted": "|".join(verdict.converted),
     }
@@ -245,19 +245,8 @@ class _Stamped:
 
     def __next__(self) -> Named:
         name, source = next(self._images)
-        self.stamps.append(_stamp(source))
+        self.stamps.append(stamp_of(source))
         return name, source
-
-
-def _stamp(source: Path | bytes | ImageError) -> str:
-    try:
-        if isinstance(source, Path):
-            info = source.stat()
-            return f"{info.st_size} {info.st_mtime_ns}"
-    except (OSError, ValueError):
-        return "cannot be read"
-    content = source if isinstance(source, bytes) else str(source).encode("utf-8", "backslashreplace")
-    return hashlib.sha256(content).hexdigest()
 
 
 def _pass_over(part: Path, form: Format, source: _Stamped, tally: Tally, out: Path) -> Tally:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from hemoscope.data.split_file import recorded_split
 from hemoscope.ensemble.members import assemble
 from hemoscope.ensemble.vote import How
-from hemoscope.errors import ConfigError, RunError
+from hemoscope.errors import ConfigError, DataError, RunError
 from hemoscope.predict.model import Model, Verdict, load
 from hemoscope.predict.network import Network, at_nucleus, load_run, seen_px
 from hemoscope.predict.stream import Answer, stream
@@ -98,10 +98,13 @@ def open_scorable(
         device: Where to compute.
 
     Raises:
+        DataError: If there is nothing.
         RunError: If there is nothing finished, or no ensemble.
         BundleError: If the file is no bundle.
         ConfigError: If an option does not fit what lies there.
     """
+    if not path.exists():
+        raise DataError(f"there is no {path}; expected a run folder, a folder of runs, or a bundle")
     if path.is_file():
         if members or vote:
             raise ConfigError(

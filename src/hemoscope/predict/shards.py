@@ -17,7 +17,7 @@ from typing import Any
 from hemoscope.archives import TAR_SUFFIXES
 from hemoscope.data.camera import evenly
 from hemoscope.errors import DataError, ImageError
-from hemoscope.predict.inputs import Named, find_images
+from hemoscope.predict.inputs import Named, find_images, stamp_of
 
 __all__ = ["Shard", "images_of", "plan_shards", "some_of_shards"]
 
@@ -78,6 +78,8 @@ def plan_shards(inputs: Sequence[str], rows: int) -> list[Shard]:
 def images_of(shard: Shard) -> tuple[str, Iterator[Named]]:
     """Return a digest of a shard's content, and its images; those that lie in a manifest are read at once.
 
+    Of a file that a manifest names the digest holds its size and time, for it may change and the manifest not.
+
     Raises:
         DataError: If a manifest is damaged. A damaged archive is an image with that error.
     """
@@ -94,7 +96,7 @@ def images_of(shard: Shard) -> tuple[str, Iterator[Named]]:
             name, content = name or content.get("path"), content.get("bytes")
         name = name or f"{shard.file}:{i}"
         digest.update(f"{len(name)} {name} {len(content or b'')} ".encode("utf-8", "surrogateescape"))
-        digest.update(content or b"")
+        digest.update(stamp_of(folder / name).encode() if content is None else content)
         named.append((name, content if content is not None else folder / name))
     return digest.hexdigest(), iter(named)
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from hemoscope.evaluation.intervals import wilson
-from hemoscope.review.cells import Cell
+from hemoscope.review.cells import NOT_CLASSED, Cell
 from hemoscope.review.commands import Confirm, Entry, Place
 from hemoscope.review.state import State
 
@@ -24,7 +24,7 @@ class Followed:
     """What a reader did with the model's answers, on cells that were read again blindly.
 
     Attributes:
-        audited: Cells that the reader had confirmed or moved, and that were read again.
+        audited: Cells that the reader had confirmed or moved, and that were read again and put into a class.
         wrong: Those of them that the blind reading put into another class than the model.
         followed: Those of these that the reader had left where the model put them.
         rate: followed / wrong; NaN where nothing was wrong.
@@ -73,7 +73,10 @@ def automation_bias(cells: Sequence[Cell], entries: Iterable[Entry], audit: Stat
         audit: The state of the blind reading.
     """
     preds = {cell.cell: cell.pred for cell in cells}
-    blind = {cell: held.place for cell, held in audit.held.items() if held.reviewed}
+    # Not classed says that nobody can tell, and not that the model was wrong.
+    blind = {
+        cell: held.place for cell, held in audit.held.items() if held.reviewed and held.place != NOT_CLASSED
+    }
     found: dict[str, list[tuple[bool, bool]]] = {}
     for cell, (reader, place) in first_words(entries).items():
         if cell in blind:

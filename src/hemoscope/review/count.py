@@ -1,7 +1,8 @@
 """The differential of a slide under review: counts, intervals and flags, before and after.
 
 The model's confusion acts only on cells that no person has looked at; where a person put a cell is taken as true. So
-the interval shrinks with the review, down to what counting so few cells leaves open.
+the interval shrinks with the review, down to what counting so few cells leaves open. Where nobody knows the confusion,
+nothing is corrected until a person has looked at every cell.
 """
 
 from __future__ import annotations
@@ -9,11 +10,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import isfinite
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from hemoscope.differential.composition import Drawn
+from hemoscope.differential.composition import Drawn, is_known
 from hemoscope.differential.count import Differential, differential
 from hemoscope.differential.reference import ReferenceTable
 from hemoscope.differential.remarks import Remark, remark
@@ -45,13 +47,14 @@ class ReviewedDifferential:
         cells: Cells of the slide.
         reviewed: Cells that a person has confirmed or moved.
         moved: Those of them that the model had called another class.
-        moved_expected: As many let the model's probabilities expect among them.
+        moved_expected: As many let the model's probabilities expect among them; NaN where nobody knows how it errs.
         waiting: Cells in `review`.
         unidentified: Cells in `unidentified`, in no count.
         not_classed: Cells in `not_classed`, in no count.
-        wrong_left: Cells counted as the model says that are expected to be wrong.
-        settles: What would settle each interval that straddles a limit.
-        by_review: Share of each class's variance that reviewing every cell would take away.
+        wrong_left: Cells counted as the model says that are expected to be wrong; NaN where nobody knows how it errs.
+        settles: What would settle each interval that straddles a limit; empty where nobody knows how the model errs.
+        by_review: Share of each class's variance that reviewing every cell would take away; empty where nothing is
+            corrected.
         only_sampling_left: No cell is open, and reviewing the others would make no interval narrower to speak of.
     """
 
@@ -88,7 +91,8 @@ def count(
     Args:
         cells: Those that the state holds.
         state: Where they lie, and which a person has looked at.
-        confusion: Validation counts[true, predicted] of the model, shape (C, C), in the order of `state.classes`.
+        confusion: Validation counts[true, predicted] of the model, shape (C, C), in the order of `state.classes`; a row
+            of 0 where nobody knows how it errs on that class.
         reference: Roles and ranges of the classes.
         error: Files that could not be read.
         unknown_share: Share of images like the validation images that the model calls unknown.
@@ -108,7 +112,7 @@ def count(
     first = replace(sides, reviewed=np.zeros_like(sides.reviewed), place=np.full_like(sides.place, -1))
     draws_before, draws_after = draw_slide(first, matrix, seed=seed), draw_slide(sides, matrix, seed=seed)
 
-    def counts(side: Sides, of: State, draws: Drawn) -> Differential:
+    def counts(side: Sides, of: State, draws: Drawn | None) -> Differential:
         places = Counter(held.place for held in of.held.values())
         waits = side.unreviewed & np.array([of.held[int(cell)].place == REVIEW for cell in side.cells], bool)
         return differential(
@@ -120,7 +124,7 @@ def count(
             unknown=places[UNIDENTIFIED],
             error=error,
             unknown_share=unknown_share,
-            draws=draws.shares,
+            draws=None if draws is None else draws.shares,
         )
 
     before, after = counts(first, untouched, draws_before), counts(sides, state, draws_after)
@@ -131,7 +135,10 @@ def count(
     red = sum(share.counted for share in after.shares if share.role == "erythroblast")
     n_white = after.n_white
     places = Counter(held.place for held in state.held.values())
-    by_review = taken_by_review(after, state.classes, draws_after)
+    by_review = {} if draws_after is None else taken_by_review(after, state.classes, draws_after)
+    settles = ()
+    if draws_before is not None and draws_after is not None:
+        settles = what_settles(after, state.classes, sides, matrix, draws_before, draws_after)
     return ReviewedDifferential(
         before=before,
         after=after,
@@ -147,24 +154,30 @@ def count(
         waiting=places[REVIEW],
         unidentified=places[UNIDENTIFIED],
         not_classed=places[NOT_CLASSED],
-        wrong_left=float(draws_after.wrong.mean()),
-        settles=what_settles(after, state.classes, sides, matrix, draws_before, draws_after),
+        wrong_left=float("nan") if draws_after is None else float(draws_after.wrong.mean()),
+        settles=settles,
         by_review=by_review,
-        only_sampling_left=bool(cells) and not state.open and max(by_review.values()) <= NEGLIGIBLE,
+        only_sampling_left=bool(by_review and cells)
+        and not state.open
+        and max(by_review.values()) <= NEGLIGIBLE,
     )
 
 
 def _moved(sides: Sides, confusion: IntArray) -> tuple[int, float]:
-    """Cells that a person put into another class than the model, and how many its probabilities let expect."""
+    """Cells that a person put into another class than the model, and how many its probabilities let expect.
+
+    Without the confusion nobody knows for which shares of the classes they are probabilities.
+    """
     rows = np.flatnonzero(sides.called & (sides.place >= 0))
     probs = posterior_probs(sides, confusion)[rows]
     pred = sides.pred[rows]
-    return int((sides.place[rows] != pred).sum()), float((1 - probs[np.arange(len(rows)), pred]).sum())
+    expected = float((1 - probs[np.arange(len(rows)), pred]).sum()) if is_known(confusion) else float("nan")
+    return int((sides.place[rows] != pred).sum()), expected
 
 
 def _surprise(moved: int, expected: float, n: int) -> list[Remark]:
     from scipy.special import pdtrc
 
-    if not moved or pdtrc(moved - 1, expected) > SURPRISE:
+    if not moved or not isfinite(expected) or pdtrc(moved - 1, expected) > SURPRISE:
         return []
     return [remark("much_moved", moved=moved, called=n, expected=round(expected))]

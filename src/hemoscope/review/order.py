@@ -33,6 +33,8 @@ def by_influence(
 ) -> list[int]:
     """Return the numbers of all cells, those first that could change a flag most; of equal ones as by doubt.
 
+    Where nobody knows how the model errs, nothing says what a cell could change, and all are as by doubt.
+
     Args:
         cells: Those that the state holds.
         state: Where they lie.
@@ -53,7 +55,9 @@ def by_influence(
 def influence(
     cells: Sequence[Cell], state: State, confusion: ArrayLike, reference: ReferenceTable, *, seed: int = 0
 ) -> FloatArray:
-    """Return how far each cell is expected to move the probabilities of being outside the ranges, shape (N,); 0 once reviewed.
+    """Return how far each cell is expected to move the probabilities of being outside the ranges, shape (N,).
+
+    It is 0 once reviewed, and for all cells where nobody knows how the model errs.
 
     A cell that turns out to be of another class shifts the shares of both. How much of a class's probability lies near
     a limit of its range, so that the shift matters, is its posterior density there; how likely the cell is of the other
@@ -66,10 +70,13 @@ def influence(
     entries = reference.of(state.classes)
     white = np.array([entry.role == "white" for entry in entries])
     drawn = draw_slide(sides, matrix, seed=seed)
+    if drawn is None:
+        return np.zeros(len(cells))
     ratios = drawn.shares / drawn.shares[:, white].sum(axis=1, keepdims=True)
     density = np.zeros(len(entries))
     for i, entry in enumerate(entries):
-        density[i] = sum(_density(ratios[:, i], limit / 100) for limit in entry.percent or () if limit > 0)
+        limits = [limit for limit in entry.percent or () if limit > 0 and entry.role != "other"]
+        density[i] = sum(_density(ratios[:, i], limit / 100) for limit in limits)
     n_white = max(1.0, float(drawn.true[:, white].sum(axis=1).mean()))
     gains = (np.eye(len(entries)) - np.outer(white, ratios.mean(axis=0))) / n_white  # [a cell more of, ratio]
     comes = np.abs(gains) @ density

@@ -16,7 +16,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from hemoscope.differential.composition import Drawn, drawn
+from hemoscope.differential.composition import Drawn, drawn, is_known
 from hemoscope.records import FloatArray, IntArray
 from hemoscope.review.cells import Cell
 from hemoscope.review.state import State
@@ -115,8 +115,14 @@ def known(sides: Sides) -> IntArray:
     return np.bincount(sides.place[sides.place >= 0], minlength=sides.probs.shape[1])
 
 
-def draw_slide(sides: Sides, confusion: IntArray, *, seed: int = 0) -> Drawn:
-    """Draw the true composition of a slide of which some cells were reviewed."""
+def draw_slide(sides: Sides, confusion: IntArray, *, seed: int = 0) -> Drawn | None:
+    """Draw the true composition of a slide of which some cells were reviewed.
+
+    Returns:
+        Draws; None where cells are left that nobody has looked at, and nobody knows how the model errs on them.
+    """
+    if sides.unreviewed.any() and not is_known(confusion):
+        return None
     left = shares_left(sides, confusion)
     unreviewed = np.bincount(sides.pred[sides.unreviewed], minlength=confusion.shape[0])
     return _drawn(

@@ -98,13 +98,13 @@ def labelled(report: Report, pictures: Pictures) -> IO[bytes]:
     """Return a zip of class folders of the cells that people have confirmed or moved, at its beginning.
 
     Raises:
-        ApiError: If there are none.
+        ApiError: If there are none, or a class can be no folder.
     """
     file = tempfile.SpooledTemporaryFile(_IN_MEMORY)  # noqa: SIM115  who sends it closes it
     try:
         write_labelled(file, report, pictures.read)  # type: ignore[arg-type]
     except DataError as error:
         file.close()
-        raise ApiError(409, "nothing_reviewed", str(error)) from error
+        raise ApiError(409, "no_class_folders", str(error)) from error
     file.seek(0)
     return file

@@ -37,18 +37,20 @@ def as_fhir(report: Report) -> str:
             "FHIR needs the package fhir.resources; install it with: pip install 'hemoscope[serve]'"
         ) from error
     device = _device(report)
-    observations = [_of_class(report, line) for line in lines(report) if line.value is not None]
-    observations += _of_slide(report)
-    for each in observations:
+    # By class: two of them may have one label.
+    observations = {
+        f"class {line.name}": _of_class(report, line) for line in lines(report) if line.value is not None
+    }
+    observations |= {f"slide {name}": each for name, each in _of_slide(report).items()}
+    for each in observations.values():
         each["device"] = {"reference": _urn(report, "device")}
-    results = [{"reference": _urn(report, each["code"]["text"])} for each in observations]
-    resources = [("report", _diagnostic_report(report, results)), ("device", device)]
-    resources += [(each["code"]["text"], each) for each in observations]
+    results = [{"reference": _urn(report, name)} for name in observations]
+    resources = {"report": _diagnostic_report(report, results), "device": device, **observations}
     bundle = {
         "resourceType": "Bundle",
         "type": "collection",
         "timestamp": report.at,
-        "entry": [{"fullUrl": _urn(report, name), "resource": each} for name, each in resources],
+        "entry": [{"fullUrl": _urn(report, name), "resource": each} for name, each in resources.items()],
     }
     return Bundle.model_validate(bundle).model_dump_json(indent=2) + "\n"
 
@@ -120,19 +122,26 @@ def _of_class(report: Report, line: Line) -> dict[str, Any]:
             "Cells counted of this class by the model alone",
             valueQuantity=_quantity(line.before, "cells", "{cells}"),
         ),
-        _component("95 % interval, counting so few cells (Rümke)", valueRange=_range(line.sampling, unit)),
-        _component(
-            "Median, model's errors among unreviewed cells taken out",
-            valueQuantity=_quantity(line.corrected, *unit),
-        ),
-        _component(
-            "95 % interval, counting and the model's errors together", valueRange=_range(line.interval, unit)
-        ),
     ]
+    if line.sampling:
+        found["component"].append(
+            _component("95 % interval, counting so few cells (Rümke)", valueRange=_range(line.sampling, unit))
+        )
+    if line.interval:
+        found["component"] += [
+            _component(
+                "Median, model's errors among unreviewed cells taken out",
+                valueQuantity=_quantity(line.corrected, *unit),
+            ),
+            _component(
+                "95 % interval, counting and the model's errors together",
+                valueRange=_range(line.interval, unit),
+            ),
+        ]
     return found
 
 
-def _of_slide(report: Report) -> list[dict[str, Any]]:
+def _of_slide(report: Report) -> dict[str, dict[str, Any]]:
     found, codes = report.found, report.codes
     counted = _observation(report, codes.cells_counted, "White cells counted")
     counted["valueQuantity"] = _quantity(found.after.n_white, "cells", "{cells}")
@@ -144,7 +153,7 @@ def _of_slide(report: Report) -> list[dict[str, Any]]:
             valueQuantity=_quantity(found.waiting + found.unidentified, "cells", "{cells}"),
         ),
     ]
-    told = [counted]
+    told = {"cells": counted}
     if found.corrected_white:
         given = _observation(report, codes.white_count, "White count as stated")
         given["valueQuantity"] = _quantity(found.corrected_white.given, "10*9/L", "10*9/L")
@@ -153,7 +162,7 @@ def _of_slide(report: Report) -> list[dict[str, Any]]:
         )
         corrected["valueQuantity"] = _quantity(found.corrected_white.value, "10*9/L", "10*9/L")
         corrected["note"] = [{"text": found.corrected_white.working}]
-        told += [given, corrected]
+        told |= {"white": given, "corrected": corrected}
     return told
 
 
@@ -176,8 +185,8 @@ def _quantity(value: float | None, unit: str, code: str) -> dict[str, Any]:
     return {"value": value, "unit": unit, "system": UCUM, "code": code}
 
 
-def _range(ends: tuple[float, float] | None, unit: tuple[str, str]) -> dict[str, Any]:
-    low, high = ends or (0.0, math.inf)
+def _range(ends: tuple[float, float], unit: tuple[str, str]) -> dict[str, Any]:
+    low, high = ends
     known = {"low": _quantity(low, *unit)}
     return {**known, "high": _quantity(high, *unit)} if math.isfinite(high) else known
 

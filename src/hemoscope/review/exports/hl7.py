@@ -76,11 +76,12 @@ def _of_class(line: Line) -> _Result:
     notes = [f"{line.counted} cells; by the model alone {line.before}"]
     if line.finding:
         notes.append(line.finding)
-    if line.sampling and line.interval:
-        notes += [
-            f"95 % interval, counting so few cells: {line.sampling[0]:g} to {line.sampling[1]:g}",
-            f"95 % interval, counting and the model's errors: {line.interval[0]:g} to {line.interval[1]:g}",
-        ]
+    if line.sampling:
+        notes.append(f"95 % interval, counting so few cells: {line.sampling[0]:g} to {line.sampling[1]:g}")
+    if line.interval:
+        notes.append(
+            f"95 % interval, counting and the model's errors: {line.interval[0]:g} to {line.interval[1]:g}"
+        )
     unit = PERCENT if line.role == "white" else PER_100
     return _coded(line.code, line.name, line.label), f"{line.value:g}", unit, expected, flag(line), notes
 

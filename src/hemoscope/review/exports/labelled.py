@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import PurePosixPath
 from typing import BinaryIO
 
+from hemoscope.encoding import is_folder_name
 from hemoscope.errors import DataError
 from hemoscope.review.exports.report import Report
 
@@ -30,7 +31,7 @@ def write_labelled(out: BinaryIO, report: Report, picture: Callable[[str], bytes
         Files written.
 
     Raises:
-        DataError: If no cell has been reviewed.
+        DataError: If no cell has been reviewed, or a class has a name that can be no folder's.
     """
     classes = set(report.state.classes)
     names = dict.fromkeys(
@@ -40,6 +41,11 @@ def write_labelled(out: BinaryIO, report: Report, picture: Callable[[str], bytes
     )
     if not names:
         raise DataError("no cell of this slide was confirmed or moved into a class; expected at least one")
+    if odd := sorted(name for name in classes if not is_folder_name(name)):
+        raise DataError(
+            f"the classes {', '.join(map(repr, odd))} can be no folders: expected names without / and \\ that are not . "
+            "or ..; take the cells home as a table, or train the model with other names"
+        )
     with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:
         for name, digest in names:
             archive.writestr(zipfile.ZipInfo(name, THEN), picture(digest))

@@ -74,8 +74,9 @@ class Line:
         value: Of white classes the percentage, which add up to 100; of those counted apart their number for 100 white
             cells; None without white cells, and for classes in no percentage.
         sampling: 95 % interval of counting so few cells; None as `value`. Its upper end is infinite without white cells.
-        corrected: Median with the model's errors among unreviewed cells taken out.
-        interval: 95 % interval of it.
+        corrected: Median with the model's errors among unreviewed cells taken out; None as `value`, and where nobody
+            knows how it errs.
+        interval: 95 % interval of it; None as `corrected`.
         expected: Reference range, or None.
         finding: What to say of it; empty if nothing.
     """
@@ -118,6 +119,7 @@ def flag(line: Line) -> Literal["H", "L", "N", ""]:
 
 def _line(share: CellShare, before: int, report: Report) -> Line:
     told = share.role != "other" and report.found.after.n_white > 0
+    corrected = told and math.isfinite(share.corrected)
     value = None
     if told:
         whole = report.found.percents.get(share.name)
@@ -131,8 +133,8 @@ def _line(share: CellShare, before: int, report: Report) -> Line:
         counted=share.counted,
         value=value,
         sampling=_hundred(share.sampling) if told else None,
-        corrected=round(100 * share.corrected, 2) if told else None,
-        interval=_hundred(share.interval) if told else None,
+        corrected=round(100 * share.corrected, 2) if corrected else None,
+        interval=_hundred(share.interval) if corrected else None,
         expected=_hundred(share.reference) if share.reference else None,
         finding=share.finding,
     )

@@ -37,10 +37,12 @@ export interface Entry { seq: number; at: string; reader: string; reading: Readi
 export interface Trail { id: number; at: string; who: string; what: string; revision?: number; name?: string; reason?: string; form?: string }
 export interface Answer { seq: number; entry: Entry; changes: Change[]; differential?: Differential }
 export type Interval = [number, number];
+/** Its ends are null where nothing is known, or where an end is infinite. */
+export type Ends = [number | null, number | null];
 export interface Share {
   name: string; label: string; role: "white" | "erythroblast" | "platelet" | "other"; counted: number; to_review: number;
-  per_white: number | null; sampling: Interval; corrected: number; interval: Interval; reference: Interval | null;
-  p_below: number; p_above: number; finding: string;
+  per_white: number | null; sampling: Ends; corrected: number | null; interval: Ends; reference: Interval | null;
+  p_below: number | null; p_above: number | null; finding: string;
 }
 export interface Remark { code: string; values: Record<string, string | number>; text: string }
 export interface Count { shares: Share[]; n_white: number; review: number; unknown: number; error: number; remarks: Remark[] }
@@ -49,7 +51,7 @@ export interface Differential {
   before: Count; after: Count; percents: Record<string, number>; erythroblasts: number | null;
   corrected_white: { value: number; given: number; erythroblasts: number; working: string } | null;
   cells: number; reviewed: number; waiting: number; unidentified: number; not_classed: number;
-  moved: number; wrong_left: number; settles: Settles[]; by_review: Record<string, number>; only_sampling_left: boolean;
+  moved: number; wrong_left: number | null; settles: Settles[]; by_review: Record<string, number>; only_sampling_left: boolean;
 }
 export interface Neighbour { digest: string; distance: number; source: string }
 export interface Agreement {

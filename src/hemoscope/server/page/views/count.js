@@ -21,13 +21,13 @@ function Flag({ finding }) {
   return html`<span class=${`flag ${doubtful ? "possibly" : ""} ${finding.includes("low") ? "low" : "high"}`}>${t(`finding.${finding}`)}</span>`;
 }
 
-/** Range, intervals and value of a class on a scale of its own. @param {{before: Share, after: Share}} props */
+/** Range, intervals and value of a class on a scale of its own; an interval that nobody knows is left out. @param {{before: Share, after: Share}} props */
 function Bar({ before, after }) {
-  const ends = [after.interval[1], after.sampling[1], before.interval[1], ...(after.reference ?? [])].filter((x) => Number.isFinite(x));
+  const ends = [after.interval[1], after.sampling[1], before.interval[1], ...(after.reference ?? [])].filter((end) => end !== null);
   const unit = WIDTH / (1.06 * Math.max(...ends, 0.01));
   const x = (/** @type {number | null} */ share) => Math.max(0, Math.min(WIDTH, (share ?? 0) * unit));
-  const line = (/** @type {[number, number]} */ [low, high], /** @type {string} */ kind, /** @type {number} */ y) =>
-    html`<line class=${kind} x1=${x(low)} x2=${x(high)} y1=${y} y2=${y} />`;
+  const line = (/** @type {import("../types.d.ts").Ends} */ [low, high], /** @type {string} */ kind, /** @type {number} */ y) =>
+    low !== null && high !== null && html`<line class=${kind} x1=${x(low)} x2=${x(high)} y1=${y} y2=${y} />`;
   return html`<svg class="share-bar" viewBox=${`-4 0 ${WIDTH + 8} 22`} width="100%" height="22" preserveAspectRatio="none" aria-hidden="true">
     <line class="axis" x1="0" x2=${WIDTH} y1="12" y2="12" />
     ${after.reference && html`<rect class="range" x=${x(after.reference[0])} width=${Math.max(1, x(after.reference[1]) - x(after.reference[0]))} y="3" height="16" rx="2" />`}
@@ -49,7 +49,7 @@ function Row({ before, after, found }) {
     ${after.role !== "other" && html`<${Bar} before=${before} after=${after} />
       <dl class="share-words">
         ${[["sampling", after.sampling], ["whole", after.interval], ["before", before.interval], ["range", after.reference]].map(([name, interval]) => html`
-          <div key=${name}><dt class="unseen">${t(`count.${name}`)}</dt><dd>${intervalText(/** @type {[number, number] | null} */ (interval))}</dd></div>`)}
+          <div key=${name}><dt class="unseen">${t(`count.${name}`)}</dt><dd>${intervalText(/** @type {import("../types.d.ts").Ends | null} */ (interval))}</dd></div>`)}
       </dl>
       ${changed && html`<p class="was-flag">${t("count.flag_changed", { before: t(`finding.${before.finding || "none"}`), after: t(`finding.${after.finding || "none"}`) })}</p>`}
       ${straddles.map((each) => html`<p class="settles" key=${each.limit}>${settlesText(each)}</p>`)}`}
@@ -108,7 +108,7 @@ export function CountPanel() {
   return html`<div class="count">
     <${Summary} found=${found} />
     ${found.only_sampling_left && html`<p class="enough"><${Icon} name="check" />${t("count.only_sampling")}</p>`}
-    ${found.wrong_left >= 0.05 && html`<p class="quiet-text">${t("count.wrong_left", { n: number(found.wrong_left, 1) })}</p>`}
+    ${found.wrong_left !== null && found.wrong_left >= 0.05 && html`<p class="quiet-text">${t("count.wrong_left", { n: number(found.wrong_left, 1) })}</p>`}
     <h3>${t("count.of_white")}</h3>
     <div class="share-words share-head" aria-hidden="true">${["sampling", "whole", "before", "range"].map((name) => html`<span key=${name}>${t(`count.${name}`)}</span>`)}</div>
     <ul class="shares">${rows((s) => s.role === "white")}</ul>

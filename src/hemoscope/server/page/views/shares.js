@@ -26,7 +26,7 @@ export function shareHere(found, place) {
   return share && n ? t("share.with_review", { share, n }) : share;
 }
 
-/** An interval in percent, without the sign. @param {[number, number] | null | undefined} interval */
+/** An interval in percent, without the sign. @param {import("../types.d.ts").Ends | null | undefined} interval */
 export function intervalText(interval) {
   if (!interval || interval[0] === null || interval[1] === null) return "–";
   return t("interval", { low: number(100 * interval[0], 1), high: number(100 * interval[1], 1) });
