@@ -37,10 +37,11 @@ def network_of(path: Path) -> tuple[Network, FloatArray, FloatArray | None]:
     """Return the first network of a run or a bundle, the shares that it assumes, and what its logits lean by."""
     if path.is_dir():
         run = Run.open(path)
-        if run.card["recipe"]["sampler"] != "balanced":
+        recipe = {"in_blood": 0.0, **run.card["recipe"]}  # older runs lack it
+        if recipe["sampler"] != "balanced":
             raise SystemExit(f"{path} is a run whose classes were not drawn alike; make a bundle of it")
-        prior, power = np.full(len(run.classes), 1 / len(run.classes)), run.card["recipe"]["in_blood"]
-        return load_run(run), prior, lean(run.classes, power) if power else None
+        leant = lean(run.classes, recipe["in_blood"]) if recipe["in_blood"] else None
+        return load_run(run), np.full(len(run.classes), 1 / len(run.classes)), leant
     bundle = read_bundle(path)
     network = on_device(bundle, "auto", "auto").networks[0]
     return network, prior_of(bundle.card, 0, network, ADAPT), lean_of(bundle.card, 0)
