@@ -14,6 +14,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -150,6 +151,25 @@ def test_predict_prints_rows_and_a_bad_file_is_one_of_them(single_file: Path, sm
     assert rows[-1]["error"]
     assert {row["pred"] for row in rows[:-1]} <= {"red", "green", "blue"}
     assert "23 images" in result.stderr
+
+
+def test_predict_says_of_a_model_that_it_calls_everything_unknown_there_or_nothing(
+    runs: list[Run], single_file: Path, smear: Path, tmp_path: Path
+):
+    noise, none = tmp_path / "noise", tmp_path / "none.hemo"
+    noise.mkdir()
+    for i, image in enumerate(np.random.default_rng(0).integers(0, 256, (12, 64, 64, 3), np.uint8)):
+        Image.fromarray(image).save(noise / f"{i}.png")
+    unlike = "12 of 12 images are unlike the cells it knows, of which it calls 10.0 % so"
+    assert unlike in hemoscope("predict", single_file, noise, "--device", "cpu").stderr
+    assert (
+        "unlike the cells it knows" not in hemoscope("predict", single_file, smear, "--device", "cpu").stderr
+    )
+    made = hemoscope(
+        "bundle", runs[0].path, "--out", none
+    )  # of 1 % of so few validation images nothing can be said
+    assert "calls nothing unknown" in made.stderr
+    assert "this model calls nothing unknown" in hemoscope("predict", none, smear, "--device", "cpu").stderr
 
 
 def test_a_smear_becomes_a_page_a_table_and_figures(ensemble_file: Path, smear: Path, ranges: Path):

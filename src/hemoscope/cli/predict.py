@@ -17,6 +17,7 @@ from hemoscope.cli.options import DeviceName, ModelFile, Overwrite
 from hemoscope.cli.progress import counted, progress
 
 if TYPE_CHECKING:
+    from hemoscope.bundle.card import Calibration
     from hemoscope.predict.rows import Tally
 
 __all__ = ["predict"]
@@ -117,6 +118,7 @@ def predict(
         _tell(tally)
     if passed.counts:
         note(passed.in_words())
+    _tell_unknown(tally, asked.trust(tta=tta))
     if not tally.n:
         raise DataError(f"there was no image in {', '.join(inputs)}")
     if tally.error:
@@ -146,3 +148,18 @@ def _on_ray(
 def _tell(tally: Tally) -> None:
     shares = ", ".join(f"{n:,} {name} ({percent(n / tally.n, 1)})" for name, n in asdict(tally).items() if n)
     note(f"{tally.n:,} images{': ' if shares else ''}{shares}")
+
+
+def _tell_unknown(tally: Tally, trust: Calibration) -> None:
+    """Say of a model that it calls nothing unknown, or more than it calls so of cells like those it knows."""
+    from hemoscope.evaluation.intervals import clopper_pearson
+
+    seen = tally.n - tally.error
+    if seen and trust.unknown_above is None:
+        note("this model calls nothing unknown: what is no cell it knows has an answer like any other")
+    elif clopper_pearson(tally.unknown, seen)[0] > trust.unknown_share:
+        note(
+            f"{tally.unknown:,} of {seen:,} images are unlike the cells it knows, of which it calls {percent(trust.unknown_share, 1)} so: "
+            "stain, camera or cells differ, and its other answers may be wrong more often, too. hemoscope evaluate tells on labelled "
+            "cells of these; hemoscope adapt learns a laboratory's cells"
+        )
