@@ -135,8 +135,8 @@ def test_a_class_that_can_be_no_folder_is_refused(pictures, name):
 
 
 def test_all_missing_files_are_told_at_once(pictures):
-    (pictures / "labels.csv").write_text(PLAIN + "cells/gone.png,a\nlost.png,b\n")
-    with pytest.raises(DataError, match=r"2 problem\(s\)") as caught:
+    (pictures / "labels.csv").write_text(PLAIN + f"cells/gone.png,a\nlost.png,b\n{'x' * 300}.png,b\n")
+    with pytest.raises(DataError, match=r"3 problem\(s\)") as caught:
         scan(pictures / "labels.csv")
     assert "'cells/gone.png' is not there" in str(caught.value)
     assert "'lost.png' is not there" in str(caught.value)

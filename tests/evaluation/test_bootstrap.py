@@ -8,6 +8,7 @@ import sklearn.metrics as sk
 from scipy.stats import bootstrap
 
 from hemoscope.errors import ShapeError
+from hemoscope.evaluation import bootstrap as drawn_again
 from hemoscope.evaluation.bootstrap import STATISTICS, bca, intervals_of
 from hemoscope.evaluation.metrics import confusion_matrix
 
@@ -85,6 +86,17 @@ def test_the_acceleration_is_that_of_leaving_out_every_image_of_every_stratum():
         losses.append((sizes[row] - 1) / sizes[row] * (value - float(statistic(less))))
     by_kind = bca(value, draws, np.array(losses), weights=confusion[kinds[:, 0], kinds[:, 1]])
     assert by_kind == by_image
+
+
+def test_images_are_left_out_one_by_one_however_many_are_looked_at_together(monkeypatch: pytest.MonkeyPatch):
+    counts = np.array([[7, 1, 0], [0, 5, 2], [1, 0, 3]])
+    whole = np.concatenate([*drawn_again._without_one(counts)])
+    monkeypatch.setattr(drawn_again, "_IN_HAND", 20)  # two matrices of nine
+    parts = [*drawn_again._without_one(counts)]
+    assert [len(part) for part in parts] == [2, 2, 2]
+    np.testing.assert_array_equal(np.concatenate(parts), whole)
+    assert (counts - whole).sum(axis=(1, 2)).tolist() == [1] * 6
+    assert (counts - whole).sum(axis=0).tolist() == (counts > 0).astype(int).tolist()
 
 
 def test_the_same_seed_gives_the_same_interval_and_no_errors_give_none():

@@ -7,7 +7,7 @@ out gives at most C² different matrices. The macro AUROC needs the scores: its 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,7 +32,7 @@ __all__ = [
 Statistic = Callable[[NDArray[np.integer]], FloatArray]
 
 DRAWS = 10_000
-_IN_HAND = 2**22  # counts of the draws that are looked at together
+_IN_HAND = 2**22  # counts that are looked at together
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +75,6 @@ def intervals_of(
         )
     found = _draw(counts, statistics, draws, np.random.default_rng(seed))
     rows, columns = np.nonzero(counts)
-    less = np.repeat(counts[None], len(rows), axis=0)  # without one image of each kind
-    less[np.arange(len(rows)), rows, columns] -= 1
     n = counts.sum(axis=1)[rows]
     told: dict[str, Estimate] = {}
     for name, statistic in statistics.items():
@@ -84,9 +82,21 @@ def intervals_of(
         if not np.isfinite(value):
             told[name] = Estimate(value, value, value)
             continue
-        influence = (n - 1) / n * np.nan_to_num(value - statistic(less))
+        less = np.concatenate([statistic(some) for some in _without_one(counts)])
+        influence = (n - 1) / n * np.nan_to_num(value - less)
         told[name] = bca(value, found[name], influence, weights=counts[rows, columns], confidence=confidence)
     return told
+
+
+def _without_one(counts: IntArray) -> Iterator[IntArray]:
+    """Yield the counts without one image of each kind there is, row by row, some at once, shape (n, C, C)."""
+    rows, columns = np.nonzero(counts)
+    step = max(1, _IN_HAND // counts.size)
+    for start in range(0, len(rows), step):
+        here = slice(start, start + step)
+        less = np.repeat(counts[None], len(rows[here]), axis=0)
+        less[np.arange(len(less)), rows[here], columns[here]] -= 1
+        yield less
 
 
 def bca(

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hemoscope.data.images.decode import decode
-from hemoscope.encoding import to_text
+from hemoscope.encoding import to_cell, to_text
 from hemoscope.errors import DataError, ImageError
 from hemoscope.explain.gradcam import explain_pixels, need_package, randomised
 from hemoscope.explain.nulls import Trial, examine, mean_trial
@@ -241,4 +241,4 @@ def _write_csv(path: Path, rows: Sequence[dict[str, object]]) -> None:
 def _cell(value: object) -> object:
     if isinstance(value, float):
         return "" if np.isnan(value) else f"{value:.4f}"
-    return value
+    return to_cell(value) if isinstance(value, str) else value

@@ -75,18 +75,14 @@ def look(sample: Sample, *, seed: int, progress: Progress | None = None) -> Grou
     within = reaches <= radius
     usable, strange = within[:n], [image for image, fits in zip(strange, within[n:], strict=True) if fits]
     of_second = np.array([image.path in second for image in sample.images], dtype=np.bool_)
-    alike = of_second[:, None] == of_second[None, :]
-    same_class = sample.target[:, None] == sample.target[None, :]
-    may_give = usable[None, :] & alike & ~np.eye(n, dtype=np.bool_)
-    given = {
-        "same-class-ground": [np.flatnonzero(row) for row in may_give & same_class],
-        "other-class-ground": [np.flatnonzero(row) for row in may_give & ~same_class],
-    }
     drawn = draws("ground", [image.hash for image in sample.images], 1, seed=seed)[:, 0]
-    donors: dict[str, list[CellImage | None]] = {
-        name: [_one(sample.images, places, share) for places, share in zip(rows, drawn, strict=True)]
-        for name, rows in given.items()
-    }
+    donors: dict[str, list[CellImage | None]] = {"same-class-ground": [], "other-class-ground": []}
+    for own, share in enumerate(drawn):
+        may_give = usable & (of_second == of_second[own])
+        may_give[own] = False
+        of_class = sample.target == sample.target[own]
+        for name, kind in (("same-class-ground", of_class), ("other-class-ground", ~of_class)):
+            donors[name].append(_one(sample.images, np.flatnonzero(may_give & kind), share))
     all_strange = np.arange(len(strange))
     donors["second-acquisition"] = [
         None if is_second else _one(strange, all_strange, share)

@@ -10,6 +10,7 @@ import csv
 import posixpath
 import unicodedata
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -97,9 +98,8 @@ def _placed(root: Path, cells: Mapping[str, str]) -> tuple[Placed, list[str]]:
     """Return what a line says, and what is wrong with it."""
     wrong: list[str] = []
     name = cells["path"]
-    if not (
-        root / name
-    ).is_file():  # a name may begin with a blank, or hold a backslash that separates nothing
+    if _on_disk(root, Placed(name, "", None, "")) is None:
+        # A name may begin with a blank, or hold a backslash that separates nothing.
         name = name.strip().replace("\\", "/")
     if Path(name).is_absolute() and Path(name).is_relative_to(root.absolute()):
         name = Path(name).relative_to(root.absolute()).as_posix()
@@ -131,8 +131,9 @@ def _found(root: Path, files: Sequence[Placed]) -> tuple[list[Placed], list[str]
 def _on_disk(root: Path, placed: Placed, above: str = "") -> Placed | None:
     """Return a file under the name that the disk has for it: macOS writes umlauts as two characters."""
     for name in (placed.path, *(unicodedata.normalize(form, placed.path) for form in ("NFC", "NFD"))):
-        if (root / above / name).exists():
-            return Placed(above + name, placed.class_name, placed.side, placed.group)
+        with suppress(OSError):  # a name that no disk holds
+            if (root / above / name).exists():
+                return Placed(above + name, placed.class_name, placed.side, placed.group)
     return None
 
 
