@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -96,6 +97,26 @@ def test_a_place_without_finished_runs_is_refused(bucket: str, tmp_path: Path):
     assert runs_at(str(tmp_path)) == tmp_path
 
 
+def test_what_is_read_from_a_storage_is_what_it_holds_now(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("HEMOSCOPE_CACHE", str(tmp_path / "cache"))
+    there = tmp_path / "runs"
+    for name, file in (("a", "DONE"), ("b", "DONE"), ("unfinished", "history.csv"), ("splits", "0a.csv")):
+        (there / name).mkdir(parents=True)
+        for each in ("run.json", file):
+            (there / name / each).write_text("{}")
+    (there / "splits" / "run.json").unlink()
+    found = runs_at(there.as_uri())
+    assert {path.name for path in found.iterdir()} == {"a", "b", "splits"}
+    assert (found / "splits" / "0a.csv").is_file()
+    before = (found / "a" / "run.json").stat().st_ino
+    assert runs_at(there.as_uri()) == found
+    assert (found / "a" / "run.json").stat().st_ino == before  # nothing is brought twice
+    shutil.rmtree(there / "b")
+    (there / "a" / "run.json").write_text('{"trained": "again"}')
+    assert {path.name for path in runs_at(there.as_uri()).iterdir()} == {"a", "splits"}
+    assert "again" in (found / "a" / "run.json").read_text()
+
+
 def test_a_windows_path_is_no_url():
     assert not is_url("C:/runs")
     assert is_url("gs://bucket/runs")
@@ -120,7 +141,7 @@ def test_a_run_in_a_bucket_is_that_of_a_folder_and_is_not_done_again_elsewhere(
     monkeypatch.setenv("HEMOSCOPE_CACHE", str(tmp_path / "a third machine"))
     folder = runs_at(bucket)
     assert [run.name for run in find_runs(folder)] == [run_name]
-    assert runs_at(bucket) == folder  # nothing is brought twice: the working copy is whole
+    assert [file.name for file in (folder / "splits").iterdir()] == [f"{prepared.split.digest[:16]}.csv"]
 
     monkeypatch.setenv("HEMOSCOPE_CACHE", str(tmp_path / "another machine"))
     (again,) = run_sweep(planned, QUICK, prepared, out=RunStore(bucket), device_name="cpu")

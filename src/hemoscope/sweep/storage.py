@@ -15,7 +15,7 @@ import shutil
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from os import PathLike
 from pathlib import Path
@@ -39,6 +39,7 @@ __all__ = ["RunStore", "runs_at", "train_stored"]
 BEAT_S = 5.0  # between two signs of life
 STALE_S = 60.0  # without one, a claim is a dead process'
 CLAIMS = ".claims"
+SPLITS = "splits"
 PARTS = ".parts"  # what is on its way, each in one piece of its own
 PATIENCE_S = 600.0  # that a finished run waits for a storage that does not answer
 
@@ -99,9 +100,11 @@ class RunStore:
             Whether it held anything.
         """
         found = self._files(name)
-        if not found:
-            return False
-        folder = self.local / name
+        if found:
+            self._fetch(name, found, self.local / name)
+        return bool(found)
+
+    def _fetch(self, name: str, found: Mapping[str, int], folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         for file in folder.iterdir():
             if file.is_file() and file.name not in found and file.name != ".lock":
@@ -114,28 +117,39 @@ class RunStore:
                 os.fsync(to.fileno())
             os.utime(part, ns=(found[file], found[file]))
             part.replace(folder / file)
-        return True
 
     def bring_all(self) -> Path:
-        """Bring the working copies of all finished runs to what the storage holds, and return their folder.
+        """Return a copy of what the storage holds: its finished runs, no others, and the splits they were trained on.
+
+        It is a copy to read, apart from those that this machine works on.
 
         Raises:
             RunError: If the storage cannot be read or holds no finished run.
         """
         from pyarrow.fs import FileSelector, FileType
 
+        copy = self.local.with_name(f"{self.local.name}-read")
         try:
             found = self._fs.get_file_info(FileSelector(self._root))
             done = [info.base_name for info in found if info.type == FileType.Directory]
             done = [name for name in done if self.is_done(name)]
-            for name in done:
-                if not (self.local / name / DONE).is_file():
-                    self.pull(name)
+            for name in (*done, SPLITS):
+                self._bring(name, copy / name)
         except OSError as error:
             raise RunError(f"{self.url} cannot be read: {error}") from error
         if not done:
             raise RunError(f"expected finished runs in {self.url}; there are none")
-        return self.local
+        for folder in copy.iterdir():
+            if folder.name not in (*done, SPLITS):
+                shutil.rmtree(folder)
+        return copy
+
+    def _bring(self, name: str, folder: Path) -> None:
+        """Bring a folder of the copy to what the storage holds, if a file of it is of another time."""
+        found = self._files(name)
+        here = {file.name: file.stat().st_mtime_ns for file in folder.iterdir()} if folder.is_dir() else {}
+        if here != found:
+            self._fetch(name, found, folder)
 
     def push(self, name: str, *, only: tuple[str, ...] = ()) -> None:
         """Keep the files of a working copy, DONE last; where it is there, what only training needed goes.
@@ -158,7 +172,7 @@ class RunStore:
 
     def push_split(self, file: Path) -> None:
         """Keep the split that runs were trained on."""
-        place = f"splits/{file.name}"
+        place = f"{SPLITS}/{file.name}"
         from pyarrow.fs import FileType
 
         if self._fs.get_file_info(f"{self._root}/{place}").type == FileType.NotFound:
@@ -199,7 +213,7 @@ class RunStore:
 
 
 def runs_at(place: str | PathLike[str]) -> Path:
-    """Return a folder of run folders; of a URL, the working copy with all that is finished there.
+    """Return a folder of run folders; of a URL, a copy of all that is finished there, with the splits.
 
     Raises:
         ConfigError: If the URL names no storage that pyarrow knows.
