@@ -166,7 +166,7 @@ def train(
 def _call(arch: str, cells: Manifest, **options: Any) -> str:
     """Return the call that goes on with a run, for its card."""
     words = ", ".join(f"{name}={value!r}" for name, value in options.items())
-    return f"cells = api.scan({str(cells.root)!r}); api.train({arch!r}, cells, api.split(cells), {words})"
+    return f"cells = api.scan({str(cells.source or cells.root)!r}); api.train({arch!r}, cells, api.split(cells), {words})"
 
 
 def evaluate(

@@ -114,6 +114,7 @@ class Manifest:
         not_images: Files that are no images and were passed over.
         converted: How many images had to be converted to upright 8-bit RGB, by reason.
         left_out: Errors that were passed over, on demand.
+        source: What was scanned, where that is not `root`: a CSV of labels, a zip or Parquet.
     """
 
     root: Path
@@ -123,6 +124,7 @@ class Manifest:
     not_images: int = 0
     converted: Mapping[str, int] = field(default_factory=dict)
     left_out: tuple[Problem, ...] = ()
+    source: Path | None = None
 
     @property
     def is_npz(self) -> bool:

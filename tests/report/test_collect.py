@@ -11,7 +11,7 @@ from hemoscope.paper import ENSEMBLE_MEMBERS
 from hemoscope.records import Predictions
 from hemoscope.report.collect import collect
 from hemoscope.runs import CARD, PREDICTIONS
-from hemoscope.training.recipe import ADDED_LATER, Recipe
+from hemoscope.training.recipe import ADDED_LATER, Recipe, load_recipe
 
 PAPERS = {"name": "paper", "epochs": 25}
 SMALL = (30, 40, 20, 25, 30, 20, 35, 25)
@@ -105,6 +105,17 @@ def test_recipes_of_other_names_are_told_apart_by_these(runs):
     assert {n.label for n in collect(runs.root).networks} == {
         "ResNet-18 (recipe paper)",
         "ResNet-18 (recipe best)",
+    }
+
+
+def test_runs_of_one_recipe_beside_others_are_told_apart_by_both(runs):
+    for i, (name, changes) in enumerate((("paper", []), ("robust", []), ("paper", ["lr=0.01"]))):
+        recipe = load_recipe(name, changes).model_dump()
+        runs.add("resnet18", test=SMALL, name=f"r{i}", recipe=recipe)
+    assert {n.label for n in collect(runs.root).networks} == {
+        "ResNet-18 (recipe paper, lr 0.001)",
+        "ResNet-18 (recipe paper, lr 0.01)",
+        "ResNet-18 (recipe robust)",
     }
 
 

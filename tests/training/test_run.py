@@ -15,6 +15,7 @@ from hemoscope.data.split_file import write_split
 from hemoscope.errors import ConfigError, DataError, RunError, SplitError, TrainingError, WeightsError
 from hemoscope.evaluation.summary import score
 from hemoscope.files import lock_folder, write_json
+from hemoscope.packing.pack import _images_of, _public
 from hemoscope.predict.evaluate import Evaluated, predict_labelled, scanned
 from hemoscope.predict.network import load_network, load_run
 from hemoscope.predict.scorable import a_run
@@ -318,6 +319,22 @@ def test_folders_of_sides_that_leave_none_to_choose_by_are_refused(prepared: Pre
         shutil.copy(prepared.manifest.root / row.path, folder)
     with pytest.raises(SplitError, match=r"puts no image on the side of val; .*on each of train, val, test"):
         prepare(tmp_path)
+
+
+def test_the_images_of_a_run_that_a_list_named_are_found_by_the_list(prepared: Prepared, tmp_path: Path):
+    lines = [f"{prepared.manifest.root / i.path},{i.class_name}" for i in prepared.manifest.images]
+    root = prepared.manifest.root
+    table = root.parent / "labels.csv"
+    table.write_text("\n".join(["path,class", *(line.replace(f"{root.parent}/", "") for line in lines[:-1])]))
+    run = learn(prepare(table), tmp_path)
+    assert run.card["data"]["source"] == str(table)
+    assert _images_of(run, None) == table
+    assert "source" not in _public(run.card["data"])  # it may be named after a patient
+    table.write_text("path,class\n")
+    assert _images_of(run, None) is None
+    with pytest.raises(DataError):
+        _images_of(run, table)
+    table.unlink()
 
 
 def test_a_class_that_a_split_leaves_out_is_no_output_of_the_network(prepared: Prepared, tmp_path: Path):

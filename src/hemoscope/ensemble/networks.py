@@ -89,18 +89,25 @@ def _network(arch: str, group: Sequence[Entry], difference: str) -> Network:
 
 
 def _differences(entries: Sequence[Entry]) -> list[str]:
-    """Say by which recipe each of several runs was trained, or where that does not tell them apart, in which fields they differ."""
-    if len(entries) == 1:
-        return [""]
+    """Say by which recipe each of several runs was trained, and in which fields those of one recipe differ."""
     names = [str(entry.recipe["name"]) for entry in entries]
-    if len({*names}) == len(names):
-        return [f"recipe {name}" for name in names]
-    recipes = [identity_of(entry.recipe) for entry in entries]
+    told = []
+    for entry, name in zip(entries, names, strict=True):
+        of_name = [other for other, its in zip(entries, names, strict=True) if its == name]
+        by_name = [f"recipe {name}"] if len({*names}) > 1 else []
+        told.append(", ".join(by_name + (_own_fields(entry, of_name) if len(of_name) > 1 else [])))
+    return told
+
+
+def _own_fields(entry: Entry, others: Sequence[Entry]) -> list[str]:
+    """Say what a run has in the fields in which it and others of its recipe differ; its weights where these are all alike."""
+    recipes = [identity_of(other.recipe) for other in others]
     fields = sorted({key for recipe in recipes for key in recipe})
     varied = [f for f in fields if len({repr(recipe.get(f, _default(f))) for recipe in recipes}) > 1]
     if not varied:
-        return [f"weights {str((e.card.get('weights') or {}).get('sha256'))[:8]}" for e in entries]
-    return [", ".join(f"{f} {recipe.get(f, _default(f))}" for f in varied) for recipe in recipes]
+        return [f"weights {str((entry.card.get('weights') or {}).get('sha256'))[:8]}"]
+    own = identity_of(entry.recipe)
+    return [f"{f} {own.get(f, _default(f))}" for f in varied]
 
 
 def _default(field: str) -> object:

@@ -18,7 +18,7 @@ from hemoscope.bundle.file import CARD, KNOWN, README, SELFTEST, read_bundle, wr
 from hemoscope.encoding import jsonable
 from hemoscope.ensemble.halves import halves
 from hemoscope.ensemble.vote import How, align
-from hemoscope.errors import DataError, RunError
+from hemoscope.errors import DataError, HemoscopeError, RunError
 from hemoscope.evaluation.summary import score
 from hemoscope.files import atomic_path, refuse_existing
 from hemoscope.model_card import INTENDED_USE, LIMITS
@@ -246,19 +246,24 @@ def _member(run: Run) -> MemberCard:
 
 def _public(data: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a run says of its data without the names in it: files may be named after patients."""
-    kept = {k: v for k, v in data.items() if k not in ("root", "left_out")}
+    kept = {k: v for k, v in data.items() if k not in ("root", "source", "left_out")}
     return kept | {"left_out": len(data.get("left_out") or ())}
 
 
 def _images_of(run: Run, data: Path | None) -> Path | None:
     """Return where the run's images are; None if nobody said and they are not where they were."""
-    root = data or Path(run.card["data"].get("root") or "-")
+    facts = run.card["data"]
+    root = data or Path(facts.get("source") or facts.get("root") or "-")
     if not root.exists():
         if data:
             raise DataError(f"there is no data folder {data}")
         return None
-    if scan_cached(root).digest == run.card["data"]["digest"]:
-        return root
+    try:
+        if scan_cached(root).digest == facts["digest"]:
+            return root
+    except HemoscopeError:  # something else lies there now
+        if data:
+            raise
     if data:
         raise DataError(f"{data} does not hold the images that {run.name} was trained on")
     return None

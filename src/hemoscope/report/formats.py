@@ -28,6 +28,7 @@ __all__ = [
 ]
 
 NOT_DEFINED = "n/a"
+LONGEST = 120  # characters of a part of a file name
 
 _BIDI = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 _NOT_XML = frozenset("\ufffe\uffff")
@@ -91,13 +92,13 @@ def markdown(text: str) -> str:
 
 
 def slug(text: str) -> str:
-    """Return a file name's part: lower-case letters and digits, joined by hyphens.
+    """Return a file name's part: lower-case letters and digits, joined by hyphens, of a length that every disk takes.
 
     >>> slug("Wide ResNet-50-2 / seed 1")
     'wide-resnet-50-2-seed-1'
     """
     plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode("ascii").lower()
-    return re.sub(r"[^a-z0-9]+", "-", plain).strip("-") or "unnamed"
+    return re.sub(r"[^a-z0-9]+", "-", plain)[:LONGEST].strip("-") or "unnamed"
 
 
 def percent(fraction: float | None, digits: int = 2) -> str:

@@ -214,7 +214,7 @@ def audit_labels(
 def _images(answers: Answers, data: Path | None, progress: Progress | None) -> Manifest | None:
     """Return the images of the runs; None where they are no longer what and where they were."""
     facts = answers.card["data"]
-    root = data or Path(facts.get("root") or "")
+    root = data or Path(facts.get("source") or facts.get("root") or "")
     if data is None and (root == Path() or not root.exists()):
         return None
     try:

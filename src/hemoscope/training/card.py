@@ -58,7 +58,7 @@ class RunCard:
             "converted": manifest.converted,
             "left_out": [{"level": p.level, "path": p.path, "what": p.what} for p in left_out],
             "second_acquisition": dict(second_acquisition or {}),
-        }
+        } | ({"source": manifest.source} if manifest.source else {})
         self._card: dict[str, Any] = {
             "schema": 1,
             "name": job.name,

@@ -58,6 +58,11 @@ def scan(root: Path, *, progress: Progress | None = None, cache: Path | None = N
     Raises:
         DataError: If `root` is none of these, is malformed, or is laid out as something else.
     """
+    found = _scan(root, progress, cache)
+    return found if found.root == root else replace(found, source=root)
+
+
+def _scan(root: Path, progress: Progress | None, cache: Path | None) -> Manifest:
     if _state(root) == "a file" and is_packed(root):
         return _scan_packed(root, [root], progress, cache)
     state = _state(root)
