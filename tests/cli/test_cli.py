@@ -327,6 +327,11 @@ def test_a_bloodmnist_file_is_taken_as_it_is_with_its_own_split(tmp_path: Path):
         "val": 8,
         "test": 8,
     }
+    words = ("data", "split", tmp_path / "bloodmnist.npz", "--out", tmp_path / "split.csv")
+    assert "brings its own sides" in hemoscope(*words, "--seed", 7).stderr
+    refused = hemoscope(*words, "--policy", "clean")
+    assert refused.returncode == 1
+    assert "leave --policy out" in " ".join(refused.stderr.split())
 
 
 def test_a_bad_file_is_reported_by_check_and_stops_training_unless_skipped(discs: Path, tmp_path: Path):

@@ -1,5 +1,6 @@
 import json
 import re
+import shutil
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -8,9 +9,11 @@ import pytest
 from PIL import Image
 
 from hemoscope import paper
+from hemoscope.errors import DataError
 from hemoscope.models.registry import arch_names
 from hemoscope.report import write_report
 from hemoscope.report.collect import collect
+from hemoscope.report.html import _images_at
 from hemoscope.runs import CARD
 
 SMALL = (30, 40, 20, 25, 30, 20, 35, 25)
@@ -213,6 +216,7 @@ def test_odd_file_names_are_shown_as_they_are(runs):
 def test_wrong_images_are_shown_where_they_can_be_read(runs, tmp_path):
     folder = runs.add("resnet18", test=SMALL, error_rate=0.3)
     cells = tmp_path / "cells"
+    cells.mkdir()
     page = write_report(folder, tmp_path / "without", data=cells)
     names = [row[0] for row in table(parsed(page), "mistakes")[1:]]
     for name in names[1:]:
@@ -309,3 +313,19 @@ def test_the_same_runs_give_the_same_tables_and_figures(module_runs, page, tmp_p
         other = tmp_path / "again" / path.relative_to(page.parent)
         assert path.read_bytes() == other.read_bytes(), path.name
     assert np.isclose(len(again.read_bytes()), len(page.read_bytes()), rtol=0.01)
+
+
+def test_images_that_a_list_names_are_shown_and_a_place_that_is_not_there_is_told(
+    make_runs, discs: Path, tmp_path: Path
+):
+    runs = make_runs(tmp_path / "runs")
+    runs.add("resnet18", test=SMALL)
+    (tmp_path / "set").mkdir()
+    shutil.copytree(discs, tmp_path / "set" / "cells")
+    lines = [f"{p.relative_to(tmp_path / 'set')},{p.parent.name}" for p in (tmp_path / "set").rglob("*.png")]
+    table = tmp_path / "set" / "labels.csv"
+    table.write_text("\n".join(["path,class", *lines]))
+    assert _images_at(table) == tmp_path / "set"
+    with pytest.raises(DataError, match="found nothing"):
+        write_report(runs.root, tmp_path / "out", data=tmp_path / "gone.csv")
+    assert not (tmp_path / "out").exists()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -153,3 +154,8 @@ def test_a_search_that_is_stopped_goes_on(discs: Path, tmp_path: Path, how: sign
     assert second.returncode == 0
     assert told.splitlines()[-1] == "best"
     assert (tmp_path / "best.toml").is_file()
+    text = (tmp_path / "search.txt").read_text("utf-8")
+    (tmp_path / "search.txt").write_text(re.sub(r"trials: \d+", "trials: 99", text))
+    third = start()
+    third.communicate()
+    assert third.returncode != 0  # it would go on with as many as it began with

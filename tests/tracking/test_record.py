@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import csv
+import json
 
 import pytest
 
 from hemoscope.errors import RunError
 from hemoscope.evaluation.summary import score
-from hemoscope.runs import CARD, HISTORY
+from hemoscope.runs import CARD, EVALUATED, HISTORY, Run
 from hemoscope.tracking.record import has_begun, record_of
 from tests.tracking.conftest import EPOCHS, Training
 
@@ -70,6 +71,17 @@ def test_a_run_that_goes_on_is_the_same_and_one_begun_anew_another(training: Tra
     assert record_of(training.at(4)).identity == first
     assert record_of(training.at(EPOCHS, done=True)).identity == first
     assert record_of(training.at(1, began="01-03")).identity != first
+
+
+def test_answers_to_other_images_are_another_run_than_the_one_that_gave_them(training: Training):
+    trained = record_of(training.at(EPOCHS, done=True)).identity
+    card = json.loads((training.folder / CARD).read_text("utf-8"))
+    told = []
+    for digest in ("a" * 64, "b" * 64):
+        card["split"] = {"digest": digest, "policy": EVALUATED, "seed": None}
+        (training.folder / CARD).write_text(json.dumps(card))
+        told.append(record_of(Run.open(training.folder)).identity)
+    assert trained != told[0] != told[1]
 
 
 def test_a_run_that_failed_says_why(training: Training):

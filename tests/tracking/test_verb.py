@@ -11,7 +11,7 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from hemoscope.cli.app import app
-from hemoscope.runs import CARD, HISTORY, find_runs
+from hemoscope.runs import CARD, HISTORY, MODEL, find_runs
 from tests.tracking.conftest import EPOCHS, Training, make
 from tests.tracking.servers import free_port
 from tests.tracking.test_on_mlflow import Store, held
@@ -80,17 +80,20 @@ def test_runs_side_by_side_are_followed_and_those_that_fail_are_told_with_their_
     discs: Path, store: Store, tmp_path: Path
 ):
     out = tmp_path / "runs"
-    words = ("benchmark", "--data", discs, "--out", out, "--arch", "alexnet,resnet18", "--seeds", "0,1")
-    done = hemoscope(*words, "--jobs", 2, *QUICK, "--track", "mlflow", "--track", "tensorboard")
-    assert done.exit_code == 1  # AlexNet cannot take 32 px
-    assert "not tracked" not in done.stderr
+    words = ("benchmark", "--data", discs, "--out", out, "--seeds", "0,1", "--jobs", 2, *QUICK)
+    told = ("--track", "mlflow", "--track", "tensorboard")
+    done = hemoscope(*words, "--arch", "resnet18", *told)
+    assert done.exit_code == 0, done.stderr
+    failing = hemoscope(*words, "--arch", "mobilenet_v2", "--set", "lr=1e20", *told)
+    assert failing.exit_code == 1
+    assert not any("not tracked" in each.stderr for each in (done, failing))
     runs = find_runs(out)
     assert {run.arch for run in runs} == {"resnet18"}
     there = {run["name"]: run for run in held(store)}
     failed = set(there) - {run.name for run in runs}
     assert {there[run.name]["status"] for run in runs} == {"FINISHED"}
     assert [there[name]["status"] for name in failed] == ["FAILED", "FAILED"]
-    assert all("too small" in there[name]["tags"]["hemoscope.reason"] for name in failed)
+    assert all("diverged" in there[name]["tags"]["hemoscope.reason"] for name in failed)
     assert {path.name for path in (out / "tensorboard").iterdir()} == set(there)
     for run in runs:
         curves = shown(out / "tensorboard" / run.name)
@@ -109,6 +112,22 @@ def test_damaged_runs_are_left_out_and_the_others_told(tmp_path: Path):
     assert done.exit_code == 1
     assert "1 runs are in tensorboard" in done.stderr
     assert done.stderr.count("left out: ") == 2
+    assert done.stdout.count("new, ") == 1
+
+
+def test_a_run_without_its_weights_is_left_out_where_they_are_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    pytest.importorskip("mlflow", reason="the extra `track` is not installed")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
+    monkeypatch.chdir(tmp_path)
+    for seed in range(2):
+        make(tmp_path, seed=seed).at(EPOCHS, done=True)
+    first, _ = sorted((tmp_path / "runs").iterdir())
+    (first / MODEL).unlink()
+    done = hemoscope("track", tmp_path / "runs", "--to", "mlflow", "--weights")
+    assert done.exit_code == 1, done.stderr
+    assert f"left out: {first.name}: expected {MODEL} in" in done.stderr
     assert done.stdout.count("new, ") == 1
 
 

@@ -178,6 +178,12 @@ def split(
     refuse_existing(out, overwrite=True)  # the same split may be there
     with progress() as report:
         prepared = prepare(root, policy=policy.value, split_seed=seed, skip_bad=skip_bad, progress=report)
+    if prepared.split.policy == "given":
+        if policy is Policy.clean:
+            raise DataError(
+                f"{root} brings its own sides, and --policy clean would leave images out of them; leave --policy out to take them as they are"
+            )
+        note(f"{root} brings its own sides: --policy and --seed say nothing here")
     if out.exists() and not overwrite and not _holds(out, prepared):
         raise DataError(
             f"{out} holds another split, or none; choose another --out, or --overwrite to replace it"

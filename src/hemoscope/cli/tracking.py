@@ -95,6 +95,11 @@ def track(
             except RunError as error:
                 leave_out(run.name, error)
                 continue
+            gone = [name for name, file in record.weights.items() if weights and not file.is_file()]
+            if gone:
+                why = f"expected {', '.join(gone)} in {run.path}, for --weights; it is not there"
+                leave_out(run.name, RunError(why))
+                continue
             told.append(
                 {"run": run.path, "state": record.state} | _row(tracker.bring(record, weights=weights))
             )

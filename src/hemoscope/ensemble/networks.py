@@ -90,7 +90,7 @@ def _network(arch: str, group: Sequence[Entry], difference: str) -> Network:
 
 def _differences(entries: Sequence[Entry]) -> list[str]:
     """Say by which recipe each of several runs was trained, and in which fields those of one recipe differ."""
-    names = [str(entry.recipe["name"]) for entry in entries]
+    names = [str(entry.recipe.get("name", "")) for entry in entries]
     told = []
     for entry, name in zip(entries, names, strict=True):
         of_name = [other for other, its in zip(entries, names, strict=True) if its == name]

@@ -69,6 +69,7 @@ def write_report(
         UnknownNameError: If a member or the vote has no such name.
         DataError: If `stress` is no such folder, or of other networks.
     """
+    root = _images_at(data)
     report = collect(runs_root, members=members, vote=vote, title=title)
     sure = certainty_of(report)
     broken = None
@@ -82,8 +83,17 @@ def write_report(
     figures = drawn.Figures(out / "figures")
     write_text(out / CHECKLISTS, checklists(report))
     write_text(out / MODEL_CARD, model_card(report))
-    write_text(page, _render(report, sure, broken, tables, figures, data))
+    write_text(page, _render(report, sure, broken, tables, figures, root))
     return page
+
+
+def _images_at(data: Path | None) -> Path | None:
+    """Return the folder or `.npz` that a data set's paths are below: of a list, a zip or Parquet too."""
+    if data is None or data.is_dir() or (data.is_file() and data.suffix.lower() == ".npz"):
+        return data
+    from hemoscope.training.run import scan_cached
+
+    return scan_cached(data).root
 
 
 def _render(

@@ -26,6 +26,7 @@ __all__ = ["Trial", "search"]
 
 DEATHS = 20  # of a trial's worker, each of which costs an epoch at most
 METRIC = "val_accuracy"
+TRIALS = "trials: "  # begins the last line of search.txt
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +98,7 @@ def search(
     _heard.clear()
     _listeners[:] = [on_trial]
     out = out.absolute()
-    _same_search(out, arch, base, space, prepared, seed)
+    _same_search(out, arch, base, space, prepared, seed, trials)
     shared = _Shared(arch, base, prepared, out / "runs", seed, device_name, cpus, command)
     trainable = tune.with_resources(tune.with_parameters(_trial, shared=shared), {"cpu": cpus, "gpu": gpus})
     kept = out / "ray" / "search"
@@ -252,16 +253,29 @@ def _callback():
 
 
 def _same_search(
-    out: Path, arch: str, base: Recipe, space: Mapping[str, Choice | Range], prepared: Prepared, seed: int
+    out: Path,
+    arch: str,
+    base: Recipe,
+    space: Mapping[str, Choice | Range],
+    prepared: Prepared,
+    seed: int,
+    trials: int,
 ) -> None:
-    """Keep what is searched, and refuse a folder that holds another search."""
+    """Keep what is searched, and refuse a folder that holds another search, or one of another number of trials."""
     words = f"{arch}, seed {seed}, split {prepared.split.digest[:16]}\n{base.model_dump_json()}\n" + "".join(
         f"{name}: {what}\n" for name, what in sorted(space.items())
     )
     path = out / "search.txt"
-    if path.is_file() and path.read_text("utf-8") != words:
-        raise ConfigError(
-            f"{out} holds another search; expected that of this command, which would go on. Choose another --out"
-        )
+    if path.is_file():
+        before, _, n = path.read_text("utf-8").partition(TRIALS)
+        if before != words:
+            raise ConfigError(
+                f"{out} holds another search; expected that of this command, which would go on. Choose another --out"
+            )
+        if n and int(n) != trials:  # Ray Tune goes on with as many as it began with
+            raise ConfigError(
+                f"{out} holds this search with {int(n)} trials, and it goes on with as many; expected --trials {int(n)}, got "
+                f"{trials}. For more, choose another --out"
+            )
     out.mkdir(parents=True, exist_ok=True)
-    write_text(path, words)
+    write_text(path, f"{words}{TRIALS}{trials}\n")

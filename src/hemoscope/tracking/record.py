@@ -15,7 +15,7 @@ from typing import Any, Literal, Protocol
 
 from hemoscope.errors import RunError
 from hemoscope.evaluation.summary import score
-from hemoscope.runs import CARD, HISTORY, MODEL, PREDICTIONS, Run
+from hemoscope.runs import CARD, EVALUATED, HISTORY, MODEL, PREDICTIONS, Run
 
 __all__ = ["Brought", "Point", "Record", "Setting", "State", "Tracker", "has_begun", "record_of"]
 
@@ -129,6 +129,12 @@ def record_of(run: Run) -> Record:
         r"[^\w.-]", "_", str(card.get("digest") or run.name)
     )  # a tracker is asked for it in quotes
     identity = {"digest": digest, "started_at": card["started_at"]}
+    split = card.get("split") or {}
+    if split.get("policy") == EVALUATED:  # the run's answers to other images are no run of its training
+        identity["digest"] = f"{digest}-{str(split.get('digest'))[:16]}"
+    files = {
+        name: run.path / name for name in (CARD, HISTORY, PREDICTIONS)
+    }  # what evaluate wrote has no history
     state: State = "done" if done else "failed" if card.get("status") == "failed" else "running"
     return Record(
         name=run.name,
@@ -139,7 +145,7 @@ def record_of(run: Run) -> Record:
         points=tuple(points),
         began_s=began_s or 0.0,
         told_s=ended_s or _written_s(run.path / HISTORY) or began_s or 0.0,
-        files={name: run.path / name for name in (CARD, HISTORY, PREDICTIONS)} if done else {},
+        files={name: path for name, path in files.items() if path.is_file()} if done else {},
         weights={MODEL: run.path / MODEL} if done else {},
     )
 
