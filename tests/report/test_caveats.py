@@ -1,7 +1,12 @@
+import numpy as np
 import pytest
 
+from hemoscope.comparison.compare import compare
+from hemoscope.comparison.words import sentences
+from hemoscope.report import write_report
 from hemoscope.report.collect import collect
 from hemoscope.training.recipe import Recipe
+from tests.report.conftest import PBC, Side
 
 SMALL = (30, 40, 20, 25, 30, 20, 35, 25)
 
@@ -40,6 +45,26 @@ def test_cells_of_another_source_are_not_taken_for_the_papers(runs):
     report = collect(runs.root)
     assert report.data.kind == "other"
     assert "The split does not separate patients." in said(report)
+
+
+def test_groups_that_a_list_names_are_said_to_be_kept_apart(runs):
+    card = collect(runs.add("resnet18", test=SMALL, rename=plain_file)).entries[0].card
+    runs.add("vgg19", test=SMALL, rename=plain_file, data=card["data"] | {"groups": 12})
+    told = said(collect(runs.root / sorted(p.name for p in runs.root.iterdir())[1]))
+    assert told["The split keeps groups apart."].startswith("The images are of 12 groups")
+    assert "The split does not separate patients." not in told
+
+
+def test_without_validation_images_nothing_is_said_to_be_chosen_by_them(runs, tmp_path):
+    test = Side(PBC, SMALL, "test").predict(np.random.default_rng(0), 0.1)
+    for arch in ("resnet18", "vgg19"):
+        runs.add(arch, test=SMALL, predictions={"val": test.take([]), "test": test})
+    told = said(collect(runs.root))["What the intervals cover."]
+    assert "There are no validation images to choose by" in told
+    assert "given" not in told
+    assert "chosen on validation" not in write_report(runs.root, tmp_path / "out").read_text("utf-8")
+    (first, *_) = sentences(compare(runs.root, draws=100))
+    assert first.startswith("Without validation images none is preferred")
 
 
 def test_the_second_acquisition_is_counted_a_class(runs):

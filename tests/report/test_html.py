@@ -315,6 +315,16 @@ def test_the_same_runs_give_the_same_tables_and_figures(module_runs, page, tmp_p
     assert np.isclose(len(again.read_bytes()), len(page.read_bytes()), rtol=0.01)
 
 
+def test_a_second_report_leaves_no_table_of_the_first(make_runs, tmp_path: Path):
+    for name, rate in (("first", 0.3), ("second", 0.0)):
+        runs = make_runs(tmp_path / name)
+        runs.add("resnet18", test=SMALL, error_rate=rate)
+        write_report(runs.root, tmp_path / "out")
+        (tmp_path / "out" / "tables" / "mine.csv").touch()
+        assert (tmp_path / "out" / "tables" / "mistakes.csv").exists() == (rate > 0)
+    assert (tmp_path / "out" / "tables" / "mine.csv").exists()
+
+
 def test_images_that_a_list_names_are_shown_and_a_place_that_is_not_there_is_told(
     make_runs, discs: Path, tmp_path: Path
 ):

@@ -82,7 +82,8 @@ class Comparison:
         side: `test` or `val`.
         subjects: In order of accuracy.
         pairs: Every two of them.
-        preferred: Place of the one that validation prefers.
+        preferred: Place of the one that validation prefers; of the first where there are no validation images.
+        by_validation: Whether there are some.
         groups: First and last place of each longest stretch in which no two can be told apart.
         seeds: Networks with several seeds; at last the votes, one a seed, if several networks share seeds.
         left_out: Runs that could not be compared, and why.
@@ -92,6 +93,7 @@ class Comparison:
     subjects: tuple[Subject, ...]
     pairs: tuple[Pair, ...]
     preferred: int
+    by_validation: bool
     groups: tuple[tuple[int, int], ...]
     seeds: tuple[Seeds, ...]
     left_out: tuple[LeftOut, ...]
@@ -170,6 +172,7 @@ def compare(
         side=side,
         subjects=tuple(_judged(*one, draws=draws) for one in ranked),
         pairs=tuple(pairs),
+        by_validation=all(len(entry.val) for entry in found.entries),
         preferred=[name for _, name, _ in ranked].index(
             ENSEMBLE if found.ensemble_leads else found.best.name
         ),

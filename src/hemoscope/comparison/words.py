@@ -26,8 +26,13 @@ def sentences(found: Comparison) -> Iterator[str]:
         told = "; ".join(
             f"{how}: {_listed([shown_as(subjects[i]) for i in which])}" for how, which in verdicts if which
         )
+        prefers = (
+            f"Validation prefers {name}."
+            if found.by_validation
+            else f"Without validation images none is preferred; beside {name}:"
+        )
         yield (
-            f"Validation prefers {name}. On these {subjects[0].scores.n:,} images, {told} (McNemar's exact test, adjusted "
+            f"{prefers} On these {subjects[0].scores.n:,} images, {told} (McNemar's exact test, adjusted "
             f"over all {len(found.pairs):,} pairs by Holm, level {100 * LEVEL:.0f} %)."
         )
         yield _nearest(found, others[min(others)])

@@ -56,6 +56,12 @@ def _of_data(data: DataFacts) -> list[Caveat]:
             "split. Cells that happen to be in both are not told apart; hemoscope evaluate counts them."
         )
         found.append(Caveat("Other cells than those of the training.", text))
+    elif data.kind == "other" and data.groups:
+        text = (
+            f"The images are of {data.groups:,} groups, such as patients or slides, each on one side of the split. How far the scores "
+            "hold for another group is seen in so many of them, not in so many images."
+        )
+        found.append(Caveat("The split keeps groups apart.", text))
     elif data.kind == "other":
         text = (
             "The split keeps identical images together, but knows nothing of patients or slides. If cells of one "
@@ -160,14 +166,15 @@ def _of_seeds(networks: Sequence[Network]) -> Caveat:
 
 
 def _of_intervals(networks: Sequence[Network], ensemble: Ensemble | None) -> Caveat:
-    by_validation = "The best single network was"
+    chosen = "The best single network was"
     if ensemble and ensemble.selected:
-        by_validation = "The best single network and the members of the ensemble were"
-    text = (
-        "Intervals are Wilson's, at 95 %. They cover the chance of drawing these test images and nothing else. "
-        f"{by_validation} chosen on the validation images; the test images played no part in it."
-    )
-    if ensemble and not ensemble.choice:
+        chosen = "The best single network and the members of the ensemble were"
+    chosen = f"{chosen} chosen on the validation images; the test images played no part in it."
+    by_validation = all(len(entry.val) for network in networks for entry in network.entries)
+    if not by_validation:
+        chosen = "There are no validation images to choose by: what is called the best single network is the first in the table."
+    text = f"Intervals are Wilson's, at 95 %. They cover the chance of drawing these test images and nothing else. {chosen}"
+    if ensemble and not ensemble.choice and by_validation:
         text += (
             " The members of the ensemble were given; what the giver knew of test figures is not known here."
         )

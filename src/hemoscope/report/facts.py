@@ -44,6 +44,7 @@ class DataFacts:
         policy: How the split was made.
         split_digest: Identity of the split.
         split_seed: Seed of the draw.
+        groups: How many groups, such as patients, the images are of, where a list names them; else 0.
     """
 
     kind: DataKind
@@ -57,6 +58,7 @@ class DataFacts:
     policy: str
     split_digest: str
     split_seed: int | None
+    groups: int = 0
 
     @property
     def credit(self) -> str:
@@ -90,6 +92,7 @@ def data_facts(cards: Sequence[Mapping[str, Any]], test: Predictions) -> DataFac
         policy=str(split.get("policy", "")),
         split_digest=str(split["digest"]),
         split_seed=split.get("seed"),
+        groups=int(data.get("groups") or 0),
     )
 
 

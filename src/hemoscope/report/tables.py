@@ -87,8 +87,14 @@ def all_tables(report: Report, sure: Certainty | None, broken: Broken | None = N
 
 
 def write_tables(tables: Tables, folder: Path) -> None:
-    """Write each table as CSV, Markdown and LaTeX, and `all.tex`, a document that sets them all."""
+    """Write each table as CSV, Markdown and LaTeX, and `all.tex`, a document that sets them all.
+
+    A table without rows is not written, and one of an earlier report goes.
+    """
     written: dict[str, tuple[TextTable, ...]] = {parts[0].name: parts for parts in tables}
+    for name in {field.name.replace("_", "-") for field in fields(tables)} - written.keys():
+        for kind in ("csv", "md", "tex"):
+            (folder / f"{name}.{kind}").unlink(missing_ok=True)
     for name, parts in written.items():
         write_text(folder / f"{name}.csv", as_csv(parts[0]))
         write_text(folder / f"{name}.md", "\n".join(map(as_markdown, parts)))

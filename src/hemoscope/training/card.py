@@ -58,7 +58,11 @@ class RunCard:
             "converted": manifest.converted,
             "left_out": [{"level": p.level, "path": p.path, "what": p.what} for p in left_out],
             "second_acquisition": dict(second_acquisition or {}),
-        } | ({"source": manifest.source} if manifest.source else {})
+        }
+        if manifest.source:
+            data["source"] = manifest.source
+        if groups := {image.group for image in manifest.images} - {""}:
+            data["groups"] = len(groups)
         self._card: dict[str, Any] = {
             "schema": 1,
             "name": job.name,
