@@ -2,7 +2,7 @@
 
 import { batch, computed, signal } from "../vendor/preact.js";
 import { apiUrl, get } from "../lib/api.js";
-import { model } from "./session.js";
+import { model, session } from "./session.js";
 import { tellError } from "./toasts.js";
 
 /** @typedef {import("../types.d.ts").Cell} Cell */
@@ -154,13 +154,30 @@ export function loadOrder() {
   });
 }
 
+/**
+ * The reading a slide is opened in: one's own, else the first that nobody has begun; a third person sees what the two came to.
+ * @param {Slide} found
+ * @returns {import("../types.d.ts").Reading}
+ */
+function firstSeen({ readings, readers = {}, complete }) {
+  if (readings === 1) return 1;
+  const own = [1, 2].find((each) => readers[each] === session.value?.user);
+  return own ?? (complete ? 1 : ([1, 2].find((each) => !readers[each]) ?? "settle"));
+}
+
 export function loadSlide() {
-  return latest("slide", () => get(path()), (found) => { slide.value = found; });
+  return latest("slide", () => get(path()), (found) => {
+    batch(() => {
+      if (!slide.value) reading.value = firstSeen(found);
+      slide.value = found;
+    });
+  });
 }
 
 /** Everything that follows from new cells. The wall does not wait for the count. */
 export async function refresh() {
   const about = loadSlide();
+  if (!slide.value) await about; // it says which reading is one's own
   const counted = about.then(loadDifferential); // which readings are blind is known by then
   counted.catch(() => {}); // told below, if nothing else was told before
   await Promise.all([about, loadCells(), loadOrder(), loadState()]);
