@@ -7,6 +7,9 @@ from typing import Any
 
 import pytest
 
+from hemoscope.review.commands import Command, Note, Place
+from hemoscope.server.guard import Reader
+from hemoscope.server.readings import Asked
 from tests.page.conftest import Running, Window, serving
 from tests.page.test_moving import middle, saved, thumbs
 
@@ -89,6 +92,54 @@ def test_a_move_on_its_way_stays_in_its_reading_and_reaches_a_slide_that_was_lef
     assert placed == ["neutrophil", "neutrophil"]
     assert set(running.places(slide, 2).values()) == {"review"}
     assert running.state(other).reviewed == frozenset()
+
+
+def done_by(running: Running, slide: int, reader: str, command: Command) -> None:
+    """Let somebody else do something in the first reading."""
+    base = running.state(slide).seq
+    running.site.readings.perform(
+        slide, Asked(command, base=base, reading=1, reader=Reader(reader, "reader"))
+    )
+
+
+def test_a_move_that_waited_behind_another_does_not_overwrite_what_somebody_did_meanwhile(
+    running: Running, windows: Any
+):
+    slide = running.put_slide(cells=40)
+    page = windows(1440, 2000).open(slide)  # all cells are drawn
+    first, second, *_ = thumbs(page, "review")
+    held = Held(page, "**/commands")
+    for cell in (first, second):
+        press(page, cell, "n")
+        page.wait_for_selector(f'[data-place="neutrophil"] [data-cell="{cell}"]')
+    held.wait()
+    done_by(running, slide, "bob", Place(cells=(second,), to="monocyte"))
+    held.let_go()
+    page.wait_for_selector(".toast-error >> text=bob")
+    page.wait_for_selector(f'[data-place="monocyte"] [data-cell="{second}"]')
+    saved(page)
+    places = running.places(slide)
+    assert (places[first], places[second]) == ("neutrophil", "monocyte")
+
+
+def test_a_cell_moved_twice_while_somebody_moved_it_is_refused_twice(running: Running, windows: Any):
+    slide = running.put_slide(cells=40)
+    page = windows(1440, 2000).open(slide)  # all cells are drawn
+    cell, *_ = thumbs(page, "review")
+    held = Held(page, "**/commands")
+    press(page, cell, "n")
+    page.wait_for_selector(f'[data-place="neutrophil"] [data-cell="{cell}"]')
+    held.wait()
+    done_by(running, slide, "bob", Place(cells=(cell,), to="monocyte"))
+    with page.expect_response("**/state*") as state:  # asked for when the page hears of the note
+        done_by(running, slide, "bob", Note(cell=cell, text="vacuoles"))
+    state.value.finished()
+    press(page, cell, "e")
+    page.wait_for_selector(f'[data-place="eosinophil"] [data-cell="{cell}"]')
+    held.let_go()
+    page.wait_for_selector(f'[data-place="monocyte"] [data-cell="{cell}"]')
+    saved(page)
+    assert running.state(slide).seq == 2
 
 
 def test_a_signature_waits_for_the_moves_before_it(running: Running, window: Window):

@@ -70,11 +70,19 @@ export function run(command) {
   if (!at.slide.value) return Promise.resolve(false);
   const { id: slide, revision } = at.slide.value;
   showCommand(command);
+  const touched = touchedBy(command);
   return new Promise((done) => {
-    pending.push({ slide, revision, reading: at.reading.value, base: at.seq.value, command, touched: touchedBy(command), done });
+    pending.push({ slide, revision, reading: at.reading.value, base: seenOf(touched), command, touched, done });
     unsaved.value = pending.length;
     pump();
   });
+}
+
+/** The last entry seen of some cells: those that a move on its way covers show no later ones. @param {Set<number>} touched */
+function seenOf(touched) {
+  const any = (/** @type {Pending} */ p) => !touched.size || !p.touched.size || [...touched].some((cell) => p.touched.has(cell));
+  const over = pending.filter((p) => isHere(p) && any(p));
+  return Math.min(at.seq.value, ...over.map((p) => p.base));
 }
 
 /** Resolves when the server has answered everything that was done so far. @returns {Promise<void>} */
@@ -117,7 +125,7 @@ async function pump() {
 async function taken(one, answer) {
   const alone = answer.seq === at.seq.value + 1; // or others were first, or what is shown was loaded with it already in
   batch(() => {
-    at.seq.value = Math.max(at.seq.value, answer.seq);
+    if (alone) at.seq.value = answer.seq; // what others did is seen with the state
     if (answer.differential && !pending.length && isHere(one) && !at.blind.value) at.differential.value = answer.differential;
   });
   if (at.slide.value?.readings === 2) at.loadMerged().catch(tellError);
@@ -128,14 +136,14 @@ async function taken(one, answer) {
  * Send a command until the server has it or refuses it. Where an answer was lost, the log says whether the command arrived.
  * @param {Pending} one
  */
-async function send({ slide, revision, reading, base: seen, command }) {
+async function send({ slide, revision, reading, base, command }) {
   const path = `/slides/${encodeURIComponent(slide)}`;
-  const base = last.slide === slide && last.revision === revision ? Math.max(seen, last.seq) : seen;
+  const since = Math.max(base, answered(slide, revision));
   for (let attempt = 0; ; attempt += 1) {
     try {
       if (attempt) {
         /** @type {Entry[]} */
-        const entries = (await get(`${path}/log?since=${base}`)).entries;
+        const entries = (await get(`${path}/log?since=${since}`)).entries;
         const mine = entries.findLast((entry) => entry.client === CLIENT);
         if (mine) return { seq: mine.seq, entry: mine, differential: await get(`${path}/differential?reading=${mine.reading}`) };
       }
@@ -149,6 +157,10 @@ async function send({ slide, revision, reading, base: seen, command }) {
   }
 }
 
+/** The last entry of our own in a log. @param {number | undefined} slide @param {number} revision */
+const answered = (slide, revision) => (last.slide === slide && last.revision === revision ? last.seq : 0);
+
+at.onTop.since = (revision) => answered(at.slide.value?.id, revision);
 at.onTop.show = () => {
   for (const one of pending) if (isHere(one)) showCommand(one.command);
 };

@@ -108,13 +108,13 @@ async function latest(what, ask, put) {
   put(found);
 }
 
-/** What is shown on top of the server's state: commands on their way to it. */
-export const onTop = { show: () => {} };
+/** What is shown on top of the server's state: commands on their way to it. `since`: the last that it has answered. */
+export const onTop = { show: () => {}, since: (/** @type {number} */ _revision) => 0 };
 
 export async function loadState() {
   let old = false;
   await latest("state", () => get(`${path()}/state${ofReading()}`), (state) => {
-    old = state.revision < revision || (state.revision === revision && state.seq < seq.value);
+    old = state.revision < revision || (state.revision === revision && state.seq < Math.max(seq.value, onTop.since(revision)));
     if (old) return;
     batch(() => {
       const all = Object.entries(state.places).map(([n, place]) => /** @type {[number, Place]} */ ([Number(n), place]));
