@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from hemoscope.review.commands import Command, Note, Place
+from hemoscope.review.commands import Command, Note, Place, Reading
 from hemoscope.server.guard import Reader
 from hemoscope.server.readings import Asked
+from hemoscope.server.store.tables import UploadRow
 from tests.page.conftest import Running, Window, serving
 from tests.page.test_moving import middle, saved, thumbs
 
@@ -94,12 +95,11 @@ def test_a_move_on_its_way_stays_in_its_reading_and_reaches_a_slide_that_was_lef
     assert running.state(other).reviewed == frozenset()
 
 
-def done_by(running: Running, slide: int, reader: str, command: Command) -> None:
-    """Let somebody else do something in the first reading."""
+def done_by(running: Running, slide: int, reader: str, command: Command, reading: Reading = 1) -> None:
+    """Let somebody else do something."""
+    who = Reader(reader, "reader")
     base = running.state(slide).seq
-    running.site.readings.perform(
-        slide, Asked(command, base=base, reading=1, reader=Reader(reader, "reader"))
-    )
+    running.site.readings.perform(slide, Asked(command, revision=1, base=base, reading=reading, reader=who))
 
 
 def test_a_move_that_waited_behind_another_does_not_overwrite_what_somebody_did_meanwhile(
@@ -161,10 +161,58 @@ def test_a_signature_waits_for_the_moves_before_it(running: Running, window: Win
     assert [signature["reason"] for signature in signed] == [""]
 
 
+def test_what_was_not_seen_is_not_signed(running: Running, window: Window):
+    slide = running.put_slide(cells=109)
+    window.page.route("**/events", lambda route: route.abort())
+    page = window.open(slide)
+    cell, *_ = thumbs(page, "review")
+    done_by(running, slide, "bob", Place(cells=(cell,), to="monocyte"))
+    page.get_by_role("tab", name="Finish").click()
+    page.get_by_label("Your name").fill("A. Reader")
+    page.get_by_label("Why it is signed with open cells").fill("Smear dried badly")
+    page.get_by_role("button", name="Sign the slide").click()
+    page.wait_for_selector(".refused >> text=Load it anew")
+    page.wait_for_selector(f'[data-place="review"] [data-cell="{cell}"]', state="detached")
+    page.get_by_role("button", name="Sign the slide").click()
+    page.wait_for_selector(".facts")
+
+
+def test_a_slide_is_signed_without_files_that_have_not_come_whole_only_where_that_is_said(
+    running: Running, window: Window
+):
+    slide = running.put_slide(cells=20)
+    with running.site.store.write() as session:
+        session.add(
+            UploadRow(id="e" * 32, slide=slide, name="late.png", bytes=9, created="2026-11-27T08:12:00+00:00")
+        )
+    page = window.open(slide)
+    page.get_by_role("tab", name="Finish").click()
+    page.get_by_label("Your name").fill("A. Reader")
+    page.get_by_label("Why it is signed with open cells").fill("Smear dried badly")
+    page.get_by_role("button", name="Sign the slide").click()
+    page.wait_for_selector(".refused >> text=1 files were begun")
+    page.get_by_label("Sign without 1 file").check()
+    page.get_by_role("button", name="Sign the slide").click()
+    page.wait_for_selector(".facts")
+
+
+def test_what_the_other_reader_does_counts_as_seen_once_it_is_heard_of(running: Running, window: Window):
+    slide = running.put_slide(cells=4, readings=2)
+    page = window.open(slide)
+    done_by(running, slide, "ada", Place(cells=(0, 1, 2, 3), to="monocyte"))
+    with page.expect_response("**/differential*"):  # what both came to
+        done_by(running, slide, "bob", Place(cells=(0, 1, 2, 3), to="monocyte"), reading=2)
+    page.get_by_role("tab", name="Finish").click()
+    page.get_by_label("Your name").fill("A. and B.")
+    page.get_by_role("button", name="Sign the slide").click()
+    page.wait_for_selector(".facts")
+
+
 def test_a_window_that_was_cut_off_comes_back_to_the_revision_that_was_opened_meanwhile(
     windows_at: Any, small_model: Any, tmp_path: Path
 ):
     from hemoscope.server import signing
+    from hemoscope.server.shapes import Sign
 
     folder = tmp_path / "data"
     with serving(folder, small_model) as first:
@@ -179,7 +227,8 @@ def test_a_window_that_was_cut_off_comes_back_to_the_revision_that_was_opened_me
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url) if "/state" in request.url else None)
     with serving(folder, small_model, port) as second:
-        signing.sign(second.site, slide, user="B", name="B", reason="later")
+        all_of_it = Sign(name="B", reason="later", revision=1, base=1, cells=12)
+        signing.sign(second.site, slide, all_of_it, user="B")
         signing.revise(second.site, slide, user="B", reason="again")
         page.context.set_offline(False)
         page.wait_for_selector("text=Revision 2")

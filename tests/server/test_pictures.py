@@ -93,7 +93,7 @@ def test_the_nearest_reference_cell_of_a_cell_is_its_own_image_on_a_signed_slide
     client.review_all(first)
     cells = {c["digest"]: c for c in client.cells(first)}
     places = client.state(first)["places"]
-    client.post(f"/slides/{first}/sign", {"name": "A"})
+    client.sign(first)
     second = client.new_slide()
     client.send(second, "other.png", noise(500))
     client.send(second, "smear.zip", smear(6))

@@ -90,12 +90,12 @@ def test_what_they_differ_on_is_settled_and_signed(closed: Client, slide: int):
     become(closed, "bob")
     closed.place(slide, list(range(9)), "neutrophil", reading=2)
     closed.place(slide, [9], "lymphocyte", reading=2)
-    refused = closed.post(f"/slides/{slide}/sign", {"name": "B"})
+    refused = closed.sign(slide, "B")
     assert (refused.status_code, refused.json()["open"]) == (409, 1)
     assert closed.place(slide, [3], "monocyte", reading="settle").status_code == 422
     assert closed.place(slide, [9], "monocyte", reading="settle").status_code == 200
     assert closed.place(slide, [0], "ig", reading=2).json()["error"]["code"] == "settled"
-    assert closed.post(f"/slides/{slide}/sign", {"name": "B"}).status_code == 200
+    assert closed.sign(slide, "B").status_code == 200
     shares = closed.get(f"/slides/{slide}/differential").json()["after"]["shares"]
     assert {s["name"]: s["counted"] for s in shares if s["counted"]} == {"neutrophil": 9, "monocyte": 1}
 

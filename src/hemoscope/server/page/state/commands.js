@@ -143,11 +143,11 @@ async function send({ slide, revision, reading, base, command }) {
     try {
       if (attempt) {
         /** @type {Entry[]} */
-        const entries = (await get(`${path}/log?since=${since}`)).entries;
+        const entries = (await get(`${path}/log?since=${since}&revision=${revision}`)).entries;
         const mine = entries.findLast((entry) => entry.client === CLIENT);
         if (mine) return { seq: mine.seq, entry: mine, differential: await get(`${path}/differential?reading=${mine.reading}`) };
       }
-      return await post(`${path}/commands`, { base, reading, command, client: CLIENT });
+      return await post(`${path}/commands`, { revision, base, reading, command, client: CLIENT });
     } catch (error) {
       if (!(error instanceof ApiError) || !error.passes) throw error;
       if (!attempt && error.status >= 500) tellError(error); // the disk is full, the store is away
@@ -181,6 +181,7 @@ export function onEntry(entry) {
   if (entry.seq <= at.seq.value) return;
   if (entry.reading !== at.reading.value) {
     if (at.slide.value?.readings === 2) at.loadMerged().catch(tellError);
+    at.loadState().catch(tellError); // which says that the log has grown, and the white count
     return;
   }
   if (entry.client === CLIENT) return;
