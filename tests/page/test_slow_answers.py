@@ -8,11 +8,15 @@ from typing import Any
 import pytest
 
 from hemoscope.review.commands import Command, Note, Place, Reading
+from hemoscope.server import signing
 from hemoscope.server.guard import Reader
 from hemoscope.server.readings import Asked
-from hemoscope.server.store.tables import UploadRow
+from hemoscope.server.shapes import Sign
+from hemoscope.server.store.tables import SlideRow, UploadRow
 from tests.page.conftest import Running, Window, serving
+from tests.page.drawn_slide import png_of
 from tests.page.test_moving import middle, saved, thumbs
+from tests.page.test_slide import drop
 
 pytestmark = pytest.mark.slow
 
@@ -211,9 +215,6 @@ def test_what_the_other_reader_does_counts_as_seen_once_it_is_heard_of(running: 
 def test_a_window_that_was_cut_off_comes_back_to_the_revision_that_was_opened_meanwhile(
     windows_at: Any, small_model: Any, tmp_path: Path
 ):
-    from hemoscope.server import signing
-    from hemoscope.server.shapes import Sign
-
     folder = tmp_path / "data"
     with serving(folder, small_model) as first:
         slide, port = first.put_slide(cells=12), first.site.settings.port
@@ -224,11 +225,11 @@ def test_a_window_that_was_cut_off_comes_back_to_the_revision_that_was_opened_me
         saved(page)
         page.context.set_offline(True)
     page.wait_for_selector("text=Connection lost")
-    asked: list[str] = []
-    page.on("request", lambda request: asked.append(request.url) if "/state" in request.url else None)
+    questions: list[str] = []
+    page.on("request", lambda request: questions.append(request.url) if "/state" in request.url else None)
     with serving(folder, small_model, port) as second:
-        all_of_it = Sign(name="B", reason="later", revision=1, base=1, cells=12)
-        signing.sign(second.site, slide, all_of_it, user="B")
+        asked = Sign(name="B", reason="later", revision=1, base=1, cells=12)
+        signing.sign(second.site, slide, asked, user="B")
         signing.revise(second.site, slide, user="B", reason="again")
         page.context.set_offline(False)
         page.wait_for_selector("text=Revision 2")
@@ -237,4 +238,19 @@ def test_a_window_that_was_cut_off_comes_back_to_the_revision_that_was_opened_me
         page.wait_for_selector(f'[data-place="eosinophil"] [data-cell="{cell}"]')
         saved(page)
         assert second.places(slide)[cell] == "eosinophil"
-        assert len(asked) < 10
+        assert len(questions) < 10
+
+
+def test_a_file_that_a_signature_gave_up_is_told_as_one_that_did_not_come(running: Running, window: Window):
+    slide = running.put_slide(cells=12)
+    with running.site.store.write() as session:  # of the model that is served, so that it takes files
+        session.get_one(SlideRow, slide).model = running.site.facts["digest"]
+    page = window.open(slide)
+    held = Held(page, "**/api/v1/uploads/**")
+    drop(page, ".slide-view", "late.png", png_of("monocyte", 99))
+    held.wait()
+    asked = Sign(name="B", reason="later", revision=1, base=0, cells=12, without_files=True)
+    signing.sign(running.site, slide, asked, user="B")
+    held.let_go()
+    page.get_by_role("button", name="1 file became no cell").click()
+    assert "signed before" in page.locator(".refused-files").inner_text()

@@ -191,7 +191,9 @@ class UploadShape(BaseModel):
 
     upload: str
     offset: int
-    done: bool
+    done: bool = Field(
+        description="It takes no more bytes: it is whole, or, short of its end, it was given up when the slide was signed."
+    )
 
 
 class ModelClassShape(BaseModel):
