@@ -146,6 +146,28 @@ def test_a_cell_moved_twice_while_somebody_moved_it_is_refused_twice(running: Ru
     assert running.state(slide).seq == 2
 
 
+def test_undo_of_a_move_that_is_refused_takes_back_nothing_else(running: Running, windows: Any):
+    slide = running.put_slide(cells=40)
+    page = windows(1440, 2000).open(slide)  # all cells are drawn
+    first, second, *_ = thumbs(page, "review")
+    press(page, first, "n")
+    page.wait_for_selector(f'[data-place="neutrophil"] [data-cell="{first}"]')
+    saved(page)
+    held = Held(page, "**/commands")
+    press(page, second, "n")
+    page.wait_for_selector(f'[data-place="neutrophil"] [data-cell="{second}"]')
+    page.keyboard.press("ControlOrMeta+z")
+    held.wait()
+    done_by(running, slide, "bob", Place(cells=(second,), to="monocyte"))
+    held.let_go()
+    page.wait_for_selector(f'[data-place="monocyte"] [data-cell="{second}"]')
+    saved(page)
+    assert page.locator(f'[data-place="neutrophil"] [data-cell="{first}"]').count() == 1
+    assert running.state(slide).seq == 2
+    page.keyboard.press("ControlOrMeta+z")
+    page.wait_for_selector(f'[data-place="review"] [data-cell="{first}"]')
+
+
 def test_a_signature_waits_for_the_moves_before_it(running: Running, window: Window):
     slide = running.put_slide(cells=109)
     page = window.open(slide)

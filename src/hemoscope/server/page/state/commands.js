@@ -113,6 +113,7 @@ async function pump() {
       waiting.value = false;
       pending.shift();
       await takeBack(next, error).catch(tellError);
+      dropUndoing(next);
       next.done(false);
     }
     unsaved.value = pending.length;
@@ -159,6 +160,16 @@ async function send({ slide, revision, reading, base, command }) {
 
 /** The last entry of our own in a log. @param {number | undefined} slide @param {number} revision */
 const answered = (slide, revision) => (last.slide === slide && last.revision === revision ? last.seq : 0);
+
+/** Leave out undo and redo that wait behind a refused command: they meant it, and would take back what was done before. @param {Pending} refused */
+function dropUndoing({ slide, revision, reading }) {
+  for (const one of [...pending]) {
+    const there = one.slide === slide && one.revision === revision && one.reading === reading;
+    if (!there || (one.command.kind !== "undo" && one.command.kind !== "redo")) continue;
+    pending.splice(pending.indexOf(one), 1);
+    one.done(false);
+  }
+}
 
 at.onTop.since = (revision) => answered(at.slide.value?.id, revision);
 at.onTop.show = () => {
