@@ -12,7 +12,7 @@ from hemoscope.server import signing
 from hemoscope.server.guard import Reader
 from hemoscope.server.readings import Asked
 from hemoscope.server.shapes import Sign
-from hemoscope.server.store.tables import SlideRow, UploadRow
+from hemoscope.server.store.tables import UploadRow
 from tests.page.conftest import Running, Window, serving
 from tests.page.drawn_slide import png_of
 from tests.page.test_moving import middle, saved, thumbs
@@ -265,8 +265,6 @@ def test_a_window_that_was_cut_off_comes_back_to_the_revision_that_was_opened_me
 
 def test_a_file_that_a_signature_gave_up_is_told_as_one_that_did_not_come(running: Running, window: Window):
     slide = running.put_slide(cells=12)
-    with running.site.store.write() as session:  # of the model that is served, so that it takes files
-        session.get_one(SlideRow, slide).model = running.site.facts["digest"]
     page = window.open(slide)
     held = Held(page, "**/api/v1/uploads/**")
     drop(page, ".slide-view", "late.png", png_of("monocyte", 99))

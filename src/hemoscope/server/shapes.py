@@ -174,9 +174,22 @@ class SignatureShape(BaseModel):
     log: str
 
 
+class ModelClassShape(BaseModel):
+    """A class of a model."""
+
+    name: str
+    label: str
+    role: Role
+    percent: tuple[float, float] | None
+    key: str
+
+
 class SlideDetail(_Slide):
     """A slide with its progress, rejected files and signatures."""
 
+    classes: list[ModelClassShape] = Field(
+        description="Of the model that read the slide, in the order of `probs`."
+    )
     rejected: list[RejectedShape]
     seq: int
     readers: dict[str, str]
@@ -194,16 +207,6 @@ class UploadShape(BaseModel):
     done: bool = Field(
         description="It takes no more bytes: it is whole, or, short of its end, it was given up when the slide was signed."
     )
-
-
-class ModelClassShape(BaseModel):
-    """A class of the model."""
-
-    name: str
-    label: str
-    role: Role
-    percent: tuple[float, float] | None
-    key: str
 
 
 class ReferenceShape(BaseModel):

@@ -3,7 +3,7 @@
 import { batch, signal } from "../vendor/preact.js";
 import { ApiError, CLIENT, get, post } from "../lib/api.js";
 import { t } from "../lib/text.js";
-import { model, session } from "./session.js";
+import { session } from "./session.js";
 import * as at from "./slide.js";
 import { say, tell, tellError } from "./toasts.js";
 
@@ -211,7 +211,7 @@ export function onEntry(entry) {
 /** @param {string} place @returns {string} */
 export function placeLabel(place) {
   const shown = place === "review" && at.blind.value ? "to_read" : place;
-  return model.value?.classes.find((c) => c.name === place)?.label ?? t(`place.${shown}`);
+  return at.classOf(place)?.label ?? t(`place.${shown}`);
 }
 
 /** @param {number[]} cells @param {string} to */

@@ -40,6 +40,14 @@ export const connected = signal(true);
 /** The wall can be drawn. */
 export const ready = signal(false);
 
+/** The classes of the model that read the slide, which may be another than the one that is served. */
+export const classes = computed(() => slide.value?.classes ?? model.value?.classes ?? []);
+
+/** @param {string} name */
+export const classOf = (name) => classes.value.find((c) => c.name === name);
+/** @param {string} name */
+export const labelOf = (name) => classOf(name)?.label ?? name;
+
 export const signed = computed(() => slide.value?.status === "signed");
 /** Two have read this slide to its end: what counts is what both came to. */
 export const merged = computed(() => slide.value?.readings === 2 && Boolean(slide.value.complete));
@@ -50,7 +58,7 @@ export const blind = computed(() => reading.value === "audit" || reading.value =
 export const sections = computed(() => {
   /** @type {Map<Place, Cell[]>} */
   const by = new Map([["review", []], ["unidentified", []]]);
-  for (const c of model.value?.classes ?? []) by.set(c.name, []);
+  for (const c of classes.value) by.set(c.name, []);
   by.set("not_classed", []);
   for (const [number, place] of places.value) {
     const cell = cells.value.get(number);
