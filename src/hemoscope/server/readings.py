@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from hemoscope.review import log
-from hemoscope.review.commands import Command, Confirm, Entry, Place, Reading
+from hemoscope.review.commands import Command, Confirm, Entry, Place, Reading, WhiteCount
 from hemoscope.review.readers import agreement
 from hemoscope.review.state import State
 from hemoscope.server.clock import now
@@ -120,7 +120,11 @@ class Readings:
                 "still_coming",
                 "files are still on their way to the model; two readers begin when all cells are there",
             )
-        if asked.reading == "settle":
+        if isinstance(
+            asked.command, WhiteCount
+        ):  # it is the slide's; the answer has the count of the reading
+            self.may_look(session, row, asked.reading, asked.reader)
+        elif asked.reading == "settle":
             self._refuse_agreed(session, row, asked.command)
         elif asked.reading in (1, 2):
             if self.folds.read(session, row, "settle").state.reviewed:
