@@ -9,8 +9,9 @@ import pytest
 
 from hemoscope.review.commands import Command, Note, Place, Reading
 from hemoscope.server import signing
+from hemoscope.server.events import Events
 from hemoscope.server.guard import Reader
-from hemoscope.server.readings import Asked
+from hemoscope.server.readings import Asked, Readings
 from hemoscope.server.shapes import Sign
 from hemoscope.server.store.tables import UploadRow
 from tests.page.conftest import Running, Window, serving
@@ -104,6 +105,35 @@ def done_by(running: Running, slide: int, reader: str, command: Command, reading
     who = Reader(reader, "reader")
     base = running.state(slide).seq
     running.site.readings.perform(slide, Asked(command, revision=1, base=base, reading=reading, reader=who))
+
+
+def test_an_entry_that_a_window_has_missed_is_seen_with_the_next_one(running: Running, windows: Any):
+    slide = running.put_slide(cells=40)
+    page = windows(1440, 2000).open(slide)  # all cells are drawn
+    first, second, *_ = thumbs(page, "review")
+    readings = running.site.readings
+    missed = Asked(
+        Place(cells=(first,), to="ig"), revision=1, base=0, reading=1, reader=Reader("bob", "reader")
+    )
+    Readings(running.site.store, Events(1), readings.counts).perform(slide, missed)  # which nobody hears of
+    done_by(running, slide, "bob", Place(cells=(second,), to="monocyte"))
+    page.wait_for_selector(f'[data-place="monocyte"] [data-cell="{second}"]')
+    page.wait_for_selector(f'[data-place="ig"] [data-cell="{first}"]')
+
+
+def test_what_readers_of_one_slide_differ_on_is_not_shown_on_the_next(running: Running, window: Window):
+    slide, other = running.put_slide(cells=40, readings=2), running.put_slide(cells=40, title="Next")
+    for reading, to in ((1, "monocyte"), (2, "ig")):
+        done_by(running, slide, f"reader {reading}", Place(cells=tuple(range(40)), to=to), reading=reading)
+    page = window.open(slide)
+    page.get_by_role("tab", name="Readers").click()
+    page.get_by_role("button", name="Settling").click()
+    page.wait_for_selector(".thumb .caption >> text=Monocytes")
+    page.evaluate(f"location.hash = '#/slides/{other}'")
+    page.wait_for_selector(".slide-title >> text=Next")
+    page.wait_for_selector(".thumb .caption")
+    captions = page.locator(".thumb .caption").all_inner_texts()
+    assert not [caption for caption in captions if caption[0].isdigit()]
 
 
 def test_a_move_that_waited_behind_another_does_not_overwrite_what_somebody_did_meanwhile(

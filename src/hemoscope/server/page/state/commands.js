@@ -187,25 +187,23 @@ async function takeBack(one, error) {
   await at.loadDifferential();
 }
 
-/** What somebody else did, or this person in another window. @param {Entry} entry */
+/** What somebody else did, or this person in another window. What is more than a next move comes with the state. @param {Entry} entry */
 export function onEntry(entry) {
   if (entry.seq <= at.seq.value) return;
-  if (entry.reading !== at.reading.value) {
-    if (at.slide.value?.readings === 2) at.loadMerged().catch(tellError);
-    at.loadState().catch(tellError); // which says that the log has grown, and the white count
-    return;
-  }
+  const here = entry.reading === at.reading.value;
+  if (!here && at.slide.value?.readings === 2) at.loadMerged().catch(tellError);
   if (entry.client === CLIENT) return;
   const { command, changes = [] } = entry;
-  const own = new Set(pending.filter(isHere).flatMap((p) => [...p.touched]));
-  if ((command?.kind === "place" || command?.kind === "confirm") && entry.reader !== session.value?.user) {
+  const moves = here && (command?.kind === "place" || command?.kind === "confirm") && entry.reader !== session.value?.user;
+  if (moves && entry.seq === at.seq.value + 1) {
+    const own = new Set(pending.filter(isHere).flatMap((p) => [...p.touched]));
     const changed = new Map(changes.map(([cell, , to]) => [cell, to]));
     const { canUndo, canRedo } = { canUndo: at.canUndo.value, canRedo: at.canRedo.value };
     show([...changed.keys()].filter((cell) => !own.has(cell)), (cell) => changed.get(cell) ?? null);
     batch(() => { at.canUndo.value = canUndo; at.canRedo.value = canRedo; });
-  } else at.loadState().catch(tellError);
-  if (!pending.length) at.seq.value = entry.seq;
-  at.loadDifferential().catch(tellError);
+    at.seq.value = entry.seq;
+  } else at.loadState().catch(tellError); // also where this window has missed the entry before
+  if (here) at.loadDifferential().catch(tellError);
 }
 
 /** @param {string} place @returns {string} */

@@ -279,6 +279,7 @@ export function closeSlide() {
     notes.value = {};
     differential.value = null;
     rank.value = new Map();
+    differing.value = new Map();
     orderBy.value = "doubt";
     ready.value = false;
     connected.value = true;
