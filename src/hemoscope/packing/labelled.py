@@ -25,12 +25,12 @@ Labelled = list[tuple[Path | NDArray[np.uint8], int]]
 
 
 def some_images(root: Path, n: int) -> list[NDArray[np.uint8]]:
-    """Return at most `n` decoded images of a data set, one class of which is enough, drawn by a fixed seed.
+    """Return at most `n` decoded images of a data set, drawn by a fixed seed.
 
     Raises:
         DataError: If the data hold errors.
     """
-    manifest = usable(scan_cached(root), skip_bad=None, at_least=1)
+    manifest = usable(scan_cached(root), skip_bad=None)
     order = np.random.default_rng(0).permutation(len(manifest.images))[:n]
     return [decoded(image) for image in in_order(manifest, [manifest.images[i].path for i in order])]
 
