@@ -303,4 +303,4 @@ def test_a_file_that_a_signature_gave_up_is_told_as_one_that_did_not_come(runnin
     signing.sign(running.site, slide, asked, user="B")
     held.let_go()
     page.get_by_role("button", name="1 file became no cell").click()
-    assert "signed before" in page.locator(".refused-files").inner_text()
+    assert "given up" in page.locator(".refused-files").inner_text()

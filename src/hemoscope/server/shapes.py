@@ -205,7 +205,7 @@ class UploadShape(BaseModel):
     upload: str
     offset: int
     done: bool = Field(
-        description="It takes no more bytes: it is whole, or, short of its end, it was given up when the slide was signed."
+        description="It takes no more bytes: it is whole, or, short of its end, it was given up."
     )
 
 

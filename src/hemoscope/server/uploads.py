@@ -240,5 +240,5 @@ def _given_up() -> ApiError:
     return ApiError(
         409,
         "dropped",
-        "the file was given up when the slide was signed without it; a new revision takes it if it is sent again",
+        "the file was given up before it had come whole, and the slide takes no more files now",
     )
