@@ -135,7 +135,7 @@ class Client(threading.Thread):
 
     def command(self, command: dict) -> None:
         """Give one command; a conflict changes nothing."""
-        body = {"base": self.seq, "reading": 1, "command": command, "client": self.window}
+        body = {"revision": 1, "base": self.seq, "reading": 1, "command": command, "client": self.window}
         answer = self.ask("POST", "command", f"/slides/{self.slide}/commands", json=body)
         if not answer:
             self.done["conflicts"] += 1

@@ -45,7 +45,7 @@ def main() -> None:
             cells = rng.sample(range(CELLS), AT_ONCE)
             command = read_command({"kind": "place", "cells": cells, "to": rng.choice(CLASSES)})
             with locks[slide]:
-                asked = Asked(command, bases[slide], 1, Reader("local", "administrator"))
+                asked = Asked(command, 1, bases[slide], 1, Reader("local", "administrator"))
                 bases[slide] = readings.perform(slide, asked).entry.seq
 
         with ThreadPoolExecutor(THREADS) as pool:

@@ -162,7 +162,8 @@ class Session:
         self._command(slide, log, {"kind": "place", "cells": list(range(len(cells))), "to": "neutrophil"})
 
     def _command(self, slide: int, log: list[dict], command: dict) -> None:
-        body = {"base": log[-1]["seq"] if log else 0, "reading": 1, "command": command, "client": "kill"}
+        seen = {"revision": self.slides[slide]["revision"], "base": log[-1]["seq"] if log else 0}
+        body = {**seen, "reading": 1, "command": command, "client": "kill"}
         log.append(self._post(f"/slides/{slide}/commands", body)["entry"])
 
     def _catch_up(self, slide: int, log: list[dict]) -> None:
@@ -173,7 +174,10 @@ class Session:
     def _sign(self, slide: int) -> None:
         known = self.slides[slide]
         self.doing = "signing"
-        signature = self._post(f"/slides/{slide}/sign", {"name": "A. Beck"})
+        log = self.entries[slide, known["revision"]]
+        cells = self.http.get(f"/slides/{slide}").json()["cells"]
+        seen = {"revision": known["revision"], "base": log[-1]["seq"], "cells": cells}
+        signature = self._post(f"/slides/{slide}/sign", {"name": "A. Beck", **seen})
         self.signatures[slide, known["revision"]] = signature
         known["status"] = "signed"
         if known["revision"] == 1 and self.rng.random() < 0.5:

@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 
 from hemoscope.review.readers import agreement
 from hemoscope.server.store.slides import progress_of
+from hemoscope.server.store.tables import CellRow, ModelRow, SlideRow
 from tests.page.conftest import Running, Window, serving
-from tests.page.drawn_slide import CLASSES, png_of
+from tests.page.drawn_slide import CLASSES, MODEL, png_of
 from tests.page.test_moving import middle, saved, thumbs
 
 pytestmark = pytest.mark.slow
@@ -173,6 +175,27 @@ def test_a_cell_looked_at_closely_has_its_heatmap_probabilities_and_a_note_that_
     page.reload()
     page.wait_for_selector("[data-cell]")
     assert list(running.state(1).notes.values()) == ["ruptured"]
+
+
+def test_a_slide_of_another_model_is_shown_with_that_models_classes(running: Running, windows: Any):
+    slide = running.put_slide(cells=40)
+    with running.site.store.write() as session:
+        served = session.get_one(ModelRow, MODEL).facts
+        session.add(ModelRow(digest="e" * 64, facts={**served, "classes": CLASSES[::-1]}))
+        session.flush()
+        session.get_one(SlideRow, slide).model = "e" * 64
+        for cell in session.scalars(select(CellRow)):
+            cell.judged = {**cell.judged, "probs": cell.judged["probs"][::-1]}
+    page = windows(1440, 2000).open(slide)  # all cells are drawn
+    heads = page.locator(".section-head").all_inner_texts()
+    assert [h.split("\n")[0] for h in heads if h.startswith(("Lymph", "Mono"))] == [
+        "Monocytes",
+        "Lymphocytes",
+    ]
+    cell = thumbs(page, "lymphocyte")[0]
+    page.locator(f'[data-cell="{cell}"]').dblclick()
+    assert page.locator(".probs tbody th").first.inner_text().startswith("Lymphocytes")
+    page.wait_for_selector(".neighbours >> text=another model")
 
 
 def test_signing_asks_for_a_reason_locks_and_a_revision_opens_again(

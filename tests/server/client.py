@@ -88,13 +88,31 @@ class Client:
         base: int | None = None,
         window: str | None = None,
         reading: Json = 1,
+        revision: int = 1,
     ) -> httpx.Response:
-        base = self.state(slide, reading)["seq"] if base is None else base
-        body = {"base": base, "reading": reading, "command": command, "client": window or self.window}
+        """Give a command, by default as a window that has just loaded the slide."""
+        if base is None:
+            state = self.state(slide, reading)
+            revision, base = state["revision"], state["seq"]
+        body = {
+            "revision": revision,
+            "base": base,
+            "reading": reading,
+            "command": command,
+            "client": window or self.window,
+        }
         return self.post(f"/slides/{slide}/commands", body)
 
     def place(self, slide: int, cells: list[int], to: str, **more: Any) -> httpx.Response:
         return self.command(slide, {"kind": "place", "cells": cells, "to": to}, **more)
+
+    def seen(self, slide: int) -> Json:
+        """What a person who has just loaded the slide has seen of it."""
+        found = self.get(f"/slides/{slide}").json()
+        return {"revision": found["revision"], "base": found["seq"], "cells": found["cells"]}
+
+    def sign(self, slide: int, name: str = "A", *, seen: Json = None, **more: Any) -> httpx.Response:
+        return self.post(f"/slides/{slide}/sign", {"name": name, **(seen or self.seen(slide)), **more})
 
     def review_all(self, slide: int) -> None:
         """Confirm every cell as what the model says; those it does not know become neutrophils."""

@@ -21,7 +21,7 @@ def saved(started, tmp_path: Path) -> dict:
     with started() as client:
         signed = client.slide_of(smear(4))
         client.review_all(signed)
-        client.post(f"/slides/{signed}/sign", {"name": "A"})
+        client.sign(signed)
         slide = client.slide_of(smear(3, seed=1))
         client.place(slide, [2], "ig")
         client.command(slide, {"kind": "note", "cell": 1, "text": "näh"})

@@ -22,7 +22,7 @@ def signed(on_both: Client) -> int:
     slide = on_both.slide_of(smear(8))
     on_both.review_all(slide)
     on_both.place(slide, [0, 1], "ig")
-    assert on_both.post(f"/slides/{slide}/sign", {"name": "Dr A. Beck"}).status_code == 200
+    assert on_both.sign(slide, "Dr A. Beck").status_code == 200
     return slide
 
 
@@ -56,7 +56,7 @@ def test_a_signed_revision_is_the_same_for_ever(started, store_url: str, tmp_pat
     with started(store_url) as client:
         slide = client.slide_of(smear(4))
         client.review_all(slide)
-        client.post(f"/slides/{slide}/sign", {"name": "A"})
+        client.sign(slide)
         before = {form: taken(client, slide, form, revision=1) for form in forms}
         client.post(f"/slides/{slide}/revise", {"reason": "more cells"})
         client.send(slide, "more.zip", smear(3, seed=9))

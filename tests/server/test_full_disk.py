@@ -75,10 +75,10 @@ def test_a_slide_is_not_signed_where_its_file_cannot_be_written(started, small_d
         slide = client.slide_of(smear(3))
         client.review_all(slide)
         filler = filled(small_disk)
-        assert refused(client.post(f"/slides/{slide}/sign", {"name": "A"}))
+        assert refused(client.sign(slide))
         assert client.get(f"/slides/{slide}").json()["status"] == "open"
         filler.unlink()
-        assert client.post(f"/slides/{slide}/sign", {"name": "A"}).status_code == 200
+        assert client.sign(slide).status_code == 200
 
 
 def test_images_of_an_archive_wait_for_room(started, small_disk: Path, tmp_path: Path):

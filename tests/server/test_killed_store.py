@@ -35,12 +35,12 @@ def test_while_postgresql_is_dead_everything_is_refused_with_the_reason_and_then
         half = noise(7)
         begun = client.post(f"/slides/{slide}/uploads", {"name": "late.png", "bytes": len(half)}).json()
         client.put(f"/uploads/{begun['upload']}", half[:1000], offset=0)
-        before = client.state(slide)
+        before, seen = client.state(slide), client.seen(slide)
         victim.kill()
         for refused in (
             client.place(slide, [2], "ig", base=before["seq"]),
             client.put(f"/uploads/{begun['upload']}", half[1000:], offset=1000),
-            client.post(f"/slides/{slide}/sign", {"name": "A", "reason": "late"}),
+            client.sign(slide, seen=seen, reason="late"),
             client.get(f"/slides/{slide}"),
         ):
             assert (refused.status_code, refused.json()["error"]["code"]) == (503, "store_away")
@@ -54,7 +54,7 @@ def test_while_postgresql_is_dead_everything_is_refused_with_the_reason_and_then
         assert client.put(f"/uploads/{begun['upload']}", half[1000:], offset=1000).json()["done"]
         assert client.settled(slide)["cells"] == 7
         assert client.place(slide, [2], "ig").status_code == 200
-        assert client.post(f"/slides/{slide}/sign", {"name": "A", "reason": "late"}).status_code == 200
+        assert client.sign(slide, reason="late").status_code == 200
 
 
 def test_a_session_goes_on_after_each_of_several_kills_and_has_lost_nothing(

@@ -168,7 +168,7 @@ def test_news_of_a_slide_come_as_they_happen_and_end_when_the_server_stops(liste
         client.send(slide, "smear.zip", smear(2))
         client.settled(slide)
         client.review_all(slide)
-        client.post(f"/slides/{slide}/sign", {"name": "A"})
+        client.sign(slide)
         thread.join()
     assert kinds.index("progress") < kinds.index("cells") < kinds.index("entry") < kinds.index("signed")
 

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from hemoscope.predict.model import Model
 from hemoscope.server.judge import Judge
 from hemoscope.server.pictures import SIZES_PX, Pictures
+from hemoscope.server.store.tables import ModelRow
 from tests.server.client import API, Client
 from tests.server.pictures import noise, smear
 
@@ -50,6 +52,42 @@ def test_an_image_keeps_its_digest_and_is_kept_once(tmp_path: Path):
     content = noise(1)
     assert pictures.put(content) == pictures.put(content) == hashlib.sha256(content).hexdigest()
     assert [p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()] == [content]
+
+
+def test_what_only_the_served_model_can_tell_is_refused_of_another_model_s_slide(started, small_model):
+    with started() as client:
+        slide = client.slide_of(smear(2))
+        classes = client.get(f"/slides/{slide}").json()["classes"]
+        assert classes == client.get("/model").json()["classes"]
+    other = Model(small_model.card, small_model.networks, "e" * 64)
+    with started(model=other) as client:
+        for what in ("neighbours", "heatmap"):
+            refused = client.get(f"/slides/{slide}/cells/0/{what}")
+            assert (refused.status_code, refused.json()["error"]["code"]) == (409, "other_model"), what
+        with client.site.store.write() as session:
+            row = session.get_one(ModelRow, small_model.digest)
+            row.facts = {**row.facts, "classes": ["segmented", *row.facts["classes"][:0:-1]]}
+        told = client.get(f"/slides/{slide}").json()["classes"]
+        assert told[0] == {
+            "name": "segmented",
+            "label": "segmented",
+            "role": "other",
+            "percent": None,
+            "key": "s",
+        }
+        assert [c["label"] for c in told[1:]] == [c["label"] for c in classes[:0:-1]]
+
+
+def test_a_heatmap_is_kept_only_under_an_address_that_names_its_image_and_model(client: Client):
+    pytest.importorskip("pytorch_grad_cam")
+    slide = client.slide_of(smear(2))
+    first, second = client.cells(slide)
+    model = client.get("/model").json()["digest"]
+    path = f"/slides/{slide}/cells/0/heatmap"
+    kept = client.get(path, image=first["digest"], model=model)
+    assert (kept.status_code, "immutable" in kept.headers["cache-control"]) == (200, True)
+    for named in ({}, {"image": second["digest"], "model": model}, {"image": first["digest"]}):
+        assert client.get(path, **named).headers["cache-control"] == "no-store"
 
 
 def test_a_heatmap_lies_over_the_whole_picture(client: Client):
@@ -93,7 +131,7 @@ def test_the_nearest_reference_cell_of_a_cell_is_its_own_image_on_a_signed_slide
     client.review_all(first)
     cells = {c["digest"]: c for c in client.cells(first)}
     places = client.state(first)["places"]
-    client.post(f"/slides/{first}/sign", {"name": "A"})
+    client.sign(first)
     second = client.new_slide()
     client.send(second, "other.png", noise(500))
     client.send(second, "smear.zip", smear(6))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.server.client import Client
-from tests.server.pictures import smear
+from tests.server.pictures import noise, smear
 
 
 @pytest.fixture
@@ -73,14 +73,52 @@ def test_what_was_done_is_there_after_a_new_start(started, store_url: str):
 
 def test_signing_refuses_open_cells_unless_a_reason_is_given(on_both: Client, slide: int):
     n_open = len([p for p in on_both.state(slide)["places"].values() if p in ("review", "unidentified")])
-    refused = on_both.post(f"/slides/{slide}/sign", {"name": "Dr A. Beck"})
+    refused = on_both.sign(slide, "Dr A. Beck")
     assert refused.status_code == 409
     assert refused.json()["error"]["code"] == "not_signed"
     assert refused.json()["open"] == n_open > 0
-    signed = on_both.post(f"/slides/{slide}/sign", {"name": "Dr A. Beck", "reason": "clotted"})
+    signed = on_both.sign(slide, "Dr A. Beck", reason="clotted")
     assert signed.status_code == 200, signed.text
     assert signed.json()["reason"] == "clotted"
     assert on_both.get(f"/slides/{slide}").json()["status"] == "signed"
+
+
+def test_a_signature_is_refused_where_there_is_more_than_its_person_has_seen(on_both: Client, slide: int):
+    on_both.review_all(slide)
+    seen = on_both.seen(slide)
+    on_both.place(slide, [0], "ig", window="b")
+    refused = on_both.sign(slide, seen=seen)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (409, "not_seen")
+    assert refused.json()["seq"] == seen["base"] + 1
+    seen = on_both.seen(slide)
+    on_both.send(slide, "more.png", noise(99))
+    on_both.settled(slide)
+    assert on_both.sign(slide, seen=seen).json()["cells"] == 13
+    on_both.review_all(slide)
+    assert on_both.sign(slide, seen=on_both.seen(slide) | {"revision": 2}).status_code == 409
+    assert on_both.get(f"/slides/{slide}").json()["status"] == "open"
+    assert on_both.sign(slide).status_code == 200
+
+
+def test_a_signature_waits_for_files_that_were_begun_unless_it_is_without_them(on_both: Client, slide: int):
+    on_both.review_all(slide)
+    begun = on_both.post(f"/slides/{slide}/uploads", {"name": "late.png", "bytes": 10})
+    assert begun.status_code == 201
+    refused = on_both.sign(slide)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (409, "still_sending")
+    assert refused.json()["sending"] == 1
+    assert on_both.sign(slide, without_files=True).status_code == 200
+
+
+def test_a_command_for_a_revision_that_was_signed_meanwhile_is_refused(on_both: Client, slide: int):
+    on_both.review_all(slide)
+    base = on_both.seen(slide)["base"]
+    on_both.sign(slide)
+    on_both.post(f"/slides/{slide}/revise", {"reason": "again"})
+    on_both.review_all(slide)
+    refused = on_both.place(slide, [0], "ig", base=base, revision=1)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (409, "other_revision")
+    assert on_both.place(slide, [0], "ig", base=base, revision=2).status_code == 200
 
 
 def test_a_signed_slide_changes_only_as_a_new_revision_that_begins_where_it_was_signed(
@@ -88,7 +126,7 @@ def test_a_signed_slide_changes_only_as_a_new_revision_that_begins_where_it_was_
 ):
     on_both.review_all(slide)
     on_both.place(slide, [0], "ig")
-    signature = on_both.post(f"/slides/{slide}/sign", {"name": "Dr A. Beck"}).json()
+    signature = on_both.sign(slide, "Dr A. Beck").json()
     places = on_both.state(slide)["places"]
     assert on_both.place(slide, [0], "basophil").status_code == 409
     begun = on_both.post(f"/slides/{slide}/uploads", {"name": "more.png", "bytes": 3})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.server.client import Client
+from tests.server.client import Client, Json
 from tests.server.pictures import noise, smear
 
 FORMS = ("csv", "cells", "json", "html", "fhir", "hl7", "labelled")
@@ -90,14 +90,36 @@ def test_what_they_differ_on_is_settled_and_signed(closed: Client, slide: int):
     become(closed, "bob")
     closed.place(slide, list(range(9)), "neutrophil", reading=2)
     closed.place(slide, [9], "lymphocyte", reading=2)
-    refused = closed.post(f"/slides/{slide}/sign", {"name": "B"})
+    refused = closed.sign(slide, "B")
     assert (refused.status_code, refused.json()["open"]) == (409, 1)
     assert closed.place(slide, [3], "monocyte", reading="settle").status_code == 422
     assert closed.place(slide, [9], "monocyte", reading="settle").status_code == 200
     assert closed.place(slide, [0], "ig", reading=2).json()["error"]["code"] == "settled"
-    assert closed.post(f"/slides/{slide}/sign", {"name": "B"}).status_code == 200
+    assert closed.sign(slide, "B").status_code == 200
     shares = closed.get(f"/slides/{slide}/differential").json()["after"]["shares"]
     assert {s["name"]: s["counted"] for s in shares if s["counted"]} == {"neutrophil": 9, "monocyte": 1}
+
+
+def test_anybody_states_the_white_count_without_taking_a_reading_or_seeing_another_s(
+    closed: Client, slide: int
+):
+    def state_white(value: float, reading: Json) -> int:
+        command = {"kind": "white_count", "value": value}
+        base = closed.seen(slide)["base"]
+        return closed.command(slide, command, base=base, reading=reading).status_code
+
+    closed.place(slide, list(range(10)), "neutrophil", reading=1)
+    become(closed, "eve")
+    assert state_white(6.1, reading=1) == 403  # the answer would have ada's count
+    assert state_white(6.1, reading=2) == 200
+    assert closed.get(f"/slides/{slide}").json()["readers"] == {"1": "ada"}
+    become(closed, "bob")
+    closed.place(slide, list(range(9)), "neutrophil", reading=2)
+    closed.place(slide, [9], "lymphocyte", reading=2)
+    closed.place(slide, [9], "monocyte", reading="settle")
+    assert state_white(6.2, reading=2) == 200  # although it is being settled
+    assert state_white(6.3, reading=1) == 200  # both have finished
+    assert closed.get(f"/slides/{slide}").json()["white_count"] == 6.3
 
 
 def test_cells_that_come_after_the_readers_have_begun_are_refused(closed: Client, slide: int):

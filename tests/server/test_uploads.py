@@ -221,8 +221,10 @@ def test_an_upload_begun_before_signing_is_given_up_by_it(client: Client):
     slide = client.slide_of(smear(2))
     upload = begin(client, slide, "late.png", 10).json()["upload"]
     client.review_all(slide)
-    assert client.post(f"/slides/{slide}/sign", {"name": "A"}).status_code == 200
-    assert client.put(f"/uploads/{upload}", b"0123456789", offset=0).json()["done"]
+    assert client.sign(slide, without_files=True).status_code == 200
+    refused = client.put(f"/uploads/{upload}", b"0123456789", offset=0)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (409, "dropped")
+    assert client.get(f"/uploads/{upload}").json() == {"upload": upload, "offset": 0, "done": True}
     assert client.get(f"/slides/{slide}").json()["cells"] == 2
 
 

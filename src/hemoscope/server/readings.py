@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from hemoscope.review import log
-from hemoscope.review.commands import Command, Confirm, Entry, Place, Reading
+from hemoscope.review.commands import Command, Confirm, Entry, Place, Reading, WhiteCount
 from hemoscope.review.readers import agreement
 from hemoscope.review.state import State
 from hemoscope.server.clock import now
@@ -34,13 +34,15 @@ class Asked:
 
     Attributes:
         command: What is asked.
-        base: The last entry that the reader has seen.
+        revision: The revision that the reader has seen.
+        base: The last entry of its log that the reader has seen.
         reading: In which reading.
         reader: Who asks.
         client: Which of the reader's windows.
     """
 
     command: Command
+    revision: int
     base: int
     reading: Reading
     reader: Reader
@@ -71,12 +73,13 @@ class Readings:
         """Perform a command and save its entry.
 
         Raises:
-            ApiError: If somebody else touched the same cells since `base`, with their entries; if the slide is signed; or
-                if the reading is somebody else's, or not to be changed now.
+            ApiError: If somebody else touched the same cells since `base`, with their entries; if the slide is signed or
+                has another revision; or if the reading is somebody else's, or not to be changed now.
             DataError: If it cannot be done.
         """
         with self._store.write() as session:
             row = open_slide(session, slide)
+            _refuse_other_revision(row, asked)
             before = self.folds.read(session, row, asked.reading)
             if row.readings == 2:
                 self._refuse_of_two(session, row, asked)
@@ -117,7 +120,11 @@ class Readings:
                 "still_coming",
                 "files are still on their way to the model; two readers begin when all cells are there",
             )
-        if asked.reading == "settle":
+        if isinstance(
+            asked.command, WhiteCount
+        ):  # it is the slide's; the answer has the count of the reading
+            self.may_look(session, row, asked.reading, asked.reader)
+        elif asked.reading == "settle":
             self._refuse_agreed(session, row, asked.command)
         elif asked.reading in (1, 2):
             if self.folds.read(session, row, "settle").state.reviewed:
@@ -189,6 +196,16 @@ def claim(row: SlideRow, reading: Reading, reader: Reader) -> None:
 def complete(*states: State) -> bool:
     """Whether every cell of each reading has been placed by a person."""
     return all(state.held and len(state.reviewed) == len(state.held) for state in states)
+
+
+def _refuse_other_revision(row: SlideRow, asked: Asked) -> None:
+    if asked.revision != row.revision:
+        raise ApiError(
+            409,
+            "other_revision",
+            f"the slide has come to revision {row.revision}, the command is for {asked.revision}; load it anew",
+            revision=row.revision,
+        )
 
 
 def _refuse_conflict(session: Session, row: SlideRow, before: Read, asked: Asked) -> None:

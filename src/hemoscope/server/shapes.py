@@ -43,6 +43,8 @@ __all__ = [
 
 Line = Annotated[str, Field(max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]
 Prose = Annotated[str, Field(max_length=2000, pattern=r"^[^\x00]*$")]
+Revision = Annotated[int, Field(ge=1, lt=2**31, description="The revision of the slide that was seen.")]
+Seq = Annotated[int, Field(ge=0, lt=2**31, description="The last entry of its log that was seen; 0: none.")]
 
 
 class _Body(BaseModel):
@@ -75,17 +77,24 @@ class BeginUpload(_Body):
 class CommandBody(_Body):
     """A command of a reader."""
 
-    base: int = Field(ge=0, lt=2**31)
+    revision: Revision
+    base: Seq
     reading: Reading = 1
     command: Command
     client: str = Field(default="", max_length=100, pattern=r"^[ -~]*$")
 
 
 class Sign(_Body):
-    """A signature."""
+    """A signature, and what its person has seen of the slide: it is refused where there is more."""
 
     name: Line
     reason: Prose = ""
+    revision: Revision
+    base: Seq
+    cells: int = Field(ge=0, lt=2**31, description="How many cells of the slide have been seen.")
+    without_files: bool = Field(
+        default=False, description="Whether files that were begun and have not come whole are given up."
+    )
 
 
 class Revise(_Body):
@@ -165,9 +174,22 @@ class SignatureShape(BaseModel):
     log: str
 
 
+class ModelClassShape(BaseModel):
+    """A class of a model."""
+
+    name: str
+    label: str
+    role: Role
+    percent: tuple[float, float] | None
+    key: str
+
+
 class SlideDetail(_Slide):
     """A slide with its progress, rejected files and signatures."""
 
+    classes: list[ModelClassShape] = Field(
+        description="Of the model that read the slide, in the order of `probs`."
+    )
     rejected: list[RejectedShape]
     seq: int
     readers: dict[str, str]
@@ -182,17 +204,9 @@ class UploadShape(BaseModel):
 
     upload: str
     offset: int
-    done: bool
-
-
-class ModelClassShape(BaseModel):
-    """A class of the model."""
-
-    name: str
-    label: str
-    role: Role
-    percent: tuple[float, float] | None
-    key: str
+    done: bool = Field(
+        description="It takes no more bytes: it is whole, or, short of its end, it was given up."
+    )
 
 
 class ReferenceShape(BaseModel):

@@ -19,6 +19,7 @@ from hemoscope.server.counts import count_json, errors_of
 from hemoscope.server.disk import full_told, sync_folder
 from hemoscope.server.folds import Read, entries_of
 from hemoscope.server.problems import ApiError
+from hemoscope.server.shapes import Sign
 from hemoscope.server.site import Site
 from hemoscope.server.store.cells import cell_json
 from hemoscope.server.store.slides import coming_of, find_slide, open_slide
@@ -27,20 +28,30 @@ from hemoscope.server.store.tables import ModelRow, SignatureRow, SlideRow, Uplo
 __all__ = ["revise", "sign"]
 
 
-def sign(site: Site, slide: int, *, user: str, name: str, reason: str) -> dict[str, Any]:
+def sign(site: Site, slide: int, asked: Sign, *, user: str) -> dict[str, Any]:
     """Sign a slide and lock it; return the signature.
 
     Raises:
-        ApiError: If it is signed, files are still on their way to the model, or cells are open and no reason is given.
+        ApiError: If it is signed, there is more than was seen, files are still on their way to it or to the model, or
+            cells are open and no reason is given.
     """
     with site.store.write() as session:
         row = open_slide(session, slide)
+        _refuse_unseen(row, asked)
         _refuse_coming(session, slide)
+        given_up = _begun_uploads(session, slide)
+        if given_up and not asked.without_files:
+            raise ApiError(
+                409,
+                "still_sending",
+                f"{len(given_up)} files were begun and have not come whole; sign when they are there, or without them",
+                sending=len(given_up),
+            )
         read = site.readings.folds.final(session, row)
         entries = entries_of(session, slide, row.revision)
         try:
             signature = signing.sign(
-                read.state, entries, name=name, at=now(), revision=row.revision, reason=reason
+                read.state, entries, name=asked.name, at=now(), revision=row.revision, reason=asked.reason
             )
         except DataError as error:
             raise ApiError(409, "not_signed", str(error), open=len(read.state.open)) from error
@@ -53,7 +64,8 @@ def sign(site: Site, slide: int, *, user: str, name: str, reason: str) -> dict[s
             "cells": row.cells,
             "errors": errors_of(session, slide),
         }
-        dropped = _drop_uploads(session, slide)
+        for upload in given_up:
+            upload.status = "dropped"
         row.status = "signed"
         session.add(
             SignatureRow(
@@ -79,7 +91,7 @@ def sign(site: Site, slide: int, *, user: str, name: str, reason: str) -> dict[s
         facts = session.get_one(ModelRow, row.model).facts
         log = [entry.model_dump(mode="json") for entry in entries]
         _keep_file(site.settings.data / "signed", row, read, {**record, "model": facts, "log": log})
-    for upload in dropped:
+    for upload in given_up:
         site.uploads.path(upload.id, upload.name).unlink(missing_ok=True)
     site.events.tell(slide, "signed", shown)
     return shown
@@ -107,6 +119,19 @@ def revise(site: Site, slide: int, *, user: str, reason: str) -> None:
     site.events.tell(slide, "revised", {"revision": revision})
 
 
+def _refuse_unseen(row: SlideRow, asked: Sign) -> None:
+    if (asked.revision, asked.base, asked.cells) != (row.revision, row.seq, row.cells):
+        raise ApiError(
+            409,
+            "not_seen",
+            f"the slide has come to revision {row.revision}, entry {row.seq} and {row.cells} cells; seen were revision "
+            f"{asked.revision}, entry {asked.base} and {asked.cells} cells. Load it anew, look, and sign again",
+            revision=row.revision,
+            seq=row.seq,
+            cells=row.cells,
+        )
+
+
 def _refuse_coming(session: Session, slide: int) -> None:
     if n := coming_of(session, slide):
         raise ApiError(
@@ -116,14 +141,11 @@ def _refuse_coming(session: Session, slide: int) -> None:
         )
 
 
-def _drop_uploads(session: Session, slide: int) -> list[UploadRow]:
-    """Give up uploads that were begun and not finished; a signed slide takes no more."""
-    rows = session.scalars(
-        select(UploadRow).where(UploadRow.slide == slide, UploadRow.status == "open")
-    ).all()
-    for row in rows:
-        row.status = "dropped"
-    return list(rows)
+def _begun_uploads(session: Session, slide: int) -> list[UploadRow]:
+    """Return the uploads that were begun and are not whole."""
+    return list(
+        session.scalars(select(UploadRow).where(UploadRow.slide == slide, UploadRow.status == "open"))
+    )
 
 
 def _keep_file(folder: Path, row: SlideRow, read: Read, record: dict[str, Any]) -> None:

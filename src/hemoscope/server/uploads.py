@@ -144,12 +144,12 @@ class Uploads:
         A second request for the same upload takes it over: the first one's connection is broken.
 
         Raises:
-            ApiError: If the offset is not where the upload stands, or more bytes come than were announced.
+            ApiError: If the offset is not where the upload stands, more bytes come than were announced, or it was given up.
             DiskFullError: If the disk is full; what was acknowledged stays.
         """
         row = await run_in_threadpool(self.find, upload)
         if row.status != "open":
-            return row
+            return _whole(row)
         token = object()
         lock = self._locks.setdefault(upload, asyncio.Lock())
         self._writers[upload] = token
@@ -157,7 +157,7 @@ class Uploads:
             async with lock:
                 row = await run_in_threadpool(self.find, upload)
             if row.status != "open":
-                return row
+                return _whole(row)
             if offset != row.received:
                 raise ApiError(
                     409,
@@ -220,10 +220,25 @@ class Uploads:
                 open_slide(session, row.slide)
             found = session.get_one(UploadRow, row.id)
             if found.status != "open":
-                raise ApiError(409, "dropped", "the upload was given up")
+                raise _given_up()
             found.received = received
             if whole:
                 found.status = "whole"
         if whole:
             self.wake()
         return found
+
+
+def _whole(row: UploadRow) -> UploadRow:
+    """Return an upload that has come whole."""
+    if row.status == "dropped":
+        raise _given_up()
+    return row
+
+
+def _given_up() -> ApiError:
+    return ApiError(
+        409,
+        "dropped",
+        "the file was given up before it had come whole, and the slide takes no more files now",
+    )

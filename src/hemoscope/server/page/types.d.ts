@@ -13,6 +13,7 @@ export interface Slide {
   id: number; title: string; status: "open" | "signed"; revision: number; cells: number; waiting: number; rejected: number | Rejected[];
   reviewed: number; open: number; created: string; readings: number; blind: boolean; by: string;
   seq?: number; white_count?: number | null; progress?: Progress; signatures?: Signature[]; complete?: boolean;
+  model: string; classes?: ModelClass[]; readers?: Record<string, string>;
 }
 export interface Rejected { name: string; reason: string }
 export interface Progress { received: number; predicted: number; rejected: number; total: number }

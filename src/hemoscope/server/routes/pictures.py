@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from fastapi import APIRouter, Query, Request, Response
 from PIL import Image
+from sqlalchemy.orm import Session
 
 from hemoscope.server.judge import Judge
 from hemoscope.server.pictures import png
@@ -17,11 +18,13 @@ from hemoscope.server.shapes import NeighboursShape
 from hemoscope.server.site import Site
 from hemoscope.server.store.cells import find_cell
 from hemoscope.server.store.slides import find_slide
+from hemoscope.server.store.tables import SlideRow
 
 __all__ = ["answered", "router"]
 
 router = APIRouter(tags=["pictures"])
 _FOREVER = {"Cache-Control": "private, max-age=31536000, immutable"}
+_ONCE = {"Cache-Control": "no-store"}
 _T = TypeVar("_T")
 
 
@@ -40,8 +43,13 @@ async def get_heatmap(
     request: Request,
     site: Here,
     of: str = Query("", max_length=200),
+    image: str = Query("", max_length=64),
+    model: str = Query("", max_length=64),
 ) -> Response:
-    """Grad-CAM of the members for the predicted class or another: a PNG to lay over the large picture."""
+    """Grad-CAM of the members for the predicted class or another: a PNG to lay over the large picture.
+
+    Where the address names the digests of the cell's image and of the model, the answer may be kept.
+    """
     digest, pred, nucleus_px = await asyncio.to_thread(_cell, site, slide, cell)
     class_name = of or pred
     if class_name not in site.facts["classes"]:
@@ -55,14 +63,15 @@ async def get_heatmap(
         return png(image)
 
     made = await answered(request, site.worker.ask(look))
-    return Response(made, media_type="image/png", headers=_FOREVER)
+    named = (image, model) == (digest, site.facts["digest"])
+    return Response(made, media_type="image/png", headers=_FOREVER if named else _ONCE)
 
 
 @router.get("/slides/{slide}/cells/{cell}/neighbours", response_model=NeighboursShape)
 def get_neighbours(slide: SlideId, cell: CellNumber, site: Here) -> dict[str, Any]:
     """The nearest reference cells of the classes that the cell may be, the predicted one first."""
     with site.store.read() as session:
-        site.readings.refuse_blind(session, find_slide(session, slide))
+        _refuse_hidden(site, session, find_slide(session, slide))
         row = find_cell(session, slide, cell)
     classes = list(dict.fromkeys([row.pred, *row.judged["candidates"]]))
     return {"by_class": site.references.nearest(row.features, classes, but=row.digest)}
@@ -82,10 +91,15 @@ async def answered(request: Request, future: Future[_T]) -> _T:
 def _cell(site: Site, slide: int, cell: int) -> tuple[str, str, float | None]:
     with site.store.read() as session:
         found = find_slide(session, slide)
-        site.readings.refuse_blind(session, found)
-        if found.model != site.facts["digest"]:
-            raise ApiError(
-                409, "other_model", "the slide was read by another model than the one that is served now"
-            )
+        _refuse_hidden(site, session, found)
         row = find_cell(session, slide, cell)
         return row.digest, row.pred, found.nucleus_px
+
+
+def _refuse_hidden(site: Site, session: Session, row: SlideRow) -> None:
+    """Refuse what the model alone can tell, where it is not to be seen or another model is served now."""
+    site.readings.refuse_blind(session, row)
+    if row.model != site.facts["digest"]:
+        raise ApiError(
+            409, "other_model", "the slide was read by another model than the one that is served now"
+        )

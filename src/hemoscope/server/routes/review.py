@@ -75,7 +75,14 @@ def post_command(slide: SlideId, body: CommandBody, site: Here, who: Who) -> JSO
     """Give a command; 409 with the entries if somebody else touched the same cells since `base`."""
     done = site.readings.perform(
         slide,
-        Asked(body.command, base=body.base, reading=body.reading, reader=who, client=body.client),
+        Asked(
+            body.command,
+            revision=body.revision,
+            base=body.base,
+            reading=body.reading,
+            reader=who,
+            client=body.client,
+        ),
     )
     entry = done.entry.model_dump(mode="json")
     return JSONResponse(

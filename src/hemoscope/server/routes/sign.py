@@ -20,8 +20,8 @@ router = APIRouter(tags=["signing"])
 
 @router.post("/slides/{slide}/sign", response_model=SignedShape)
 def sign(slide: SlideId, body: Sign, site: Here, who: Who) -> dict[str, Any]:
-    """Sign and lock; 409 `not_signed` while cells are open and no reason is given."""
-    return signing.sign(site, slide, user=who.name, name=body.name, reason=body.reason)
+    """Sign and lock; 409 `not_signed` while cells are open and no reason is given, `not_seen` if there is more than was seen."""
+    return signing.sign(site, slide, body, user=who.name)
 
 
 @router.post("/slides/{slide}/revise", response_model=SlideDetail)

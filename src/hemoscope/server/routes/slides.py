@@ -8,6 +8,7 @@ from fastapi import APIRouter, Query
 from fastapi.responses import JSONResponse, StreamingResponse
 from sqlalchemy import select
 
+from hemoscope.differential.reference import ReferenceTable
 from hemoscope.encoding import jsonable
 from hemoscope.review.order import by_doubt, by_influence
 from hemoscope.server.audit import audit
@@ -28,14 +29,10 @@ router = APIRouter(tags=["slides"])
 def get_model(site: Here) -> dict[str, Any]:
     """The model that is served, its classes with their roles, and the reference ranges."""
     facts, reference = site.facts, site.readings.counts.reference
-    entries = reference.of(facts["classes"])
     return {
         **{k: facts[k] for k in ("name", "digest", "networks", "tta", "n_val", "coverage", "error_rate")},
         **{k: facts[k] for k in ("review_below", "unknown_above")},
-        "classes": [
-            {"name": name, "label": entry.label, "role": entry.role, "percent": entry.percent, "key": key}
-            for name, entry, key in zip(facts["classes"], entries, _keys(facts["classes"]), strict=True)
-        ],
+        "classes": _classes(reference, facts["classes"]),
         "reference": {"name": reference.name, "source": reference.source},
         "research_use_only": True,
         "demo": site.settings.demo,
@@ -143,6 +140,9 @@ def slide_detail(site: Site, slide: int) -> dict[str, Any]:
         complete = site.readings.uncovered(session, row)
         return {
             **slide_json(row, counts),
+            "classes": _classes(
+                site.readings.counts.reference, session.get_one(ModelRow, row.model).facts["classes"]
+            ),
             "seq": row.seq,
             "readers": row.readers,
             "white_count": read.state.white_count,
@@ -154,6 +154,16 @@ def slide_detail(site: Site, slide: int) -> dict[str, Any]:
             ],
             "complete": complete,
         }
+
+
+def _classes(reference: ReferenceTable, classes: list[str]) -> list[dict[str, Any]]:
+    """Return what the page shows of classes; one of an earlier model may be missing in the table, and has its name."""
+    found = []
+    for name, key in zip(classes, _keys(classes), strict=True):
+        entry = reference.classes.get(name)
+        told = (name, "other", None) if entry is None else (entry.label, entry.role, entry.percent)
+        found.append({"name": name, **dict(zip(("label", "role", "percent"), told, strict=True)), "key": key})
+    return found
 
 
 def _keys(classes: list[str]) -> list[str]:

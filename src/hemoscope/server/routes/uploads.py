@@ -41,7 +41,7 @@ def get_upload(site: Here, upload: str = _ID) -> dict[str, Any]:
 async def put_bytes(
     request: Request, site: Here, upload: str = _ID, offset: int = Query(ge=0, lt=2**53)
 ) -> dict[str, Any]:
-    """Send bytes from an offset on: all of them, or a piece."""
+    """Send bytes from an offset on: all of them, or a piece; 409 `dropped` if the upload was given up."""
     return _shape(await site.uploads.receive(upload, offset, request.stream()))
 
 

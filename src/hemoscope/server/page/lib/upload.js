@@ -82,6 +82,7 @@ async function sendOne(slide, { name, file }, onBytes, onWait) {
     }, onWait);
     offset = answer.offset;
     done = answer.done ?? offset >= file.size;
+    if (done && offset < file.size) throw new Error(t("arriving.given_up"));
     onBytes(offset - from);
   }
 }

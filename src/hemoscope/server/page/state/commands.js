@@ -3,7 +3,7 @@
 import { batch, signal } from "../vendor/preact.js";
 import { ApiError, CLIENT, get, post } from "../lib/api.js";
 import { t } from "../lib/text.js";
-import { model, session } from "./session.js";
+import { session } from "./session.js";
 import * as at from "./slide.js";
 import { say, tell, tellError } from "./toasts.js";
 
@@ -70,11 +70,19 @@ export function run(command) {
   if (!at.slide.value) return Promise.resolve(false);
   const { id: slide, revision } = at.slide.value;
   showCommand(command);
+  const touched = touchedBy(command);
   return new Promise((done) => {
-    pending.push({ slide, revision, reading: at.reading.value, base: at.seq.value, command, touched: touchedBy(command), done });
+    pending.push({ slide, revision, reading: at.reading.value, base: seenOf(touched), command, touched, done });
     unsaved.value = pending.length;
     pump();
   });
+}
+
+/** The last entry seen of some cells: those that a move on its way covers show no later ones. @param {Set<number>} touched */
+function seenOf(touched) {
+  const any = (/** @type {Pending} */ p) => !touched.size || !p.touched.size || [...touched].some((cell) => p.touched.has(cell));
+  const over = pending.filter((p) => isHere(p) && any(p));
+  return Math.min(at.seq.value, ...over.map((p) => p.base));
 }
 
 /** Resolves when the server has answered everything that was done so far. @returns {Promise<void>} */
@@ -105,6 +113,7 @@ async function pump() {
       waiting.value = false;
       pending.shift();
       await takeBack(next, error).catch(tellError);
+      dropUndoing(next);
       next.done(false);
     }
     unsaved.value = pending.length;
@@ -117,7 +126,7 @@ async function pump() {
 async function taken(one, answer) {
   const alone = answer.seq === at.seq.value + 1; // or others were first, or what is shown was loaded with it already in
   batch(() => {
-    at.seq.value = Math.max(at.seq.value, answer.seq);
+    if (alone) at.seq.value = answer.seq; // what others did is seen with the state
     if (answer.differential && !pending.length && isHere(one) && !at.blind.value) at.differential.value = answer.differential;
   });
   if (at.slide.value?.readings === 2) at.loadMerged().catch(tellError);
@@ -128,18 +137,18 @@ async function taken(one, answer) {
  * Send a command until the server has it or refuses it. Where an answer was lost, the log says whether the command arrived.
  * @param {Pending} one
  */
-async function send({ slide, revision, reading, base: seen, command }) {
+async function send({ slide, revision, reading, base, command }) {
   const path = `/slides/${encodeURIComponent(slide)}`;
-  const base = last.slide === slide && last.revision === revision ? Math.max(seen, last.seq) : seen;
+  const since = Math.max(base, answered(slide, revision));
   for (let attempt = 0; ; attempt += 1) {
     try {
       if (attempt) {
         /** @type {Entry[]} */
-        const entries = (await get(`${path}/log?since=${base}`)).entries;
+        const entries = (await get(`${path}/log?since=${since}&revision=${revision}`)).entries;
         const mine = entries.findLast((entry) => entry.client === CLIENT);
         if (mine) return { seq: mine.seq, entry: mine, differential: await get(`${path}/differential?reading=${mine.reading}`) };
       }
-      return await post(`${path}/commands`, { base, reading, command, client: CLIENT });
+      return await post(`${path}/commands`, { revision, base, reading, command, client: CLIENT });
     } catch (error) {
       if (!(error instanceof ApiError) || !error.passes) throw error;
       if (!attempt && error.status >= 500) tellError(error); // the disk is full, the store is away
@@ -149,6 +158,20 @@ async function send({ slide, revision, reading, base: seen, command }) {
   }
 }
 
+/** The last entry of our own in a log. @param {number | undefined} slide @param {number} revision */
+const answered = (slide, revision) => (last.slide === slide && last.revision === revision ? last.seq : 0);
+
+/** Leave out undo and redo that wait behind a refused command: they meant it, and would take back what was done before. @param {Pending} refused */
+function dropUndoing({ slide, revision, reading }) {
+  for (const one of [...pending]) {
+    const there = one.slide === slide && one.revision === revision && one.reading === reading;
+    if (!there || (one.command.kind !== "undo" && one.command.kind !== "redo")) continue;
+    pending.splice(pending.indexOf(one), 1);
+    one.done(false);
+  }
+}
+
+at.onTop.since = (revision) => answered(at.slide.value?.id, revision);
 at.onTop.show = () => {
   for (const one of pending) if (isHere(one)) showCommand(one.command);
 };
@@ -164,30 +187,29 @@ async function takeBack(one, error) {
   await at.loadDifferential();
 }
 
-/** What somebody else did, or this person in another window. @param {Entry} entry */
+/** What somebody else did, or this person in another window. What is more than a next move comes with the state. @param {Entry} entry */
 export function onEntry(entry) {
   if (entry.seq <= at.seq.value) return;
-  if (entry.reading !== at.reading.value) {
-    if (at.slide.value?.readings === 2) at.loadMerged().catch(tellError);
-    return;
-  }
+  const here = entry.reading === at.reading.value;
+  if (!here && at.slide.value?.readings === 2) at.loadMerged().catch(tellError);
   if (entry.client === CLIENT) return;
   const { command, changes = [] } = entry;
-  const own = new Set(pending.filter(isHere).flatMap((p) => [...p.touched]));
-  if ((command?.kind === "place" || command?.kind === "confirm") && entry.reader !== session.value?.user) {
+  const moves = here && (command?.kind === "place" || command?.kind === "confirm") && entry.reader !== session.value?.user;
+  if (moves && entry.seq === at.seq.value + 1) {
+    const own = new Set(pending.filter(isHere).flatMap((p) => [...p.touched]));
     const changed = new Map(changes.map(([cell, , to]) => [cell, to]));
     const { canUndo, canRedo } = { canUndo: at.canUndo.value, canRedo: at.canRedo.value };
     show([...changed.keys()].filter((cell) => !own.has(cell)), (cell) => changed.get(cell) ?? null);
     batch(() => { at.canUndo.value = canUndo; at.canRedo.value = canRedo; });
-  } else at.loadState().catch(tellError);
-  if (!pending.length) at.seq.value = entry.seq;
-  at.loadDifferential().catch(tellError);
+    at.seq.value = entry.seq;
+  } else at.loadState().catch(tellError); // also where this window has missed the entry before
+  if (here) at.loadDifferential().catch(tellError);
 }
 
 /** @param {string} place @returns {string} */
 export function placeLabel(place) {
   const shown = place === "review" && at.blind.value ? "to_read" : place;
-  return model.value?.classes.find((c) => c.name === place)?.label ?? t(`place.${shown}`);
+  return at.classOf(place)?.label ?? t(`place.${shown}`);
 }
 
 /** @param {number[]} cells @param {string} to */

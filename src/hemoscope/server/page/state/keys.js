@@ -2,14 +2,14 @@
 
 import { computed } from "../vendor/preact.js";
 import { settings } from "./settings.js";
-import { model } from "./session.js";
+import { classes } from "./slide.js";
 
 export const CONFIRM = "confirm";
 export const NOT_CLASSED = "not_classed";
 const SPARE = "cvykoqzw1234567890";
 
 /** Actions in the order they are shown: the classes, not classed, confirm. */
-export const actions = computed(() => [...(model.value?.classes.map((c) => c.name) ?? []), NOT_CLASSED, CONFIRM]);
+export const actions = computed(() => [...classes.value.map((c) => c.name), NOT_CLASSED, CONFIRM]);
 
 /** The key of every action, with those changed here. */
 export const keys = computed(() => {
@@ -19,7 +19,7 @@ export const keys = computed(() => {
   const used = new Set(Object.values(own));
   /** @type {Record<string, string>} */
   const usual = { [NOT_CLASSED]: "x", [CONFIRM]: "c" };
-  for (const c of model.value?.classes ?? []) usual[c.name] = c.key;
+  for (const c of classes.value) usual[c.name] = c.key;
   for (const action of actions.value) {
     const wanted = own[action] ?? usual[action];
     const free = own[action] ? wanted : [wanted, ...SPARE].find((k) => k && !used.has(k));

@@ -31,6 +31,3 @@ export async function signOut() {
   model.value = null;
   await loadSession();
 }
-
-/** @param {string} name */
-export const labelOf = (name) => model.value?.classes.find((c) => c.name === name)?.label ?? name;

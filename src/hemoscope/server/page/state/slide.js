@@ -2,7 +2,7 @@
 
 import { batch, computed, signal } from "../vendor/preact.js";
 import { apiUrl, get } from "../lib/api.js";
-import { model } from "./session.js";
+import { model, session } from "./session.js";
 import { tellError } from "./toasts.js";
 
 /** @typedef {import("../types.d.ts").Cell} Cell */
@@ -40,6 +40,14 @@ export const connected = signal(true);
 /** The wall can be drawn. */
 export const ready = signal(false);
 
+/** The classes of the model that read the slide, which may be another than the one that is served. */
+export const classes = computed(() => slide.value?.classes ?? model.value?.classes ?? []);
+
+/** @param {string} name */
+export const classOf = (name) => classes.value.find((c) => c.name === name);
+/** @param {string} name */
+export const labelOf = (name) => classOf(name)?.label ?? name;
+
 export const signed = computed(() => slide.value?.status === "signed");
 /** Two have read this slide to its end: what counts is what both came to. */
 export const merged = computed(() => slide.value?.readings === 2 && Boolean(slide.value.complete));
@@ -50,7 +58,7 @@ export const blind = computed(() => reading.value === "audit" || reading.value =
 export const sections = computed(() => {
   /** @type {Map<Place, Cell[]>} */
   const by = new Map([["review", []], ["unidentified", []]]);
-  for (const c of model.value?.classes ?? []) by.set(c.name, []);
+  for (const c of classes.value) by.set(c.name, []);
   by.set("not_classed", []);
   for (const [number, place] of places.value) {
     const cell = cells.value.get(number);
@@ -108,13 +116,13 @@ async function latest(what, ask, put) {
   put(found);
 }
 
-/** What is shown on top of the server's state: commands on their way to it. */
-export const onTop = { show: () => {} };
+/** What is shown on top of the server's state: commands on their way to it. `since`: the last that it has answered. */
+export const onTop = { show: () => {}, since: (/** @type {number} */ _revision) => 0 };
 
 export async function loadState() {
   let old = false;
   await latest("state", () => get(`${path()}/state${ofReading()}`), (state) => {
-    old = state.revision < revision || (state.revision === revision && state.seq < seq.value);
+    old = state.revision < revision || (state.revision === revision && state.seq < Math.max(seq.value, onTop.since(revision)));
     if (old) return;
     batch(() => {
       const all = Object.entries(state.places).map(([n, place]) => /** @type {[number, Place]} */ ([Number(n), place]));
@@ -154,13 +162,30 @@ export function loadOrder() {
   });
 }
 
+/**
+ * The reading a slide is opened in: one's own, else the first that nobody has begun; a third person sees what the two came to.
+ * @param {Slide} found
+ * @returns {import("../types.d.ts").Reading}
+ */
+function firstSeen({ readings, readers = {}, complete }) {
+  if (readings === 1) return 1;
+  const own = [1, 2].find((each) => readers[each] === session.value?.user);
+  return own ?? (complete ? 1 : ([1, 2].find((each) => !readers[each]) ?? "settle"));
+}
+
 export function loadSlide() {
-  return latest("slide", () => get(path()), (found) => { slide.value = found; });
+  return latest("slide", () => get(path()), (found) => {
+    batch(() => {
+      if (!slide.value) reading.value = firstSeen(found);
+      slide.value = found;
+    });
+  });
 }
 
 /** Everything that follows from new cells. The wall does not wait for the count. */
 export async function refresh() {
   const about = loadSlide();
+  if (!slide.value) await about; // it says which reading is one's own
   const counted = about.then(loadDifferential); // which readings are blind is known by then
   counted.catch(() => {}); // told below, if nothing else was told before
   await Promise.all([about, loadCells(), loadOrder(), loadState()]);
@@ -254,6 +279,7 @@ export function closeSlide() {
     notes.value = {};
     differential.value = null;
     rank.value = new Map();
+    differing.value = new Map();
     orderBy.value = "doubt";
     ready.value = false;
     connected.value = true;

@@ -5,7 +5,7 @@ import { apiUrl, get, imageUrl } from "../lib/api.js";
 import { number, percent, refusal, t } from "../lib/text.js";
 import { placeLabel, redo, run, undo } from "../state/commands.js";
 import { actionOf, actions, CONFIRM, isTyping, keys } from "../state/keys.js";
-import { labelOf, model } from "../state/session.js";
+import { model } from "../state/session.js";
 import { settings } from "../state/settings.js";
 import * as at from "../state/slide.js";
 import * as wall from "../state/wall.js";
@@ -26,8 +26,7 @@ function beside(cell, step) {
 
 /** @param {{cell: Cell}} props */
 function Probabilities({ cell }) {
-  const classes = model.value?.classes ?? [];
-  const rows = classes.map((c, i) => ({ ...c, prob: cell.probs?.[i] ?? 0, votes: cell.shares?.[i] })).sort((a, b) => b.prob - a.prob);
+  const rows = at.classes.value.map((c, i) => ({ ...c, prob: cell.probs?.[i] ?? 0, votes: cell.shares?.[i] })).sort((a, b) => b.prob - a.prob);
   const voted = Boolean(cell.shares?.length && (model.value?.networks.length ?? 0) > 1);
   return html`<table class="probs">
     <caption class="unseen">${t("cell.probs")}</caption>
@@ -45,7 +44,7 @@ function Probabilities({ cell }) {
 function whyOpen(cell) {
   if (cell.status === "unknown") return t("cell.unknown");
   const others = answers(cell, Infinity).map((answer) => answer.name).filter((name) => name !== cell.pred && cell.candidates.includes(name));
-  return others.length ? t("cell.close", { others: others.slice(0, 2).map(labelOf).join(", ") }) : t("cell.unsure");
+  return others.length ? t("cell.close", { others: others.slice(0, 2).map(at.labelOf).join(", ") }) : t("cell.unsure");
 }
 
 /** @param {{cell: Cell}} props */
@@ -67,9 +66,9 @@ function Neighbours({ cell }) {
     ${problem && html`<p class="quiet-text">${problem}</p>`}
     ${found && !classes.length && html`<p class="quiet-text">${t("cell.neighbours_none")}</p>`}
     <div class="neighbour-classes">${classes.map(([name, cells]) => html`<figure key=${name}>
-      <figcaption>${labelOf(name)}</figcaption>
+      <figcaption>${at.labelOf(name)}</figcaption>
       <div class="neighbour-row">${cells.slice(0, classes.length > 1 ? 3 : 4).map((near) => html`<img key=${near.digest} src=${imageUrl(near.digest, 96)} width="72" height="72"
-        alt=${t("cell.neighbour", { label: labelOf(name), distance: number(near.distance, 2) })} title=${t("cell.neighbour_title", { distance: number(near.distance, 2), source: near.source })} />`)}</div>
+        alt=${t("cell.neighbour", { label: at.labelOf(name), distance: number(near.distance, 2) })} title=${t("cell.neighbour_title", { distance: number(near.distance, 2), source: near.source })} />`)}</div>
     </figure>`)}</div>
   </section>`;
 }
@@ -77,7 +76,7 @@ function Neighbours({ cell }) {
 /** @param {{cell: Cell, heat: boolean, strength: number}} props */
 function Picture({ cell, heat, strength }) {
   const [missing, setMissing] = useState("");
-  const source = apiUrl(`/slides/${at.slide.value?.id}/cells/${cell.cell}/heatmap`);
+  const source = apiUrl(`/slides/${at.slide.value?.id}/cells/${cell.cell}/heatmap?image=${cell.digest}&model=${model.value?.digest}`);
   useEffect(() => setMissing(""), [cell.cell, heat]);
   const why = async () => {
     const answer = await fetch(source).then((r) => r.json()).catch(() => null);

@@ -1,12 +1,12 @@
 // The colour of a place, wherever it is named. The name always stands beside it: colour alone says nothing here.
 
 import { html } from "../vendor/preact.js";
-import { model } from "../state/session.js";
+import { classes } from "../state/slide.js";
 
 const COLOURS = 12;
 
 /** @param {{place: string}} props */
 export function Dot({ place }) {
-  const index = model.value?.classes.findIndex((c) => c.name === place) ?? -1;
+  const index = classes.value.findIndex((c) => c.name === place);
   return html`<span class=${`dot ${index >= 0 ? `dot-${index % COLOURS}` : `dot-${place}`}`} aria-hidden="true"></span>`;
 }

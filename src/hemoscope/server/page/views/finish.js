@@ -23,26 +23,32 @@ const fields = (event) => {
 function Sign() {
   const [refused, setRefused] = useState("");
   const [told, setTold] = useState(0); // open cells that the server knows of, and this window does not
+  const [sending, setSending] = useState(0); // files that were begun and have not come whole
   const open = at.openCells.value || told;
   /** @param {SubmitEvent} event */
   const sign = async (event) => {
-    const { name, reason } = fields(event);
+    const { name, reason = "", without } = fields(event);
     try {
       await allSaved();
-      await post(`/slides/${at.slide.value?.id}/sign`, reason ? { name, reason } : { name });
+      const { id, revision, cells } = at.slide.value ?? {};
+      await post(`/slides/${id}/sign`, { name, reason, revision, base: at.seq.value, cells, without_files: Boolean(without) });
       await at.loadSlide();
       setRefused("");
     } catch (error) {
       setRefused(error instanceof Error ? error.message : String(error));
-      if (error instanceof ApiError) setTold(error.body?.open ?? 0);
+      if (!(error instanceof ApiError)) return;
+      setTold(error.body?.open ?? 0);
+      setSending(error.body?.sending ?? 0);
+      if (error.code === "not_seen") await at.refresh().catch(tellError);
     }
   };
   return html`<form class="stack finish-block" onSubmit=${sign}>
     <h3>${t("sign.title")}</h3>
     <p class="quiet-text">${t("sign.why")}</p>
     ${open > 0 && html`<p class="warning"><${Icon} name="warn" />${t("sign.open", { n: open })}</p>`}
-    <label class="field"><span>${t("sign.name")}</span><input name="name" required maxlength="200" autocomplete="name" value=${session.value?.sign_in ? (session.value.user ?? "") : ""} /></label>
+    <label class="field"><span>${t("sign.name")}</span><input name="name" required maxlength="200" autocomplete="name" defaultValue=${session.value?.sign_in ? (session.value.user ?? "") : ""} /></label>
     ${open > 0 && html`<label class="field"><span>${t("sign.reason")}</span><textarea name="reason" rows="2" required maxlength="2000"></textarea></label>`}
+    ${sending > 0 && html`<label class="tick"><input type="checkbox" name="without" /><span>${t("sign.without", { n: sending })}</span></label>`}
     ${refused && html`<p class="refused" role="alert">${refused}</p>`}
     <button class="button primary"><${Icon} name="sign" />${t("sign.go")}</button>
   </form>`;

@@ -5,9 +5,8 @@ import { dropTargetForElements } from "../vendor/drag.js";
 import { t } from "../lib/text.js";
 import { place as move, placeLabel } from "../state/commands.js";
 import { keys } from "../state/keys.js";
-import { model } from "../state/session.js";
 import { settings } from "../state/settings.js";
-import { blind, differential, sections, signed } from "../state/slide.js";
+import { blind, classOf, differential, sections, signed } from "../state/slide.js";
 import { clearSelection, goTo } from "../state/wall.js";
 import { Dot } from "./dot.js";
 import { shareHere } from "./shares.js";
@@ -44,7 +43,7 @@ function Item({ place, count, unreviewed }) {
 
 export function PlacesRail() {
   const all = sections.value;
-  const roleOf = (/** @type {string} */ name) => model.value?.classes.find((c) => c.name === name)?.role;
+  const roleOf = (/** @type {string} */ name) => classOf(name)?.role;
   const group = (/** @type {string} */ title, /** @type {(place: string) => boolean} */ of) => {
     const own = all.filter((s) => of(s.place));
     return own.length ? html`<li class="rail-group"><span class="rail-title" id=${`rail-${title}`}>${t(`rail.${title}`)}</span>

@@ -4,7 +4,6 @@ import { Fragment, html, useEffect, useState } from "../vendor/preact.js";
 import { get } from "../lib/api.js";
 import { number, percent, t } from "../lib/text.js";
 import { placeLabel } from "../state/commands.js";
-import { labelOf } from "../state/session.js";
 import * as at from "../state/slide.js";
 import { Dot } from "./dot.js";
 import { Icon } from "./icon.js";
@@ -42,7 +41,7 @@ function Agreed({ found }) {
       <div class=${`figure ${open ? "warn" : ""}`}><strong>${number(open)}</strong><span>${t("agreement.open")}</span></div>
     </div>
     <table class="plain"><caption class="unseen">${t("agreement.counts")}</caption><thead><tr><th scope="col">${t("cell.class")}</th><th scope="col">${t("reading.1")}</th><th scope="col">${t("reading.2")}</th><th scope="col">${t("agreement.merged")}</th></tr></thead>
-      <tbody>${classes.map((name) => html`<tr key=${name}><th scope="row">${labelOf(name)}</th><td>${number(found.first[name])}</td><td>${number(found.second[name])}</td><td><strong>${number(found.merged[name])}</strong></td></tr>`)}</tbody></table>
+      <tbody>${classes.map((name) => html`<tr key=${name}><th scope="row">${at.labelOf(name)}</th><td>${number(found.first[name])}</td><td>${number(found.second[name])}</td><td><strong>${number(found.merged[name])}</strong></td></tr>`)}</tbody></table>
     ${differ.length > 0 && html`<${Fragment}><h3>${t("agreement.differ")}</h3><ul class="differ">${differ.slice(0, 60).map(([cell, first, second]) => html`<li key=${cell}>
       <span>${t("cell.name", { cell: String(cell + 1) })}</span><span><${Dot} place=${first} /> ${placeLabel(first)}</span><span><${Dot} place=${second} /> ${placeLabel(second)}</span>
       <span>${found.settled[String(cell)] ? html`<${Icon} name="check" /> ${placeLabel(found.settled[String(cell)])}` : t("agreement.unsettled")}</span></li>`)}</ul><//>`}

@@ -4,9 +4,8 @@ import { html, useEffect, useRef } from "../vendor/preact.js";
 import { draggable, pointerOutsideOfPreview, setCustomNativeDragPreview } from "../vendor/drag.js";
 import { imageUrl } from "../lib/api.js";
 import { number, percent, t } from "../lib/text.js";
-import { labelOf, model } from "../state/session.js";
 import { placeLabel } from "../state/commands.js";
-import { differing, signed } from "../state/slide.js";
+import { classes, differing, labelOf, signed } from "../state/slide.js";
 import { lassoMode, selected } from "../state/wall.js";
 import { Icon } from "./icon.js";
 
@@ -16,9 +15,8 @@ const ROOMY = 104; // pixels
 
 /** The model's best answers, the likeliest first. @param {Cell} cell @param {number} most */
 export function answers(cell, most) {
-  const classes = model.value?.classes ?? [];
   return (cell.probs ?? [])
-    .map((prob, i) => ({ name: classes[i]?.name ?? "", label: classes[i]?.label ?? "", prob }))
+    .map((prob, i) => ({ name: classes.value[i]?.name ?? "", label: classes.value[i]?.label ?? "", prob }))
     .sort((a, b) => b.prob - a.prob)
     .slice(0, most);
 }
