@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import os
 import tarfile
 import zipfile
 from collections.abc import AsyncIterator
@@ -116,6 +117,51 @@ def test_a_bad_file_is_listed_with_its_reason_and_is_no_cell(on_both: Client):
     assert "good.png" in reasons["again.png"]
     assert "truncated" in reasons["half.png"]
     assert "unpack it first" in reasons["packed.rar"]
+
+
+def tar_of(name: bytes, *, size: int, content: bytes, pax: bool = False) -> bytes:
+    """A tar of one file whose header claims so many bytes, under a name of any bytes."""
+    info = tarfile.TarInfo("cell.png" if pax else os.fsdecode(name))
+    info.size = size
+    if not pax:
+        return info.tobuf(tarfile.GNU_FORMAT, errors="surrogateescape") + content
+    record = b" path=" + name + b"\n"
+    record = str(len(record) + 2).encode() + record
+    extended = tarfile.TarInfo("x")
+    extended.type, extended.size = tarfile.XHDTYPE, len(record)
+    return extended.tobuf() + record.ljust(512, b"\0") + info.tobuf() + content
+
+
+@pytest.mark.parametrize("pax", [False, True])
+def test_a_cut_archive_whose_names_no_store_holds_is_rejected_and_those_behind_it_go_on(
+    on_both: Client, *, pax: bool
+):
+    name = b"a\0b.png" if pax else b"\xff\xfe.png"
+    slide = on_both.new_slide()
+    on_both.send(slide, "cut.tar", tar_of(name, size=5000, content=noise(1)[:300], pax=pax))
+    on_both.send(slide, "good.png", noise(2))
+    found = on_both.settled(slide)
+    assert found["cells"] == 1
+    assert found["rejected"]
+    assert "damaged" in found["rejected"][0]["reason"]
+    assert "\0" not in str(found["rejected"])
+
+
+def test_an_upload_that_fails_as_nobody_foresaw_is_one_rejected_file_and_those_behind_it_go_on(
+    client: Client, monkeypatch
+):
+    def fails(_archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
+        raise AssertionError
+
+    slide, content = client.new_slide(), smear(2)
+    monkeypatch.setattr(zipfile.ZipFile, "infolist", fails)
+    client.send(slide, "odd.zip", content)
+    client.send(slide, "good.png", noise(2))
+    found = client.settled(slide)
+    assert found["cells"] == 1
+    assert [r["name"] for r in found["rejected"]] == ["odd.zip"]
+    assert "AssertionError" in found["rejected"][0]["reason"]
+    assert client.get(f"/slides/{slide}").json()["progress"]["total"] == 2
 
 
 def test_a_tar_and_folders_in_an_archive_are_read_and_what_is_no_image_is_passed_over(client: Client):

@@ -1,7 +1,7 @@
 """Uploads that have come whole become files that wait for the model; archives are opened here, within limits.
 
 Done again after a kill, it goes on where it stopped: an image lies on the disk before its row, and the rows of an
-upload are numbered.
+upload are numbered. An upload that fails as nobody foresaw is one rejected file, and those behind it go on.
 """
 
 from __future__ import annotations
@@ -112,9 +112,26 @@ class Intake:
         return bool(whole)
 
     def _take(self, upload: UploadRow) -> None:
-        path = self._uploads.path(upload.id, upload.name)
+        try:
+            self._take_in(upload)
+        except (HemoscopeError, OSError):
+            raise
+        except Exception as error:  # noqa: BLE001  one upload must not stop the others
+            _log.exception("an upload cannot be taken in")
+            told = ImageError(
+                f"the server could not take it in ({type(error).__name__}); its log has the reason"
+            )
+            self._save(upload, self._begun(upload), [(upload.name, told)], last=True)
+            self._uploads.path(upload.id, upload.name).unlink(missing_ok=True)
+
+    def _begun(self, upload: UploadRow) -> int:
+        """Return how many files of an upload have been taken in."""
         with self._store.read() as session:
-            begun = session.scalar(select(func.count()).where(FileRow.upload == upload.id)) or 0
+            return session.scalar(select(func.count()).where(FileRow.upload == upload.id)) or 0
+
+    def _take_in(self, upload: UploadRow) -> None:
+        path = self._uploads.path(upload.id, upload.name)
+        begun = self._begun(upload)
         batch: list[_Item] = []
         position = begun
         for n, item in enumerate(_items(path, upload.name, self._limits)):
@@ -163,13 +180,13 @@ class Intake:
             slide=upload.slide,
             upload=upload.id,
             position=position,
-            name=to_text(name)[-1000:].replace("\0", ""),
+            name=_stored(name)[-1000:],
             digest="",
             status="rejected",
         )
         files = session.scalar(select(func.count()).where(FileRow.slide == upload.slide)) or 0
         if isinstance(found, ImageError):
-            row.reason = str(found)
+            row.reason = _stored(str(found))
         elif files >= self._capacity.slide_files:
             row.reason = f"a slide takes at most {self._capacity.slide_files:,} files; begin another"
         elif twin := session.scalar(
@@ -183,6 +200,11 @@ class Intake:
         else:
             row.digest, row.status = found, "waiting"
         return row
+
+
+def _stored(text: str) -> str:
+    """Return a text that every store holds: names in archives are bytes of any kind, and reasons quote them."""
+    return to_text(text).replace("\0", "")
 
 
 def _items(path: Path, name: str, limits: Limits) -> Iterator[_Item]:
