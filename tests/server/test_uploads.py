@@ -6,6 +6,7 @@ import asyncio
 import io
 import os
 import tarfile
+import time
 import zipfile
 from collections.abc import AsyncIterator
 
@@ -191,6 +192,29 @@ def test_an_archive_that_unpacks_beyond_the_limit_is_rejected_and_the_server_liv
         assert rejected["name"] == "bomb.zip"
         assert "expected at most" in rejected["reason"]
         assert client.http.get("/healthz").status_code == 200
+
+
+def test_of_a_large_archive_64_mib_are_in_memory_at_once(started):
+    with started(capacity=Capacity(waiting_files=1)) as client:
+        client.site.worker.stop()  # files wait, so that the intake stops after the first batch
+        slide = client.new_slide()
+        large = {f"{n}.png": bytes([n]) * (16 << 20) for n in range(6)}
+        client.send(slide, "large.zip", zipped(large))
+        while not (files := client.get(f"/slides/{slide}").json()["progress"]["received"]):
+            time.sleep(0.01)
+        assert files == 4
+
+
+def test_a_file_of_an_archive_beyond_128_mib_is_rejected(client: Client):
+    block = bytes(1000)
+    content = b"".join(n.to_bytes(12, "big") + block for n in range((129 << 20) // 1012))
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("large.png", content)
+    slide = client.new_slide()
+    client.send(slide, "large.zip", buffer.getvalue())
+    (rejected,) = client.settled(slide)["rejected"]
+    assert "more than 134,217,728 bytes" in rejected["reason"]
 
 
 def test_an_image_that_claims_many_pixels_is_refused_before_it_is_decoded(client: Client):

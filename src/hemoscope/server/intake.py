@@ -29,6 +29,7 @@ from hemoscope.server.uploads import Uploads
 __all__ = ["Intake"]
 
 AT_ONCE = 32  # files in one transaction
+BYTES_AT_ONCE = 64 << 20  # of its files in memory; the last may go beyond it
 PAUSE_S = 1.0  # between two looks where nobody wakes it, and after a store that did not answer
 _Item = tuple[str, bytes | ImageError]
 _log = logging.getLogger("hemoscope.server")
@@ -58,9 +59,7 @@ class Intake:
     ) -> None:
         self._store, self._uploads, self._pictures, self._events = store, uploads, pictures, events
         self._capacity, self._wake_worker = capacity, wake_worker
-        self._limits = Limits(
-            entries=100_000, total_bytes=capacity.unpacked_bytes, member_bytes=capacity.upload_bytes
-        )
+        self._limits = Limits(entries=100_000, total_bytes=capacity.unpacked_bytes)
         self.called = threading.Event()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="intake", daemon=True)
@@ -138,7 +137,7 @@ class Intake:
             if n < begun:
                 continue
             batch.append(item)
-            if len(batch) == AT_ONCE:
+            if _is_full(batch):
                 self._save(upload, position, batch)
                 position += len(batch)
                 batch = []
@@ -200,6 +199,10 @@ class Intake:
         else:
             row.digest, row.status = found, "waiting"
         return row
+
+
+def _is_full(batch: list[_Item]) -> bool:
+    return len(batch) == AT_ONCE or sum(len(s) for _, s in batch if isinstance(s, bytes)) >= BYTES_AT_ONCE
 
 
 def _stored(text: str) -> str:
