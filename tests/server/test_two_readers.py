@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from hemoscope.server.store.tables import UploadRow
 from tests.server.client import Client
 from tests.server.pictures import noise, smear
 
@@ -103,6 +104,39 @@ def test_what_they_differ_on_is_settled_and_signed(closed: Client, slide: int):
 def test_cells_that_come_after_the_readers_have_begun_are_refused(closed: Client, slide: int):
     closed.place(slide, [0], "ig", reading=1)
     refused = closed.post(f"/slides/{slide}/uploads", {"name": "a.png", "bytes": len(noise(9))})
+    assert (refused.status_code, refused.json()["error"]["code"]) == (409, "being_read")
+
+
+def test_a_file_that_was_on_its_way_when_the_readers_began_is_given_up_and_the_log_replays(started):
+    with started() as client:
+        slide = client.new_slide(readings=2)
+        client.send(slide, "smear.zip", smear(205))
+        client.settled(slide)
+        body = {"name": "late.zip", "bytes": len(smear(20, seed=1))}
+        late = client.post(f"/slides/{slide}/uploads", body).json()["upload"]
+        client.put(f"/uploads/{late}", smear(20, seed=1)[:100], offset=0)
+        part = client.site.uploads.path(late, "late.zip")
+        sampled = list(map(int, client.state(slide)["places"]))
+        assert part.exists()
+        assert client.place(slide, sampled, "neutrophil").status_code == 200
+        assert not part.exists()
+        client.put(f"/uploads/{late}", smear(20, seed=1)[100:], offset=100)
+        assert client.settled(slide)["cells"] == 205
+    with started() as client:
+        assert client.state(slide)["reviewed"] == sampled
+
+
+def test_the_last_byte_of_a_file_is_refused_where_two_readers_have_begun(client: Client):
+    slide = client.new_slide(readings=2)
+    client.send(slide, "smear.zip", smear(3))
+    client.settled(slide)
+    body = {"name": "late.png", "bytes": len(noise(9))}
+    late = client.post(f"/slides/{slide}/uploads", body).json()["upload"]
+    client.place(slide, [0], "ig")
+    with client.site.store.write() as session:  # as an older version had left it
+        session.get_one(UploadRow, late).status = "open"
+    client.site.uploads.path(late, "late.png").touch()
+    refused = client.put(f"/uploads/{late}", noise(9), offset=0)
     assert (refused.status_code, refused.json()["error"]["code"]) == (409, "being_read")
 
 

@@ -21,9 +21,10 @@ from hemoscope.server.events import Events
 from hemoscope.server.folds import Folds, Read, entries_of
 from hemoscope.server.guard import LOCAL, Reader
 from hemoscope.server.problems import ApiError
-from hemoscope.server.store.slides import coming_of, open_slide
+from hemoscope.server.store.slides import coming_of, drop_open, open_slide
 from hemoscope.server.store.store import Store
 from hemoscope.server.store.tables import EntryRow, SlideRow
+from hemoscope.server.uploads import Uploads
 
 __all__ = ["Asked", "Done", "Readings"]
 
@@ -62,10 +63,12 @@ class Readings:
         store: Rows.
         events: Told of entries.
         counts: What they come to.
+        uploads: Files on their way, of which two readers wait for none.
     """
 
-    def __init__(self, store: Store, events: Events, counts: Counts) -> None:
-        self._store, self._events, self.counts, self.folds = store, events, counts, Folds()
+    def __init__(self, store: Store, events: Events, counts: Counts, uploads: Uploads) -> None:
+        self._store, self._events, self._uploads = store, events, uploads
+        self.counts, self.folds = counts, Folds()
 
     def perform(self, slide: int, asked: Asked) -> Done:
         """Perform a command and save its entry.
@@ -78,8 +81,11 @@ class Readings:
         with self._store.write() as session:
             row = open_slide(session, slide)
             before = self.folds.read(session, row, asked.reading)
-            if row.readings == 2:
+            two = row.readings == 2
+            if two:
                 self._refuse_of_two(session, row, asked)
+            # They read a sample of the cells there are; a file that came later would draw another one.
+            dropped = drop_open(session, slide) if two and row.seq == 0 else []
             _refuse_conflict(session, row, before, asked)
             entry = log.perform(
                 before.state,
@@ -97,11 +103,12 @@ class Readings:
             )
             row.seq = entry.seq
             session.flush()
-            two = row.readings == 2
             if asked.reading == 1 or two:
                 final = self.folds.final(session, row).state if two else after.state
                 row.reviewed, row.open = len(final.reviewed), len(final.open)
         self.folds.keep(asked.reading, after)
+        for upload in dropped:
+            self._uploads.path(upload.id, upload.name).unlink(missing_ok=True)
         shown = entry.model_dump(mode="json")
         self._events.tell(
             slide, "entry", {k: shown[k] for k in ("seq", "reader", "reading")} if two else shown

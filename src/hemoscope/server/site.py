@@ -105,7 +105,8 @@ def _site(
     capacity = settings.capacity
     users = Users(store, session_s=capacity.session_s)
     pictures, events = Pictures(settings.data), Events(capacity.streams)
-    readings = Readings(store, events, Counts(reference))
+    uploads = Uploads(store, settings.data, capacity, facts["digest"])
+    readings = Readings(store, events, Counts(reference), uploads)
 
     def waiting() -> float:
         with store.read() as session:
@@ -113,7 +114,6 @@ def _site(
 
     metrics = Metrics(waiting=waiting, streams=lambda: float(events.streams))
     worker = Worker(store, pictures, judge, events, metrics, most=capacity.asked)
-    uploads = Uploads(store, settings.data, capacity, facts["digest"])
     intake = Intake(store, uploads, pictures, events, capacity, wake_worker=worker.wake)
     uploads.wake = intake.called.set
     return Site(
