@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from sqlalchemy import event
+from sqlalchemy.exc import OperationalError
 
 from hemoscope.server.store.tables import UploadRow
 from tests.server.client import Client
@@ -138,6 +140,24 @@ def test_the_last_byte_of_a_file_is_refused_where_two_readers_have_begun(client:
     client.site.uploads.path(late, "late.png").touch()
     refused = client.put(f"/uploads/{late}", noise(9), offset=0)
     assert (refused.status_code, refused.json()["error"]["code"]) == (409, "being_read")
+
+
+def test_a_move_whose_commit_fails_is_nowhere_and_the_slide_goes_on(on_both: Client):
+    slide = on_both.new_slide(readings=2)
+    on_both.send(slide, "smear.zip", smear(3))
+    on_both.settled(slide)
+    before = on_both.state(slide)
+
+    def fails(_connection: object) -> None:
+        raise OperationalError("COMMIT", None, OSError("gone"))
+
+    event.listen(on_both.site.store.engine, "commit", fails, once=True)
+    # With `base`, which would be asked for by a transaction of its own.
+    refused = on_both.place(slide, [0], "ig", base=0)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (503, "store_away")
+    assert on_both.state(slide) == before
+    assert on_both.place(slide, [0], "ig").json()["seq"] == 1
+    assert on_both.state(slide)["places"]["0"] == "ig"
 
 
 def test_both_read_the_same_200_cells_of_more(started):

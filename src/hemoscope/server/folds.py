@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -91,13 +91,31 @@ class Folds:
             while len(self._kept) > MOST_KEPT:
                 self._kept.popitem(last=False)
 
-    def final(self, session: Session, row: SlideRow, *, revision: int | None = None) -> Read:
-        """Return what is signed: the one reading, or what two readers came to; cells they differ on are in review."""
-        first = self.read(session, row, 1, revision=revision)
+    def final(
+        self,
+        session: Session,
+        row: SlideRow,
+        *,
+        revision: int | None = None,
+        instead: Mapping[Reading, Read] | None = None,
+    ) -> Read:
+        """Return what is signed: the one reading, or what two readers came to; cells they differ on are in review.
+
+        Args:
+            session: Of the transaction.
+            row: The slide.
+            revision: By default the last.
+            instead: Readings that are not saved yet; they are counted, and not kept.
+        """
+        instead = instead or {}
+
+        def of(reading: Reading) -> Read:
+            return instead.get(reading) or self.read(session, row, reading, revision=revision)
+
+        first = of(1)
         if row.readings == 1:
             return first
-        second = self.read(session, row, 2, revision=revision)
-        settled = self.read(session, row, "settle", revision=revision)
+        second, settled = of(2), of("settle")
         places = merged(first.state, second.state, settled.state)
         held = {
             cell: Held(places[cell], reviewed=True, note=each.note)

@@ -96,16 +96,16 @@ class Readings:
                 client=asked.client,
             )
             after = replace(before, state=log.apply(before.state, entry))
+            if asked.reading == 1 or two:
+                # Before the entry is a row: what the folds read they keep, and a commit can fail.
+                final = self.folds.final(session, row, instead={asked.reading: after}).state
+                row.reviewed, row.open = len(final.reviewed), len(final.open)
             session.add(
                 EntryRow(
                     slide=slide, revision=row.revision, seq=entry.seq, entry=entry.model_dump(mode="json")
                 )
             )
             row.seq = entry.seq
-            session.flush()
-            if asked.reading == 1 or two:
-                final = self.folds.final(session, row).state if two else after.state
-                row.reviewed, row.open = len(final.reviewed), len(final.open)
         self.folds.keep(asked.reading, after)
         for upload in dropped:
             self._uploads.path(upload.id, upload.name).unlink(missing_ok=True)
