@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import event
 from sqlalchemy.exc import OperationalError
 
-from hemoscope.server.store.tables import UploadRow
+from hemoscope.server.store.tables import SignatureRow, UploadRow
 from tests.server.client import Client
 from tests.server.pictures import noise, smear
 
@@ -140,6 +140,37 @@ def test_the_last_byte_of_a_file_is_refused_where_two_readers_have_begun(client:
     client.site.uploads.path(late, "late.png").touch()
     refused = client.put(f"/uploads/{late}", noise(9), offset=0)
     assert (refused.status_code, refused.json()["error"]["code"]) == (409, "being_read")
+
+
+def test_the_signed_count_of_readers_who_agree_has_the_model_s_own_beside_it(client: Client):
+    slide = client.new_slide(readings=2, blind=True)
+    client.send(slide, "smear.zip", smear(10))
+    client.settled(slide)
+    for reading in (1, 2):
+        client.place(slide, list(range(10)), "neutrophil", reading=reading)
+    own = client.get(f"/slides/{slide}/differential", reading=1).json()  # blind: the model counts nothing
+    assert sum(share["counted"] for share in own["before"]["shares"]) == 0
+    model = client.get(f"/slides/{client.slide_of(smear(10))}/differential").json()["before"]
+    assert client.post(f"/slides/{slide}/sign", {"name": "A"}).status_code == 200
+    with client.site.store.read() as session:
+        before = session.get_one(SignatureRow, (slide, 1)).signed["differential"]["before"]
+    assert before["shares"] == model["shares"]
+
+
+def test_what_was_settled_is_counted_and_not_the_first_reading(client: Client):
+    slide = client.new_slide(readings=2)
+    client.send(slide, "smear.zip", smear(3))
+    client.settled(slide)
+    client.place(slide, [0, 1, 2], "neutrophil", reading=1)
+    client.place(slide, [0, 1, 2], "lymphocyte", reading=2)
+    client.place(slide, [0, 1, 2], "monocyte", reading="settle")
+
+    def counted(**query: int) -> dict[str, int]:
+        shares = client.get(f"/slides/{slide}/differential", **query).json()["after"]["shares"]
+        return {share["name"]: share["counted"] for share in shares if share["counted"]}
+
+    assert counted(reading=1) == {"neutrophil": 3}
+    assert counted() == {"monocyte": 3}
 
 
 def test_a_move_whose_commit_fails_is_nowhere_and_the_slide_goes_on(on_both: Client):

@@ -40,6 +40,7 @@ class Read:
         cells: Those of the reading.
         state: Where they lie.
         of: Cells of the whole slide then.
+        merged: Whether it is what two readers came to, and neither's own.
     """
 
     slide: int
@@ -47,6 +48,7 @@ class Read:
     cells: tuple[Cell, ...]
     state: State
     of: int
+    merged: bool = False
 
 
 class Folds:
@@ -123,7 +125,7 @@ class Folds:
             else Held(REVIEW, note=each.note)
             for cell, each in first.state.held.items()
         }
-        return replace(first, state=replace(first.state, blind=False, held=held))
+        return replace(first, merged=True, state=replace(first.state, blind=False, held=held))
 
     def _begin(self, session: Session, row: SlideRow, revision: int, reading: Reading, n: int) -> Read:
         """Return a reading before its first entry: as the last revision ended, or as the model left it."""
