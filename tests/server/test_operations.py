@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import threading
+import time
 from pathlib import Path
 
 import httpx
 import pytest
+from sqlalchemy import delete
 
 from hemoscope.errors import ConfigError, RunError, StoreError
 from hemoscope.server.logs import log_to
@@ -16,6 +19,7 @@ from hemoscope.server.serve import listen
 from hemoscope.server.settings import Settings
 from hemoscope.server.store.migrate import migrate
 from hemoscope.server.store.store import Store
+from hemoscope.server.store.tables import FolderRow
 from tests.server.client import API, Client
 from tests.server.pictures import noise, smear
 
@@ -71,6 +75,71 @@ def test_a_defect_is_told_without_its_reason_or_a_path(client: Client, monkeypat
 def test_a_second_server_on_a_folder_is_refused(started):
     with started(), pytest.raises(RunError, match="in use by another process"), started():
         pass
+
+
+def test_a_store_with_another_folder_than_that_of_its_images_is_refused(
+    started, store_url: str, tmp_path: Path
+):
+    with started(store_url) as client:
+        slide = client.slide_of(smear(3))
+    with (
+        pytest.raises(StoreError, match="lie in another data folder than .*elsewhere"),
+        started(store_url, data=tmp_path / "elsewhere"),
+    ):
+        pass
+    with started(store_url) as client:
+        assert client.get(f"/slides/{slide}").json()["cells"] == 3
+
+
+def test_a_store_from_before_it_knew_its_folder_is_refused_where_its_images_are_not(
+    started, store_url: str, tmp_path: Path
+):
+    with started(store_url) as client:
+        client.slide_of(smear(3))
+        with client.site.store.write() as session:
+            session.execute(delete(FolderRow))
+        (client.site.settings.data / "id").unlink()
+    with pytest.raises(StoreError, match="another data folder"), started(store_url, data=tmp_path / "other"):
+        pass
+    with started(store_url) as client:
+        assert len((client.site.settings.data / "id").read_text("utf-8")) == 33
+
+
+def test_a_second_server_on_a_postgresql_store_is_refused_until_the_first_has_ended(
+    started, postgres_server: str, tmp_path: Path
+):
+    import secrets
+    import shutil
+
+    from tools.postgres import new_database
+
+    url = new_database(postgres_server, f"t{secrets.token_hex(6)}")
+    with started(url) as client:
+        shutil.copytree(client.site.settings.data, tmp_path / "copy")  # with its id
+        with (
+            pytest.raises(StoreError, match="in use by another server"),
+            started(url, data=tmp_path / "copy"),
+        ):
+            pass
+    with started(url, data=tmp_path / "copy") as client:
+        assert client.http.get("/readyz").status_code == 200
+
+
+def test_an_image_whose_file_is_missing_waits_until_it_is_back_and_others_go_on(started):
+    with started() as client:
+        client.site.worker.stop()
+        lost = client.new_slide()
+        client.send(lost, "a.png", noise(77))
+        while client.get(f"/slides/{lost}").json()["waiting"] != 1:
+            time.sleep(0.01)
+        path = client.site.pictures.path(hashlib.sha256(noise(77)).hexdigest())
+        path.rename(path.with_suffix(".away"))
+    with started() as client:
+        assert client.get(f"/slides/{client.slide_of(smear(2))}").json()["cells"] == 2
+        found = client.get(f"/slides/{lost}").json()
+        assert (found["waiting"], found["rejected"]) == (1, [])
+        path.with_suffix(".away").rename(path)
+        assert client.settled(lost)["cells"] == 1
 
 
 def test_a_store_of_a_newer_version_is_refused(store_url: str):

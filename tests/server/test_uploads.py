@@ -280,6 +280,7 @@ def test_a_name_leads_nowhere(client: Client):
         "uploads",
         "thumbnails",
         "secret",
+        "id",
         "review.sqlite",
         "review.sqlite-wal",
         "review.sqlite-shm",

@@ -35,6 +35,7 @@ _ABOUT = "hemoscope-backup.json"
 _ROWS_AT_ONCE = 500
 _TRIES = 5  # an upload can be unpacked and gone between its row and its bytes; then rows are read again
 _COUNTED = ("slides", "files", "audit")
+_LEFT_OUT = ("sessions", "folder")  # browsers sign in again, and what is restored lies in a folder of its own
 
 
 class _GoneError(Exception):
@@ -76,7 +77,7 @@ def _write(store: Store, data: Path, archive: zipfile.ZipFile, progress: Progres
             "tables": MigrationContext.configure(session.connection()).get_current_revision(),
         }
         for table in Base.metadata.sorted_tables:
-            if table.name == "sessions":  # browsers sign in again
+            if table.name in _LEFT_OUT:
                 continue
             rows = select(table).execution_options(yield_per=_ROWS_AT_ONCE)
             # Its length is not known before, and can be beyond what a zip of old tells.
