@@ -85,6 +85,18 @@ def test_the_names_of_this_machine_are_taken(client: Client, host: str):
     assert client.http.get(f"{API}/slides", headers={"Host": host}).status_code == 200
 
 
+def test_from_the_first_user_on_a_running_server_asks_who_is_there(client: Client):
+    slide = client.new_slide()
+    assert not client.renew()["sign_in"]
+    client.site.users.add("ada", "reader", PASSWORD)
+    assert client.get(f"/slides/{slide}").status_code == 401
+    assert client.renew()["sign_in"]
+    assert signed_in(client).json()["user"] == "ada"
+    assert client.get(f"/slides/{slide}").status_code == 200
+    client.site.users.remove("ada")
+    assert client.get(f"/slides/{slide}").status_code == 401
+
+
 def test_a_name_with_its_password_signs_in_and_out(closed: Client):
     assert closed.renew() == {
         "user": None,

@@ -124,7 +124,7 @@ def _site(
         settings=settings,
         store=store,
         users=users,
-        guard=Guard(users, settings, secret_of(settings.data), sign_in=not settings.local or users.any()),
+        guard=Guard(users, settings, secret_of(settings.data)),
         failures=Failures(capacity.failures, capacity.failure_s),
         pictures=pictures,
         events=events,
