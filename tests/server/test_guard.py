@@ -97,6 +97,12 @@ def test_from_the_first_user_on_a_running_server_asks_who_is_there(client: Clien
     assert client.get(f"/slides/{slide}").status_code == 401
 
 
+@pytest.mark.parametrize("name", ["local", "Local"])
+def test_nobody_is_called_as_those_are_who_have_not_signed_in(client: Client, name: str):
+    with pytest.raises(ConfigError, match="expected another name"):
+        client.site.users.add(name, "reader", PASSWORD)
+
+
 def test_a_name_with_its_password_signs_in_and_out(closed: Client):
     assert closed.renew() == {
         "user": None,

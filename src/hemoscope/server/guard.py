@@ -17,11 +17,10 @@ from fastapi import Request, Response
 
 from hemoscope.server.problems import ApiError
 from hemoscope.server.settings import Settings, is_loopback
-from hemoscope.server.users import Role, Users
+from hemoscope.server.users import LOCAL, Role, Users
 
-__all__ = ["Guard", "Reader", "secret_of"]
+__all__ = ["LOCAL", "Guard", "Reader", "secret_of"]
 
-LOCAL = "local"
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 
 

@@ -16,8 +16,9 @@ from hemoscope.server.clock import now
 from hemoscope.server.store.store import Store
 from hemoscope.server.store.tables import SessionRow, UserRow
 
-__all__ = ["ROLES", "Role", "Users", "check_user"]
+__all__ = ["LOCAL", "ROLES", "Role", "Users", "check_user"]
 
+LOCAL = "local"  # everybody, where nobody signs in
 Role = Literal["reader", "administrator"]
 ROLES: tuple[Role, ...] = ("reader", "administrator")
 SHORTEST, LONGEST = 10, 1000  # characters of a password
@@ -34,6 +35,10 @@ def check_user(name: str, password: str) -> None:
     if not name.strip() or name != name.strip() or len(name) > 100 or not name.isprintable():
         raise ConfigError(
             f"expected a name of 1 to 100 printable characters without blanks around it, got {name!r}"
+        )
+    if name.casefold() == LOCAL:
+        raise ConfigError(
+            f"{name!r} stands in every log for whoever has not signed in; expected another name"
         )
     if not SHORTEST <= len(password) <= LONGEST:
         raise ConfigError(f"expected a password of at least {SHORTEST} characters, got {len(password)}")
