@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from hemoscope.errors import ConfigError, DataError
@@ -133,6 +135,21 @@ def test_after_five_wrong_passwords_a_name_has_to_wait_even_with_the_right_one(c
     refused = signed_in(closed)
     assert refused.status_code == 429
     assert 0 < int(refused.headers["retry-after"]) <= 301
+
+
+def test_wrong_passwords_at_once_are_no_more_than_one_after_another(closed: Client):
+    with ThreadPoolExecutor(16) as many:
+        answers = list(many.map(lambda _: signed_in(closed, password=WRONG).status_code, range(48)))
+    assert set(answers) == {401, 429}
+    assert answers.count(401) <= 5
+
+
+def test_right_passwords_are_no_failures(closed: Client):
+    for _ in range(6):
+        assert signed_in(closed).status_code == 200
+    for _ in range(5):
+        assert signed_in(closed, password=WRONG).status_code == 401
+    assert signed_in(closed, password=WRONG).status_code == 429
 
 
 def test_a_wrong_name_and_a_wrong_password_get_the_same_answer(closed: Client):
