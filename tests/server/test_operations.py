@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import logging
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -14,6 +16,7 @@ import pytest
 from sqlalchemy import delete
 
 from hemoscope.errors import ConfigError, RunError, StoreError
+from hemoscope.predict.model import Model
 from hemoscope.server.logs import log_to
 from hemoscope.server.serve import listen
 from hemoscope.server.settings import Settings
@@ -140,6 +143,21 @@ def test_an_image_whose_file_is_missing_waits_until_it_is_back_and_others_go_on(
         assert (found["waiting"], found["rejected"]) == (1, [])
         path.with_suffix(".away").rename(path)
         assert client.settled(lost)["cells"] == 1
+
+
+@pytest.mark.parametrize("n", [1, 2])
+def test_an_image_on_which_the_model_fails_is_rejected_after_a_second_try(started, small_model, n: int):
+    def fails(*_: object) -> None:
+        raise ZeroDivisionError
+
+    (network,) = small_model.networks
+    broken = replace(network, model=copy.deepcopy(network.model))
+    broken.model.register_forward_pre_hook(fails)
+    with started(model=Model(small_model.card, [broken], small_model.digest)) as client:
+        found = client.get(f"/slides/{client.slide_of(smear(n))}").json()
+        assert [r["reason"] for r in found["rejected"]] == n * [
+            "the model failed on this image; the server's log has the reason"
+        ]
 
 
 def test_a_store_of_a_newer_version_is_refused(store_url: str):

@@ -184,9 +184,7 @@ class Worker:
             return judge.judge(paths)
         except StoreError:
             raise
-        except Exception:
-            if len(files) == 1:
-                raise
+        except Exception:  # noqa: BLE001  one image must not stop the others, nor wait for ever
             _log.exception("a batch failed; its images are tried one by one")
         return [found for file in files for found in self._judged_alone(file, judge)]
 
