@@ -224,3 +224,9 @@ def test_the_audit_shows_a_share_of_the_accepted_cells_without_the_model_s_answe
         client.place(slide, [cell], other.get(preds[cell], "neutrophil"), reading="audit")
     bias = client.get(f"/slides/{slide}/agreement").json()["bias"]["local"]
     assert (bias["wrong"], bias["followed"]) == (len(audited), len(audited))
+    assert client.post(f"/slides/{slide}/sign", {"name": "A"}).status_code == 200
+    assert client.post(f"/slides/{slide}/revise", {"reason": "white count"}).status_code == 200
+    later = client.get(f"/slides/{slide}/agreement").json()["bias"]["local"]
+    assert (later["wrong"], later["followed"]) == (len(audited), len(audited))  # who said what first stays
+    exported = client.get(f"/slides/{slide}/export/json").json()["automation_bias"]["local"]
+    assert (exported["wrong"], exported["followed"]) == (len(audited), len(audited))

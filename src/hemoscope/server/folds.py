@@ -25,7 +25,7 @@ from hemoscope.server.problems import ApiError
 from hemoscope.server.store.cells import cells_of
 from hemoscope.server.store.tables import EntryRow, ModelRow, SignatureRow, SlideRow
 
-__all__ = ["Folds", "Read", "entries_of"]
+__all__ = ["Folds", "Read", "entries_of", "entries_until"]
 
 MOST_KEPT = 256  # readings in memory; each can be folded again
 
@@ -182,3 +182,8 @@ def entries_of(session: Session, slide: int, revision: int, *, since: int = 0) -
         .order_by(EntryRow.seq)
     )
     return [Entry.model_validate(row) for row in rows]
+
+
+def entries_until(session: Session, slide: int, revision: int) -> list[Entry]:
+    """Return the logs of the revisions up to one, one after the other."""
+    return [entry for each in range(1, revision + 1) for entry in entries_of(session, slide, each)]
