@@ -103,6 +103,32 @@ def test_what_they_differ_on_is_settled_and_signed(closed: Client, slide: int):
     assert {s["name"]: s["counted"] for s in shares if s["counted"]} == {"neutrophil": 9, "monocyte": 1}
 
 
+def test_when_both_have_finished_their_readings_stay_as_they_are(closed: Client, slide: int):
+    closed.place(slide, list(range(10)), "neutrophil", reading=1)
+    assert closed.place(slide, [0], "ig", reading=1).status_code == 200  # the other one reads on
+    become(closed, "bob")
+    closed.place(slide, list(range(10)), "lymphocyte", reading=2)
+    before = closed.get(f"/slides/{slide}/agreement").json()["agreement"]
+    for refused in (
+        closed.place(slide, [0], "ig", reading=2),
+        closed.command(slide, {"kind": "undo"}, reading=2),
+        become(closed, "ada").command(slide, {"kind": "undo"}, reading=1),
+    ):
+        assert (refused.status_code, refused.json()["error"]["code"]) == (409, "both_read")
+    assert closed.command(slide, {"kind": "note", "cell": 0, "text": "large"}).status_code == 200
+    assert closed.command(slide, {"kind": "white_count", "value": 7.5}).status_code == 200
+    assert closed.get(f"/slides/{slide}/agreement").json()["agreement"] == before
+
+
+def test_a_new_revision_opens_the_readings_again(closed: Client, slide: int):
+    closed.place(slide, list(range(10)), "neutrophil", reading=1)
+    become(closed, "bob")
+    closed.place(slide, list(range(10)), "neutrophil", reading=2)
+    assert closed.post(f"/slides/{slide}/sign", {"name": "B"}).status_code == 200
+    closed.post(f"/slides/{slide}/revise", {"reason": "cell 3"})
+    assert closed.place(slide, [3], "monocyte", reading=2).status_code == 200
+
+
 def test_cells_that_come_after_the_readers_have_begun_are_refused(closed: Client, slide: int):
     closed.place(slide, [0], "ig", reading=1)
     refused = closed.post(f"/slides/{slide}/uploads", {"name": "a.png", "bytes": len(noise(9))})

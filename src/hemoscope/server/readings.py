@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from hemoscope.review import log
-from hemoscope.review.commands import Command, Confirm, Entry, Place, Reading
+from hemoscope.review.commands import Command, Confirm, Entry, Note, Place, Reading, WhiteCount
 from hemoscope.review.readers import agreement
 from hemoscope.review.state import State
 from hemoscope.server.clock import now
@@ -133,7 +133,20 @@ class Readings:
                     "settled",
                     "what the readers differ on is being settled; their readings stay as they are",
                 )
+            self._refuse_finished(session, row, asked.command)
             claim(row, asked.reading, asked.reader)
+
+    def _refuse_finished(self, session: Session, row: SlideRow, command: Command) -> None:
+        """Keep what both readers said blindly; a later revision is made by people who have seen it all."""
+        if row.revision > 1 or isinstance(command, (Note, WhiteCount)):
+            return
+        if self.uncovered(session, row):
+            raise ApiError(
+                409,
+                "both_read",
+                "both readers have finished and see each other's answers, so that their readings stay as they are; settle what "
+                "they differ on, or sign and begin a new revision",
+            )
 
     def _refuse_agreed(self, session: Session, row: SlideRow, command: Command) -> None:
         first, second = (self.folds.read(session, row, reading).state for reading in (1, 2))
