@@ -17,12 +17,14 @@ from sqlalchemy import delete
 
 from hemoscope.errors import ConfigError, RunError, StoreError
 from hemoscope.predict.model import Model
+from hemoscope.server import events
 from hemoscope.server.logs import log_to
 from hemoscope.server.serve import listen
 from hemoscope.server.settings import Settings
 from hemoscope.server.store.migrate import migrate
 from hemoscope.server.store.store import Store
 from hemoscope.server.store.tables import FolderRow
+from hemoscope.server.users import Users
 from tests.server.client import API, Client
 from tests.server.pictures import noise, smear
 
@@ -258,6 +260,27 @@ def test_news_of_a_slide_come_as_they_happen_and_end_when_the_server_stops(liste
         client.post(f"/slides/{slide}/sign", {"name": "A"})
         thread.join()
     assert kinds.index("progress") < kinds.index("cells") < kinds.index("entry") < kinds.index("signed")
+
+
+def test_the_news_of_a_user_who_was_removed_end(
+    listening: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(events, "ALIVE_S", 0.05)
+    store = Store(Settings(tmp_path / "data").store_url)
+    users = Users(store, session_s=0)
+    users.add("ada", "reader", "correct horse battery")  # pragma: allowlist secret
+    with httpx.Client(base_url=listening + API, timeout=None) as http:
+        headers = {"X-CSRF-Token": http.get("/session").json()["csrf"]}
+        body = {"name": "ada", "password": "correct horse battery"}  # pragma: allowlist secret
+        headers = {"X-CSRF-Token": http.post("/session", json=body, headers=headers).json()["csrf"]}
+        slide = http.post("/slides", json={"title": "A"}, headers=headers).json()["id"]
+        with http.stream("GET", f"/slides/{slide}/events") as stream:
+            lines = stream.iter_lines()
+            while next(lines) != ": alive":  # signed in, it goes on
+                pass
+            users.remove("ada")
+            assert set(lines) <= {"", ": alive"}
+    store.close()
 
 
 def test_a_port_that_is_taken_is_told(listening: str, tmp_path: Path):

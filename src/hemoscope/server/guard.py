@@ -15,6 +15,7 @@ from pathlib import Path
 
 from fastapi import Request, Response
 
+from hemoscope.errors import StoreError
 from hemoscope.server.problems import ApiError
 from hemoscope.server.settings import Settings, is_loopback
 from hemoscope.server.users import LOCAL, Role, Users
@@ -71,6 +72,13 @@ class Guard:
             return Reader(LOCAL, "administrator")
         found = self._users.who(cookie) if cookie else None
         return None if found is None else Reader(*found)
+
+    def still(self, cookie: str) -> bool:
+        """Whether who began to listen with a cookie may go on; listening does not keep a session."""
+        try:
+            return not self.sign_in or self._users.who(cookie, used=False) is not None
+        except StoreError:  # it is away; that says nothing of the reader
+            return True
 
     def check(self, request: Request) -> Reader:
         """Return who asks, if they may.

@@ -114,8 +114,13 @@ class Users:
             session.add(SessionRow(digest=_digest(cookie), user=name, used=now()))
         return cookie
 
-    def who(self, cookie: str) -> tuple[str, Role] | None:
-        """Return name and role behind a cookie; None if its session has ended or never was."""
+    def who(self, cookie: str, *, used: bool = True) -> tuple[str, Role] | None:
+        """Return name and role behind a cookie; None if its session has ended or never was.
+
+        Args:
+            cookie: Of the session.
+            used: Whether that keeps the session from ending for want of use.
+        """
         with self._store.read() as session:
             found = session.execute(
                 select(UserRow.name, UserRow.role, SessionRow.used)
@@ -124,8 +129,8 @@ class Users:
             ).one_or_none()
         if found is None:
             return None
-        name, role, used = found
-        if used < _ago(60):  # a minute's precision needs no row a request
+        name, role, last = found
+        if used and last < _ago(60):  # a minute's precision needs no row a request
             with self._store.write() as session:
                 row = session.get(SessionRow, _digest(cookie))
                 if row is not None:
