@@ -82,7 +82,7 @@ def test_open_streams_are_bounded(client: Client):
     client.new_slide()
     events = type(client.site.events)(most=0)
     with pytest.raises(ApiError, match="listen already"):
-        events.listen(1)
+        events.listen(1, lambda: True)
 
 
 def test_questions_to_the_model_are_bounded(started):

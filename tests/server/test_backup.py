@@ -95,6 +95,37 @@ def test_a_backup_with_a_changed_image_is_refused(saved, tmp_path: Path):
     store.close()
 
 
+def test_rows_beyond_what_a_zip_of_old_holds_are_saved(on_both: Client, tmp_path: Path, monkeypatch):
+    slide = on_both.slide_of(smear(3))
+    monkeypatch.setattr(zipfile, "ZIP64_LIMIT", 1000)  # of 2 GiB
+    backup(on_both.site.store, on_both.site.settings.data, tmp_path / "backup.zip")
+    with zipfile.ZipFile(tmp_path / "backup.zip") as archive:
+        cells = archive.read("rows/cells.jsonl").splitlines()
+    assert len(cells) == 3 == on_both.get(f"/slides/{slide}").json()["cells"]
+
+
+@pytest.mark.parametrize("damage", ["cut", "changed", "none"])
+def test_a_damaged_backup_is_refused_with_what_to_do(saved, tmp_path: Path, damage: str):
+    content = bytearray(saved["file"].read_bytes())
+    if damage == "cut":
+        del content[len(content) // 2 :]
+    elif damage == "changed":
+        with zipfile.ZipFile(saved["file"]) as archive:
+            content[archive.getinfo("rows/cells.jsonl").header_offset + 100] ^= 255
+    else:
+        content = bytearray(b"{}")
+    damaged = tmp_path / "damaged.zip"
+    damaged.write_bytes(content)
+    data = tmp_path / "new"
+    data.mkdir()
+    store = Store(f"sqlite:///{data / 'review.sqlite'}")
+    with pytest.raises(
+        DataError, match=r"damaged\.zip is damaged, cut short or no archive: .*; get it again"
+    ):
+        restore(store, data, damaged)
+    store.close()
+
+
 def test_a_backup_does_not_replace_a_file(saved, started):
     with started() as client, pytest.raises(DataError, match="is there already"):
         backup(client.site.store, client.site.settings.data, saved["file"])

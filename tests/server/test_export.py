@@ -49,6 +49,28 @@ def test_the_counts_of_every_form_are_those_of_the_places(on_both: Client, signe
     assert taken(on_both, signed, "hl7").startswith("MSH|")
 
 
+@pytest.mark.parametrize("form", ["json", "html", "fhir", "hl7"])
+def test_an_export_says_beside_the_name_that_signed_as_whom_its_person_was_signed_in(started, form: str):
+    password = "correct horse battery"  # pragma: allowlist secret
+    with started() as client:
+        open_to_all = client.slide_of(smear(2))
+        client.review_all(open_to_all)
+        client.sign(open_to_all, "Dr A. Beck")
+        client.site.users.add("ada", "reader", password)
+        assert client.post("/session", {"name": "ada", "password": password}).status_code == 200
+        client.renew()
+        slide = client.slide_of(smear(2))
+        client.review_all(slide)
+        client.sign(slide, "Dr A. Beck")
+        text, before = taken(client, slide, form), taken(client, open_to_all, form)
+    if form == "json":
+        assert json.loads(text)["signature"]["account"] == "ada"
+        assert json.loads(before)["signature"]["account"] is None
+    else:
+        assert "Dr A. Beck (signed in as ada)" in text
+        assert "signed in as" not in before
+
+
 def test_a_signed_revision_is_the_same_for_ever(started, store_url: str, tmp_path: Path):
     from hemoscope.differential.reference import read_reference
 

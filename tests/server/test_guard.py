@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from hemoscope.errors import ConfigError, DataError
@@ -85,6 +87,24 @@ def test_the_names_of_this_machine_are_taken(client: Client, host: str):
     assert client.http.get(f"{API}/slides", headers={"Host": host}).status_code == 200
 
 
+def test_from_the_first_user_on_a_running_server_asks_who_is_there(client: Client):
+    slide = client.new_slide()
+    assert not client.renew()["sign_in"]
+    client.site.users.add("ada", "reader", PASSWORD)
+    assert client.get(f"/slides/{slide}").status_code == 401
+    assert client.renew()["sign_in"]
+    assert signed_in(client).json()["user"] == "ada"
+    assert client.get(f"/slides/{slide}").status_code == 200
+    client.site.users.remove("ada")
+    assert client.get(f"/slides/{slide}").status_code == 401
+
+
+@pytest.mark.parametrize("name", ["local", "Local"])
+def test_nobody_is_called_as_those_are_who_have_not_signed_in(client: Client, name: str):
+    with pytest.raises(ConfigError, match="expected another name"):
+        client.site.users.add(name, "reader", PASSWORD)
+
+
 def test_a_name_with_its_password_signs_in_and_out(closed: Client):
     assert closed.renew() == {
         "user": None,
@@ -115,6 +135,21 @@ def test_after_five_wrong_passwords_a_name_has_to_wait_even_with_the_right_one(c
     refused = signed_in(closed)
     assert refused.status_code == 429
     assert 0 < int(refused.headers["retry-after"]) <= 301
+
+
+def test_wrong_passwords_at_once_are_no_more_than_one_after_another(closed: Client):
+    with ThreadPoolExecutor(16) as many:
+        answers = list(many.map(lambda _: signed_in(closed, password=WRONG).status_code, range(48)))
+    assert set(answers) == {401, 429}
+    assert answers.count(401) <= 5
+
+
+def test_right_passwords_are_no_failures(closed: Client):
+    for _ in range(6):
+        assert signed_in(closed).status_code == 200
+    for _ in range(5):
+        assert signed_in(closed, password=WRONG).status_code == 401
+    assert signed_in(closed, password=WRONG).status_code == 429
 
 
 def test_a_wrong_name_and_a_wrong_password_get_the_same_answer(closed: Client):

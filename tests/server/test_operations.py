@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import copy
+import hashlib
 import json
 import logging
 import threading
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
 import pytest
+from sqlalchemy import delete
 
 from hemoscope.errors import ConfigError, RunError, StoreError
+from hemoscope.predict.model import Model
+from hemoscope.server import events
 from hemoscope.server.logs import log_to
 from hemoscope.server.serve import listen
 from hemoscope.server.settings import Settings
 from hemoscope.server.store.migrate import migrate
 from hemoscope.server.store.store import Store
+from hemoscope.server.store.tables import FolderRow
+from hemoscope.server.users import Users
 from tests.server.client import API, Client
 from tests.server.pictures import noise, smear
 
@@ -71,6 +80,86 @@ def test_a_defect_is_told_without_its_reason_or_a_path(client: Client, monkeypat
 def test_a_second_server_on_a_folder_is_refused(started):
     with started(), pytest.raises(RunError, match="in use by another process"), started():
         pass
+
+
+def test_a_store_with_another_folder_than_that_of_its_images_is_refused(
+    started, store_url: str, tmp_path: Path
+):
+    with started(store_url) as client:
+        slide = client.slide_of(smear(3))
+    with (
+        pytest.raises(StoreError, match="lie in another data folder than .*elsewhere"),
+        started(store_url, data=tmp_path / "elsewhere"),
+    ):
+        pass
+    with started(store_url) as client:
+        assert client.get(f"/slides/{slide}").json()["cells"] == 3
+
+
+def test_a_store_from_before_it_knew_its_folder_is_refused_where_its_images_are_not(
+    started, store_url: str, tmp_path: Path
+):
+    with started(store_url) as client:
+        client.slide_of(smear(3))
+        with client.site.store.write() as session:
+            session.execute(delete(FolderRow))
+        (client.site.settings.data / "id").unlink()
+    with pytest.raises(StoreError, match="another data folder"), started(store_url, data=tmp_path / "other"):
+        pass
+    with started(store_url) as client:
+        assert len((client.site.settings.data / "id").read_text("utf-8")) == 33
+
+
+def test_a_second_server_on_a_postgresql_store_is_refused_until_the_first_has_ended(
+    started, postgres_server: str, tmp_path: Path
+):
+    import secrets
+    import shutil
+
+    from tools.postgres import new_database
+
+    url = new_database(postgres_server, f"t{secrets.token_hex(6)}")
+    with started(url) as client:
+        shutil.copytree(client.site.settings.data, tmp_path / "copy")  # with its id
+        with (
+            pytest.raises(StoreError, match="in use by another server"),
+            started(url, data=tmp_path / "copy"),
+        ):
+            pass
+    with started(url, data=tmp_path / "copy") as client:
+        assert client.http.get("/readyz").status_code == 200
+
+
+def test_an_image_whose_file_is_missing_waits_until_it_is_back_and_others_go_on(started):
+    with started() as client:
+        client.site.worker.stop()
+        lost = client.new_slide()
+        client.send(lost, "a.png", noise(77))
+        while client.get(f"/slides/{lost}").json()["waiting"] != 1:
+            time.sleep(0.01)
+        path = client.site.pictures.path(hashlib.sha256(noise(77)).hexdigest())
+        path.rename(path.with_suffix(".away"))
+    with started() as client:
+        assert client.get(f"/slides/{client.slide_of(smear(2))}").json()["cells"] == 2
+        found = client.get(f"/slides/{lost}").json()
+        assert (found["waiting"], found["rejected"]) == (1, [])
+        path.with_suffix(".away").rename(path)
+        assert client.settled(lost)["cells"] == 1
+
+
+@pytest.mark.parametrize("n", [1, 2])
+def test_an_image_on_which_the_model_fails_is_rejected_after_a_second_try(started, small_model, n: int):
+    def fails(*_: object) -> None:
+        raise ZeroDivisionError
+
+    (network,) = small_model.networks
+    broken = replace(network, model=copy.deepcopy(network.model))
+    broken.model.register_forward_pre_hook(fails)
+    with started(model=Model(small_model.card, [broken], small_model.digest)) as client:
+        found = client.get(f"/slides/{client.slide_of(smear(n))}").json()
+        assert [r["reason"] for r in found["rejected"]] == n * [
+            "the model failed on this image; the server's log has the reason"
+        ]
 
 
 def test_a_store_of_a_newer_version_is_refused(store_url: str):
@@ -171,6 +260,27 @@ def test_news_of_a_slide_come_as_they_happen_and_end_when_the_server_stops(liste
         client.sign(slide)
         thread.join()
     assert kinds.index("progress") < kinds.index("cells") < kinds.index("entry") < kinds.index("signed")
+
+
+def test_the_news_of_a_user_who_was_removed_end(
+    listening: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(events, "ALIVE_S", 0.05)
+    store = Store(Settings(tmp_path / "data").store_url)
+    users = Users(store, session_s=0)
+    users.add("ada", "reader", "correct horse battery")  # pragma: allowlist secret
+    with httpx.Client(base_url=listening + API, timeout=None) as http:
+        headers = {"X-CSRF-Token": http.get("/session").json()["csrf"]}
+        body = {"name": "ada", "password": "correct horse battery"}  # pragma: allowlist secret
+        headers = {"X-CSRF-Token": http.post("/session", json=body, headers=headers).json()["csrf"]}
+        slide = http.post("/slides", json={"title": "A"}, headers=headers).json()["id"]
+        with http.stream("GET", f"/slides/{slide}/events") as stream:
+            lines = stream.iter_lines()
+            while next(lines) != ": alive":  # signed in, it goes on
+                pass
+            users.remove("ada")
+            assert set(lines) <= {"", ": alive"}
+    store.close()
 
 
 def test_a_port_that_is_taken_is_told(listening: str, tmp_path: Path):

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from sqlalchemy import event
+from sqlalchemy.exc import OperationalError
 
-from tests.server.client import Client, Json
+from hemoscope.server.store.tables import SignatureRow, UploadRow
+from tests.server.client import Client
 from tests.server.pictures import noise, smear
 
 FORMS = ("csv", "cells", "json", "html", "fhir", "hl7", "labelled")
@@ -100,32 +103,94 @@ def test_what_they_differ_on_is_settled_and_signed(closed: Client, slide: int):
     assert {s["name"]: s["counted"] for s in shares if s["counted"]} == {"neutrophil": 9, "monocyte": 1}
 
 
-def test_anybody_states_the_white_count_without_taking_a_reading_or_seeing_another_s(
-    closed: Client, slide: int
-):
-    def state_white(value: float, reading: Json) -> int:
-        command = {"kind": "white_count", "value": value}
-        base = closed.seen(slide)["base"]
-        return closed.command(slide, command, base=base, reading=reading).status_code
-
-    closed.place(slide, list(range(10)), "neutrophil", reading=1)
-    become(closed, "eve")
-    assert state_white(6.1, reading=1) == 403  # the answer would have ada's count
-    assert state_white(6.1, reading=2) == 200
-    assert closed.get(f"/slides/{slide}").json()["readers"] == {"1": "ada"}
-    become(closed, "bob")
-    closed.place(slide, list(range(9)), "neutrophil", reading=2)
-    closed.place(slide, [9], "lymphocyte", reading=2)
-    closed.place(slide, [9], "monocyte", reading="settle")
-    assert state_white(6.2, reading=2) == 200  # although it is being settled
-    assert state_white(6.3, reading=1) == 200  # both have finished
-    assert closed.get(f"/slides/{slide}").json()["white_count"] == 6.3
 
 
 def test_cells_that_come_after_the_readers_have_begun_are_refused(closed: Client, slide: int):
     closed.place(slide, [0], "ig", reading=1)
     refused = closed.post(f"/slides/{slide}/uploads", {"name": "a.png", "bytes": len(noise(9))})
     assert (refused.status_code, refused.json()["error"]["code"]) == (409, "being_read")
+
+
+def test_a_file_that_was_on_its_way_when_the_readers_began_is_given_up_and_the_log_replays(started):
+    with started() as client:
+        slide = client.new_slide(readings=2)
+        client.send(slide, "smear.zip", smear(205))
+        client.settled(slide)
+        body = {"name": "late.zip", "bytes": len(smear(20, seed=1))}
+        late = client.post(f"/slides/{slide}/uploads", body).json()["upload"]
+        client.put(f"/uploads/{late}", smear(20, seed=1)[:100], offset=0)
+        part = client.site.uploads.path(late, "late.zip")
+        sampled = list(map(int, client.state(slide)["places"]))
+        assert part.exists()
+        assert client.place(slide, sampled, "neutrophil").status_code == 200
+        assert not part.exists()
+        client.put(f"/uploads/{late}", smear(20, seed=1)[100:], offset=100)
+        assert client.settled(slide)["cells"] == 205
+    with started() as client:
+        assert client.state(slide)["reviewed"] == sampled
+
+
+def test_the_last_byte_of_a_file_is_refused_where_two_readers_have_begun(client: Client):
+    slide = client.new_slide(readings=2)
+    client.send(slide, "smear.zip", smear(3))
+    client.settled(slide)
+    body = {"name": "late.png", "bytes": len(noise(9))}
+    late = client.post(f"/slides/{slide}/uploads", body).json()["upload"]
+    client.place(slide, [0], "ig")
+    with client.site.store.write() as session:  # as an older version had left it
+        session.get_one(UploadRow, late).status = "open"
+    client.site.uploads.path(late, "late.png").touch()
+    refused = client.put(f"/uploads/{late}", noise(9), offset=0)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (409, "being_read")
+
+
+def test_the_signed_count_of_readers_who_agree_has_the_model_s_own_beside_it(client: Client):
+    slide = client.new_slide(readings=2, blind=True)
+    client.send(slide, "smear.zip", smear(10))
+    client.settled(slide)
+    for reading in (1, 2):
+        client.place(slide, list(range(10)), "neutrophil", reading=reading)
+    own = client.get(f"/slides/{slide}/differential", reading=1).json()  # blind: the model counts nothing
+    assert sum(share["counted"] for share in own["before"]["shares"]) == 0
+    model = client.get(f"/slides/{client.slide_of(smear(10))}/differential").json()["before"]
+    assert client.sign(slide).status_code == 200
+    with client.site.store.read() as session:
+        before = session.get_one(SignatureRow, (slide, 1)).signed["differential"]["before"]
+    assert before["shares"] == model["shares"]
+
+
+def test_what_was_settled_is_counted_and_not_the_first_reading(client: Client):
+    slide = client.new_slide(readings=2)
+    client.send(slide, "smear.zip", smear(3))
+    client.settled(slide)
+    client.place(slide, [0, 1, 2], "neutrophil", reading=1)
+    client.place(slide, [0, 1, 2], "lymphocyte", reading=2)
+    client.place(slide, [0, 1, 2], "monocyte", reading="settle")
+
+    def counted(**query: int) -> dict[str, int]:
+        shares = client.get(f"/slides/{slide}/differential", **query).json()["after"]["shares"]
+        return {share["name"]: share["counted"] for share in shares if share["counted"]}
+
+    assert counted(reading=1) == {"neutrophil": 3}
+    assert counted() == {"monocyte": 3}
+
+
+def test_a_move_whose_commit_fails_is_nowhere_and_the_slide_goes_on(on_both: Client):
+    slide = on_both.new_slide(readings=2)
+    on_both.send(slide, "smear.zip", smear(3))
+    on_both.settled(slide)
+    before = on_both.state(slide)
+
+    def fails(_connection: object) -> None:
+        raise OperationalError("COMMIT", None, OSError("gone"))
+
+    event.listen(on_both.site.store.engine, "commit", fails, once=True)
+    # With `base`, which would be asked for by a transaction of its own.
+    refused = on_both.place(slide, [0], "ig", base=0)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (503, "store_away")
+    assert on_both.state(slide) == before
+    assert on_both.place(slide, [0], "ig").json()["seq"] == 1
+    assert on_both.state(slide)["places"]["0"] == "ig"
 
 
 def test_both_read_the_same_200_cells_of_more(started):
@@ -161,3 +226,9 @@ def test_the_audit_shows_a_share_of_the_accepted_cells_without_the_model_s_answe
         client.place(slide, [cell], other.get(preds[cell], "neutrophil"), reading="audit")
     bias = client.get(f"/slides/{slide}/agreement").json()["bias"]["local"]
     assert (bias["wrong"], bias["followed"]) == (len(audited), len(audited))
+    assert client.sign(slide).status_code == 200
+    assert client.post(f"/slides/{slide}/revise", {"reason": "white count"}).status_code == 200
+    later = client.get(f"/slides/{slide}/agreement").json()["bias"]["local"]
+    assert (later["wrong"], later["followed"]) == (len(audited), len(audited))  # who said what first stays
+    exported = client.get(f"/slides/{slide}/export/json").json()["automation_bias"]["local"]
+    assert (exported["wrong"], exported["followed"]) == (len(audited), len(audited))

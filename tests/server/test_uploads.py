@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import io
+import os
 import tarfile
+import time
 import zipfile
 from collections.abc import AsyncIterator
 
@@ -118,6 +120,51 @@ def test_a_bad_file_is_listed_with_its_reason_and_is_no_cell(on_both: Client):
     assert "unpack it first" in reasons["packed.rar"]
 
 
+def tar_of(name: bytes, *, size: int, content: bytes, pax: bool = False) -> bytes:
+    """A tar of one file whose header claims so many bytes, under a name of any bytes."""
+    info = tarfile.TarInfo("cell.png" if pax else os.fsdecode(name))
+    info.size = size
+    if not pax:
+        return info.tobuf(tarfile.GNU_FORMAT, errors="surrogateescape") + content
+    record = b" path=" + name + b"\n"
+    record = str(len(record) + 2).encode() + record
+    extended = tarfile.TarInfo("x")
+    extended.type, extended.size = tarfile.XHDTYPE, len(record)
+    return extended.tobuf() + record.ljust(512, b"\0") + info.tobuf() + content
+
+
+@pytest.mark.parametrize("pax", [False, True])
+def test_a_cut_archive_whose_names_no_store_holds_is_rejected_and_those_behind_it_go_on(
+    on_both: Client, *, pax: bool
+):
+    name = b"a\0b.png" if pax else b"\xff\xfe.png"
+    slide = on_both.new_slide()
+    on_both.send(slide, "cut.tar", tar_of(name, size=5000, content=noise(1)[:300], pax=pax))
+    on_both.send(slide, "good.png", noise(2))
+    found = on_both.settled(slide)
+    assert found["cells"] == 1
+    assert found["rejected"]
+    assert "damaged" in found["rejected"][0]["reason"]
+    assert "\0" not in str(found["rejected"])
+
+
+def test_an_upload_that_fails_as_nobody_foresaw_is_one_rejected_file_and_those_behind_it_go_on(
+    client: Client, monkeypatch
+):
+    def fails(_archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
+        raise AssertionError
+
+    slide, content = client.new_slide(), smear(2)
+    monkeypatch.setattr(zipfile.ZipFile, "infolist", fails)
+    client.send(slide, "odd.zip", content)
+    client.send(slide, "good.png", noise(2))
+    found = client.settled(slide)
+    assert found["cells"] == 1
+    assert [r["name"] for r in found["rejected"]] == ["odd.zip"]
+    assert "AssertionError" in found["rejected"][0]["reason"]
+    assert client.get(f"/slides/{slide}").json()["progress"]["total"] == 2
+
+
 def test_a_tar_and_folders_in_an_archive_are_read_and_what_is_no_image_is_passed_over(client: Client):
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
@@ -145,6 +192,29 @@ def test_an_archive_that_unpacks_beyond_the_limit_is_rejected_and_the_server_liv
         assert rejected["name"] == "bomb.zip"
         assert "expected at most" in rejected["reason"]
         assert client.http.get("/healthz").status_code == 200
+
+
+def test_of_a_large_archive_64_mib_are_in_memory_at_once(started):
+    with started(capacity=Capacity(waiting_files=1)) as client:
+        client.site.worker.stop()  # files wait, so that the intake stops after the first batch
+        slide = client.new_slide()
+        large = {f"{n}.png": bytes([n]) * (16 << 20) for n in range(6)}
+        client.send(slide, "large.zip", zipped(large))
+        while not (files := client.get(f"/slides/{slide}").json()["progress"]["received"]):
+            time.sleep(0.01)
+        assert files == 4
+
+
+def test_a_file_of_an_archive_beyond_128_mib_is_rejected(client: Client):
+    block = bytes(1000)
+    content = b"".join(n.to_bytes(12, "big") + block for n in range((129 << 20) // 1012))
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("large.png", content)
+    slide = client.new_slide()
+    client.send(slide, "large.zip", buffer.getvalue())
+    (rejected,) = client.settled(slide)["rejected"]
+    assert "more than 134,217,728 bytes" in rejected["reason"]
 
 
 def test_an_image_that_claims_many_pixels_is_refused_before_it_is_decoded(client: Client):
@@ -210,6 +280,7 @@ def test_a_name_leads_nowhere(client: Client):
         "uploads",
         "thumbnails",
         "secret",
+        "id",
         "review.sqlite",
         "review.sqlite-wal",
         "review.sqlite-shm",

@@ -7,17 +7,17 @@ does. It can be restored into the other kind of store.
 from __future__ import annotations
 
 import base64
-import io
 import json
 import os
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Table, func, insert, select, text
 
+from hemoscope.archives import damage_told
 from hemoscope.errors import DataError, StoreError
 from hemoscope.files import atomic_path, lock_folder, refuse_existing
 from hemoscope.progress import Progress
@@ -35,6 +35,7 @@ _ABOUT = "hemoscope-backup.json"
 _ROWS_AT_ONCE = 500
 _TRIES = 5  # an upload can be unpacked and gone between its row and its bytes; then rows are read again
 _COUNTED = ("slides", "files", "audit")
+_LEFT_OUT = ("sessions", "folder")  # browsers sign in again, and what is restored lies in a folder of its own
 
 
 class _GoneError(Exception):
@@ -76,11 +77,13 @@ def _write(store: Store, data: Path, archive: zipfile.ZipFile, progress: Progres
             "tables": MigrationContext.configure(session.connection()).get_current_revision(),
         }
         for table in Base.metadata.sorted_tables:
-            if table.name == "sessions":  # browsers sign in again
+            if table.name in _LEFT_OUT:
                 continue
-            with archive.open(f"rows/{table.name}.jsonl", "w") as file:
+            rows = select(table).execution_options(yield_per=_ROWS_AT_ONCE)
+            # Its length is not known before, and can be beyond what a zip of old tells.
+            with archive.open(f"rows/{table.name}.jsonl", "w", force_zip64=True) as file:
                 counts[table.name] = 0
-                for row in session.execute(select(table)).mappings():
+                for row in session.execute(rows).mappings():
                     file.write(json.dumps({k: _plain(v) for k, v in row.items()}).encode() + b"\n")
                     counts[table.name] += 1
         digests = session.scalars(select(FileRow.digest).where(FileRow.digest != "").distinct()).all()
@@ -115,7 +118,7 @@ def restore(store: Store, data: Path, archive_file: Path, *, progress: Progress 
         StoreError: If the store does not answer, or the backup is from a newer version.
     """
     data.mkdir(parents=True, exist_ok=True)
-    with lock_folder(data), zipfile.ZipFile(archive_file) as archive:
+    with lock_folder(data), damage_told(archive_file.name), zipfile.ZipFile(archive_file) as archive:
         try:
             about = json.loads(archive.read(_ABOUT))
         except KeyError:
@@ -136,8 +139,9 @@ def restore(store: Store, data: Path, archive_file: Path, *, progress: Progress 
         with store.write() as session:
             for table in Base.metadata.sorted_tables:
                 if f"rows/{table.name}.jsonl" in archive.namelist():
-                    for rows in _batches(table, archive.read(f"rows/{table.name}.jsonl")):
-                        session.execute(insert(table), rows)
+                    with archive.open(f"rows/{table.name}.jsonl") as lines:
+                        for rows in _batches(table, lines):
+                            session.execute(insert(table), rows)
             if not store.is_sqlite:
                 for name in _COUNTED:
                     session.execute(
@@ -189,10 +193,10 @@ def _write_synced(path: Path, content: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def _batches(table: Table, lines: bytes) -> Iterator[list[dict[str, Any]]]:
+def _batches(table: Table, lines: Iterable[bytes]) -> Iterator[list[dict[str, Any]]]:
     batch: list[dict[str, Any]] = []
     binary = {c.name for c in table.columns if c.type.python_type is bytes}
-    for line in io.BytesIO(lines):
+    for line in lines:
         row = json.loads(line)
         batch.append({k: base64.b64decode(v) if k in binary else v for k, v in row.items()})
         if len(batch) == _ROWS_AT_ONCE:

@@ -6,6 +6,7 @@ in, or as many images as `predict` looks at, and all cells of the slide are judg
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 
@@ -22,6 +23,7 @@ __all__ = ["Cameras"]
 
 SETTLE_S = 1.0  # a browser begins one file after the other: after so long without news there are no more
 PATIENCE_S = 30.0  # the same where a file was begun and not finished; its browser may be gone
+_log = logging.getLogger("hemoscope.server")
 _State = tuple[int, int, int]
 
 
@@ -92,6 +94,9 @@ class Cameras:
             ).all()
         # Cells that were judged before cameras were measured look as at home; more of the slide go with them.
         looked_at = [] if judged else [self._pictures.path(digest) for digest in evenly(digests)]
+        if not all(path.is_file() for path in looked_at):
+            _log.error("images of slide %d are missing in the data folder", slide)
+            return
         found = self._judge.model.seen_px(looked_at)
         with self._store.write() as session:
             session.get_one(SlideRow, slide).nucleus_px = found

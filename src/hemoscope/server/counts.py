@@ -54,6 +54,7 @@ class Counts:
         errors = errors_of(session, read.slide) if errors is None else errors
         key = (
             *(read.slide, read.revision, read.state.reading, read.state.seq, read.of, errors),
+            *(read.merged, read.state.blind),
             *(None if reference is None else reference.model_dump_json(), len(read.state.reviewed)),
         )
         with self._lock:

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections import defaultdict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
+
+from starlette.concurrency import run_in_threadpool
 
 from hemoscope.encoding import jsonable
 from hemoscope.server.problems import ApiError
@@ -18,6 +21,7 @@ __all__ = ["Events"]
 
 ALIVE_S = 15
 _MOST_WAITING = 1000  # news of one browser; beyond it the browser begins anew
+_ALIVE = ": alive\n\n"
 _END = "event: end\ndata: {}\n\n"
 
 
@@ -67,8 +71,12 @@ class Events:
             for queue in self._queues[slide]:
                 queue.put_nowait(text)
 
-    def listen(self, slide: int) -> AsyncIterator[str]:
+    def listen(self, slide: int, still: Callable[[], bool]) -> AsyncIterator[str]:
         """Return a slide's news as an event stream, with a sign of life every 15 seconds.
+
+        Args:
+            slide: Its number.
+            still: Whether the listener may go on; asked every 15 seconds, and where not, the stream ends.
 
         Raises:
             ApiError: If too many listen already, or the server is stopping.
@@ -79,18 +87,23 @@ class Events:
             raise ApiError(
                 429, "too_many_streams", f"{self._most} browsers listen already; close one", retry_s=30
             )
-        return self._stream(slide)
+        return self._stream(slide, still)
 
-    async def _stream(self, slide: int) -> AsyncIterator[str]:
+    async def _stream(self, slide: int, still: Callable[[], bool]) -> AsyncIterator[str]:
         queue: asyncio.Queue[str] = asyncio.Queue()
         self._queues[slide].add(queue)
         try:
             yield ": begun\n\n"
+            asked = time.monotonic()
             while True:
                 try:
                     text = await asyncio.wait_for(queue.get(), ALIVE_S)
                 except TimeoutError:
-                    text = ": alive\n\n"
+                    text = _ALIVE
+                if text == _ALIVE or time.monotonic() - asked >= ALIVE_S:
+                    if not await run_in_threadpool(still):
+                        return
+                    asked = time.monotonic()
                 yield text
                 if text == _END:
                     return

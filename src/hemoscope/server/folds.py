@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -25,7 +25,7 @@ from hemoscope.server.problems import ApiError
 from hemoscope.server.store.cells import cells_of
 from hemoscope.server.store.tables import EntryRow, ModelRow, SignatureRow, SlideRow
 
-__all__ = ["Folds", "Read", "entries_of"]
+__all__ = ["Folds", "Read", "entries_of", "entries_until"]
 
 MOST_KEPT = 256  # readings in memory; each can be folded again
 
@@ -40,6 +40,7 @@ class Read:
         cells: Those of the reading.
         state: Where they lie.
         of: Cells of the whole slide then.
+        merged: Whether it is what two readers came to, and neither's own.
     """
 
     slide: int
@@ -47,6 +48,7 @@ class Read:
     cells: tuple[Cell, ...]
     state: State
     of: int
+    merged: bool = False
 
 
 class Folds:
@@ -91,13 +93,31 @@ class Folds:
             while len(self._kept) > MOST_KEPT:
                 self._kept.popitem(last=False)
 
-    def final(self, session: Session, row: SlideRow, *, revision: int | None = None) -> Read:
-        """Return what is signed: the one reading, or what two readers came to; cells they differ on are in review."""
-        first = self.read(session, row, 1, revision=revision)
+    def final(
+        self,
+        session: Session,
+        row: SlideRow,
+        *,
+        revision: int | None = None,
+        instead: Mapping[Reading, Read] | None = None,
+    ) -> Read:
+        """Return what is signed: the one reading, or what two readers came to; cells they differ on are in review.
+
+        Args:
+            session: Of the transaction.
+            row: The slide.
+            revision: By default the last.
+            instead: Readings that are not saved yet; they are counted, and not kept.
+        """
+        instead = instead or {}
+
+        def of(reading: Reading) -> Read:
+            return instead.get(reading) or self.read(session, row, reading, revision=revision)
+
+        first = of(1)
         if row.readings == 1:
             return first
-        second = self.read(session, row, 2, revision=revision)
-        settled = self.read(session, row, "settle", revision=revision)
+        second, settled = of(2), of("settle")
         places = merged(first.state, second.state, settled.state)
         held = {
             cell: Held(places[cell], reviewed=True, note=each.note)
@@ -105,7 +125,7 @@ class Folds:
             else Held(REVIEW, note=each.note)
             for cell, each in first.state.held.items()
         }
-        return replace(first, state=replace(first.state, blind=False, held=held))
+        return replace(first, merged=True, state=replace(first.state, blind=False, held=held))
 
     def _begin(self, session: Session, row: SlideRow, revision: int, reading: Reading, n: int) -> Read:
         """Return a reading before its first entry: as the last revision ended, or as the model left it."""
@@ -162,3 +182,8 @@ def entries_of(session: Session, slide: int, revision: int, *, since: int = 0) -
         .order_by(EntryRow.seq)
     )
     return [Entry.model_validate(row) for row in rows]
+
+
+def entries_until(session: Session, slide: int, revision: int) -> list[Entry]:
+    """Return the logs of the revisions up to one, one after the other."""
+    return [entry for each in range(1, revision + 1) for entry in entries_of(session, slide, each)]

@@ -15,13 +15,13 @@ from pathlib import Path
 
 from fastapi import Request, Response
 
+from hemoscope.errors import StoreError
 from hemoscope.server.problems import ApiError
 from hemoscope.server.settings import Settings, is_loopback
-from hemoscope.server.users import Role, Users
+from hemoscope.server.users import LOCAL, Role, Users
 
-__all__ = ["Guard", "Reader", "secret_of"]
+__all__ = ["LOCAL", "Guard", "Reader", "secret_of"]
 
-LOCAL = "local"
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -45,14 +45,22 @@ class Guard:
         users: Users and sessions.
         settings: Where the server listens.
         secret: Of this store; makes tokens.
-        sign_in: Whether a session is demanded.
     """
 
-    def __init__(self, users: Users, settings: Settings, secret: bytes, *, sign_in: bool) -> None:
+    def __init__(self, users: Users, settings: Settings, secret: bytes) -> None:
         self._users, self._settings, self._secret = users, settings, secret
-        self.sign_in = sign_in
+        self._closed = not settings.local
         # Browsers share cookies among the ports of a machine; two servers must not take each other's.
         self.cookie_name = f"hemoscope_{settings.port}"
+
+    @property
+    def sign_in(self) -> bool:
+        """Whether a session is demanded: by other machines always, by this one from the first user on.
+
+        A user can be added while the server runs; taking the last one away opens it at the next start only.
+        """
+        self._closed = self._closed or self._users.any()
+        return self._closed
 
     def token(self, cookie: str) -> str:
         """Return the CSRF token that belongs to a cookie."""
@@ -64,6 +72,13 @@ class Guard:
             return Reader(LOCAL, "administrator")
         found = self._users.who(cookie) if cookie else None
         return None if found is None else Reader(*found)
+
+    def still(self, cookie: str) -> bool:
+        """Whether who began to listen with a cookie may go on; listening does not keep a session."""
+        try:
+            return not self.sign_in or self._users.who(cookie, used=False) is not None
+        except StoreError:  # it is away; that says nothing of the reader
+            return True
 
     def check(self, request: Request) -> Reader:
         """Return who asks, if they may.
@@ -101,10 +116,8 @@ class Guard:
 
     def check_host(self, host: str) -> bool:
         """Whether a request names a host that this server may be called; any, where users sign in."""
-        if not self._settings.local or self.sign_in:
-            return True
         name = host.rpartition(":")[0] if ":" in host.rpartition("]")[2] else host
-        return is_loopback(name.strip("[]"))
+        return is_loopback(name.strip("[]")) or self.sign_in
 
     def give_cookie(self, request: Request, response: Response, cookie: str | None = None) -> str:
         """Set the cookie of a session, or one that only carries the token; return it."""

@@ -1,7 +1,7 @@
 """Uploads that have come whole become files that wait for the model; archives are opened here, within limits.
 
 Done again after a kill, it goes on where it stopped: an image lies on the disk before its row, and the rows of an
-upload are numbered.
+upload are numbered. An upload that fails as nobody foresaw is one rejected file, and those behind it go on.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from hemoscope.server.uploads import Uploads
 __all__ = ["Intake"]
 
 AT_ONCE = 32  # files in one transaction
+BYTES_AT_ONCE = 64 << 20  # of its files in memory; the last may go beyond it
 PAUSE_S = 1.0  # between two looks where nobody wakes it, and after a store that did not answer
 _Item = tuple[str, bytes | ImageError]
 _log = logging.getLogger("hemoscope.server")
@@ -58,9 +59,7 @@ class Intake:
     ) -> None:
         self._store, self._uploads, self._pictures, self._events = store, uploads, pictures, events
         self._capacity, self._wake_worker = capacity, wake_worker
-        self._limits = Limits(
-            entries=100_000, total_bytes=capacity.unpacked_bytes, member_bytes=capacity.upload_bytes
-        )
+        self._limits = Limits(entries=100_000, total_bytes=capacity.unpacked_bytes)
         self.called = threading.Event()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="intake", daemon=True)
@@ -112,16 +111,33 @@ class Intake:
         return bool(whole)
 
     def _take(self, upload: UploadRow) -> None:
-        path = self._uploads.path(upload.id, upload.name)
+        try:
+            self._take_in(upload)
+        except (HemoscopeError, OSError):
+            raise
+        except Exception as error:  # noqa: BLE001  one upload must not stop the others
+            _log.exception("an upload cannot be taken in")
+            told = ImageError(
+                f"the server could not take it in ({type(error).__name__}); its log has the reason"
+            )
+            self._save(upload, self._begun(upload), [(upload.name, told)], last=True)
+            self._uploads.path(upload.id, upload.name).unlink(missing_ok=True)
+
+    def _begun(self, upload: UploadRow) -> int:
+        """Return how many files of an upload have been taken in."""
         with self._store.read() as session:
-            begun = session.scalar(select(func.count()).where(FileRow.upload == upload.id)) or 0
+            return session.scalar(select(func.count()).where(FileRow.upload == upload.id)) or 0
+
+    def _take_in(self, upload: UploadRow) -> None:
+        path = self._uploads.path(upload.id, upload.name)
+        begun = self._begun(upload)
         batch: list[_Item] = []
         position = begun
         for n, item in enumerate(_items(path, upload.name, self._limits)):
             if n < begun:
                 continue
             batch.append(item)
-            if len(batch) == AT_ONCE:
+            if _is_full(batch):
                 self._save(upload, position, batch)
                 position += len(batch)
                 batch = []
@@ -163,13 +179,13 @@ class Intake:
             slide=upload.slide,
             upload=upload.id,
             position=position,
-            name=to_text(name)[-1000:].replace("\0", ""),
+            name=_stored(name)[-1000:],
             digest="",
             status="rejected",
         )
         files = session.scalar(select(func.count()).where(FileRow.slide == upload.slide)) or 0
         if isinstance(found, ImageError):
-            row.reason = str(found)
+            row.reason = _stored(str(found))
         elif files >= self._capacity.slide_files:
             row.reason = f"a slide takes at most {self._capacity.slide_files:,} files; begin another"
         elif twin := session.scalar(
@@ -183,6 +199,15 @@ class Intake:
         else:
             row.digest, row.status = found, "waiting"
         return row
+
+
+def _is_full(batch: list[_Item]) -> bool:
+    return len(batch) == AT_ONCE or sum(len(s) for _, s in batch if isinstance(s, bytes)) >= BYTES_AT_ONCE
+
+
+def _stored(text: str) -> str:
+    """Return a text that every store holds: names in archives are bytes of any kind, and reasons quote them."""
+    return to_text(text).replace("\0", "")
 
 
 def _items(path: Path, name: str, limits: Limits) -> Iterator[_Item]:

@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from hemoscope.review import log
-from hemoscope.review.commands import Command, Confirm, Entry, Place, Reading, WhiteCount
+from hemoscope.review.commands import Command, Confirm, Entry, Note, Place, Reading, WhiteCount
 from hemoscope.review.readers import agreement
 from hemoscope.review.state import State
 from hemoscope.server.clock import now
@@ -21,9 +21,10 @@ from hemoscope.server.events import Events
 from hemoscope.server.folds import Folds, Read, entries_of
 from hemoscope.server.guard import LOCAL, Reader
 from hemoscope.server.problems import ApiError
-from hemoscope.server.store.slides import coming_of, open_slide
+from hemoscope.server.store.slides import coming_of, drop_open, open_slide
 from hemoscope.server.store.store import Store
 from hemoscope.server.store.tables import EntryRow, SlideRow
+from hemoscope.server.uploads import Uploads
 
 __all__ = ["Asked", "Done", "Readings"]
 
@@ -64,10 +65,12 @@ class Readings:
         store: Rows.
         events: Told of entries.
         counts: What they come to.
+        uploads: Files on their way, of which two readers wait for none.
     """
 
-    def __init__(self, store: Store, events: Events, counts: Counts) -> None:
-        self._store, self._events, self.counts, self.folds = store, events, counts, Folds()
+    def __init__(self, store: Store, events: Events, counts: Counts, uploads: Uploads) -> None:
+        self._store, self._events, self._uploads = store, events, uploads
+        self.counts, self.folds = counts, Folds()
 
     def perform(self, slide: int, asked: Asked) -> Done:
         """Perform a command and save its entry.
@@ -81,8 +84,11 @@ class Readings:
             row = open_slide(session, slide)
             _refuse_other_revision(row, asked)
             before = self.folds.read(session, row, asked.reading)
-            if row.readings == 2:
+            two = row.readings == 2
+            if two:
                 self._refuse_of_two(session, row, asked)
+            # They read a sample of the cells there are; a file that came later would draw another one.
+            dropped = drop_open(session, slide) if two and row.seq == 0 else []
             _refuse_conflict(session, row, before, asked)
             entry = log.perform(
                 before.state,
@@ -93,18 +99,19 @@ class Readings:
                 client=asked.client,
             )
             after = replace(before, state=log.apply(before.state, entry))
+            if asked.reading == 1 or two:
+                # Before the entry is a row: what the folds read they keep, and a commit can fail.
+                final = self.folds.final(session, row, instead={asked.reading: after}).state
+                row.reviewed, row.open = len(final.reviewed), len(final.open)
             session.add(
                 EntryRow(
                     slide=slide, revision=row.revision, seq=entry.seq, entry=entry.model_dump(mode="json")
                 )
             )
             row.seq = entry.seq
-            session.flush()
-            two = row.readings == 2
-            if asked.reading == 1 or two:
-                final = self.folds.final(session, row).state if two else after.state
-                row.reviewed, row.open = len(final.reviewed), len(final.open)
         self.folds.keep(asked.reading, after)
+        for upload in dropped:
+            self._uploads.path(upload.id, upload.name).unlink(missing_ok=True)
         shown = entry.model_dump(mode="json")
         self._events.tell(
             slide, "entry", {k: shown[k] for k in ("seq", "reader", "reading")} if two else shown
@@ -133,7 +140,20 @@ class Readings:
                     "settled",
                     "what the readers differ on is being settled; their readings stay as they are",
                 )
+            self._refuse_finished(session, row, asked.command)
             claim(row, asked.reading, asked.reader)
+
+    def _refuse_finished(self, session: Session, row: SlideRow, command: Command) -> None:
+        """Keep what both readers said blindly; a later revision is made by people who have seen it all."""
+        if row.revision > 1 or isinstance(command, Note):
+            return
+        if self.uncovered(session, row):
+            raise ApiError(
+                409,
+                "both_read",
+                "both readers have finished and see each other's answers, so that their readings stay as they are; settle what "
+                "they differ on, or sign and begin a new revision",
+            )
 
     def _refuse_agreed(self, session: Session, row: SlideRow, command: Command) -> None:
         first, second = (self.folds.read(session, row, reading).state for reading in (1, 2))

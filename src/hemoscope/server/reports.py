@@ -26,7 +26,8 @@ from hemoscope.review.exports.tables import as_json, cells_csv, differential_csv
 from hemoscope.review.readers import agreement
 from hemoscope.review.signing import Signature
 from hemoscope.server.clock import now
-from hemoscope.server.folds import entries_of
+from hemoscope.server.folds import entries_until
+from hemoscope.server.guard import LOCAL
 from hemoscope.server.pictures import Pictures
 from hemoscope.server.problems import ApiError
 from hemoscope.server.readings import Readings
@@ -88,10 +89,17 @@ def report_of(
         if signed is None
         else Signature(signed.name, signed.at, revision, signed.log_digest, signed.reason),
         nucleus_px=row.nucleus_px,
+        account="" if signed is None else _account(signed),
         agreement=agreement(states[0], states[1], states[2]) if states else None,
-        bias=automation_bias(read.cells, entries_of(session, row.id, revision), audit.state),
+        bias=automation_bias(read.cells, entries_until(session, row.id, revision), audit.state),
         codes=codes,
     )
+
+
+def _account(signed: SignatureRow) -> str:
+    """Return as whom a signer was signed in; empty where nobody signs in."""
+    user = signed.signed["signature"]["user"]
+    return "" if user == LOCAL else user
 
 
 def labelled(report: Report, pictures: Pictures) -> IO[bytes]:

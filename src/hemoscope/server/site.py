@@ -24,6 +24,7 @@ from hemoscope.server.pictures import Pictures
 from hemoscope.server.readings import Readings
 from hemoscope.server.references import References
 from hemoscope.server.settings import Settings
+from hemoscope.server.store.folder import bind
 from hemoscope.server.store.migrate import migrate
 from hemoscope.server.store.store import Store
 from hemoscope.server.store.tables import FileRow, ModelRow
@@ -82,7 +83,8 @@ def open_site(
 
     Raises:
         RunError: If another server has the folder.
-        StoreError: If the store does not answer or is from a newer version.
+        StoreError: If the store does not answer, is from a newer version, belongs to another folder, or another server
+            has it.
         ConfigError: If the table does not know a class of the model.
     """
     facts = judge.facts()
@@ -91,10 +93,12 @@ def open_site(
     with lock_folder(settings.data):
         store = Store(settings.store_url)
         try:
-            migrate(store)
-            with store.write() as session:
-                session.merge(ModelRow(digest=facts["digest"], facts=facts))
-            yield _site(settings, judge, reference, store, codes or read_codes(), facts)
+            with store.held():
+                migrate(store)
+                bind(store, settings.data)
+                with store.write() as session:
+                    session.merge(ModelRow(digest=facts["digest"], facts=facts))
+                yield _site(settings, judge, reference, store, codes or read_codes(), facts)
         finally:
             store.close()
 
@@ -105,7 +109,8 @@ def _site(
     capacity = settings.capacity
     users = Users(store, session_s=capacity.session_s)
     pictures, events = Pictures(settings.data), Events(capacity.streams)
-    readings = Readings(store, events, Counts(reference))
+    uploads = Uploads(store, settings.data, capacity, facts["digest"])
+    readings = Readings(store, events, Counts(reference), uploads)
 
     def waiting() -> float:
         with store.read() as session:
@@ -113,14 +118,13 @@ def _site(
 
     metrics = Metrics(waiting=waiting, streams=lambda: float(events.streams))
     worker = Worker(store, pictures, judge, events, metrics, most=capacity.asked)
-    uploads = Uploads(store, settings.data, capacity, facts["digest"])
     intake = Intake(store, uploads, pictures, events, capacity, wake_worker=worker.wake)
     uploads.wake = intake.called.set
     return Site(
         settings=settings,
         store=store,
         users=users,
-        guard=Guard(users, settings, secret_of(settings.data), sign_in=not settings.local or users.any()),
+        guard=Guard(users, settings, secret_of(settings.data)),
         failures=Failures(capacity.failures, capacity.failure_s),
         pictures=pictures,
         events=events,

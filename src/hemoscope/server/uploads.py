@@ -25,7 +25,7 @@ from hemoscope.server.problems import ApiError
 from hemoscope.server.settings import Capacity
 from hemoscope.server.store.slides import open_slide
 from hemoscope.server.store.store import Store
-from hemoscope.server.store.tables import EntryRow, FileRow, UploadRow
+from hemoscope.server.store.tables import EntryRow, FileRow, SlideRow, UploadRow
 
 __all__ = ["Uploads"]
 
@@ -74,14 +74,7 @@ class Uploads:
         need_room(self._folder, size, spare=self._capacity.free_bytes)
         with self._store.write() as session:
             row = open_slide(session, slide)
-            if row.readings == 2 and session.scalar(
-                select(EntryRow.seq).where(EntryRow.slide == slide).limit(1)
-            ):
-                raise ApiError(
-                    409,
-                    "being_read",
-                    "two readers have begun on the cells there are; begin another slide for more",
-                )
+            _refuse_read(session, row)
             if row.model != self._model:
                 raise ApiError(
                     409,
@@ -217,7 +210,7 @@ class Uploads:
         whole = received == row.bytes
         with self._store.write() as session:
             if whole:  # signing and the last byte must not miss each other
-                open_slide(session, row.slide)
+                _refuse_read(session, open_slide(session, row.slide))
             found = session.get_one(UploadRow, row.id)
             if found.status != "open":
                 raise _given_up()
@@ -242,3 +235,13 @@ def _given_up() -> ApiError:
         "dropped",
         "the file was given up before it had come whole, and the slide takes no more files now",
     )
+
+
+def _refuse_read(session: Session, row: SlideRow) -> None:
+    """Refuse more cells where two readers have begun: both read the same ones, a sample of those there were."""
+    if row.readings == 2 and session.scalar(select(EntryRow.seq).where(EntryRow.slide == row.id).limit(1)):
+        raise ApiError(
+            409,
+            "being_read",
+            "two readers have begun on the cells there are; begin another slide for more",
+        )

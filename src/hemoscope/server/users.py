@@ -16,8 +16,9 @@ from hemoscope.server.clock import now
 from hemoscope.server.store.store import Store
 from hemoscope.server.store.tables import SessionRow, UserRow
 
-__all__ = ["ROLES", "Role", "Users", "check_user"]
+__all__ = ["LOCAL", "ROLES", "Role", "Users", "check_user"]
 
+LOCAL = "local"  # everybody, where nobody signs in
 Role = Literal["reader", "administrator"]
 ROLES: tuple[Role, ...] = ("reader", "administrator")
 SHORTEST, LONGEST = 10, 1000  # characters of a password
@@ -34,6 +35,10 @@ def check_user(name: str, password: str) -> None:
     if not name.strip() or name != name.strip() or len(name) > 100 or not name.isprintable():
         raise ConfigError(
             f"expected a name of 1 to 100 printable characters without blanks around it, got {name!r}"
+        )
+    if name.casefold() == LOCAL:
+        raise ConfigError(
+            f"{name!r} stands in every log for whoever has not signed in; expected another name"
         )
     if not SHORTEST <= len(password) <= LONGEST:
         raise ConfigError(f"expected a password of at least {SHORTEST} characters, got {len(password)}")
@@ -109,8 +114,13 @@ class Users:
             session.add(SessionRow(digest=_digest(cookie), user=name, used=now()))
         return cookie
 
-    def who(self, cookie: str) -> tuple[str, Role] | None:
-        """Return name and role behind a cookie; None if its session has ended or never was."""
+    def who(self, cookie: str, *, used: bool = True) -> tuple[str, Role] | None:
+        """Return name and role behind a cookie; None if its session has ended or never was.
+
+        Args:
+            cookie: Of the session.
+            used: Whether that keeps the session from ending for want of use.
+        """
         with self._store.read() as session:
             found = session.execute(
                 select(UserRow.name, UserRow.role, SessionRow.used)
@@ -119,8 +129,8 @@ class Users:
             ).one_or_none()
         if found is None:
             return None
-        name, role, used = found
-        if used < _ago(60):  # a minute's precision needs no row a request
+        name, role, last = found
+        if used and last < _ago(60):  # a minute's precision needs no row a request
             with self._store.write() as session:
                 row = session.get(SessionRow, _digest(cookie))
                 if row is not None:

@@ -156,7 +156,13 @@ class Worker:
             return by_camera
 
     def _predict(self, waiting: Mapping[float | None, Sequence[FileRow]]) -> None:
-        for nucleus_px, files in waiting.items():
+        """Judge images; those whose file is missing wait on, as it says nothing of the image."""
+        missing = 0
+        for nucleus_px, waits in waiting.items():
+            files = [file for file in waits if self._pictures.path(file.digest).is_file()]
+            missing += len(waits) - len(files)
+            if not files:
+                continue
             began = time.perf_counter()
             judged = self._judged(files, self._judge.at(nucleus_px))
             by_slide: dict[int, list[tuple[FileRow, Judged]]] = {}
@@ -165,6 +171,12 @@ class Worker:
             for slide, found in by_slide.items():
                 self._save(slide, found)
             self._metrics.predicted(len(files), time.perf_counter() - began)
+        if missing:
+            _log.error("images are missing in the data folder: %d", missing)
+        if missing == sum(map(len, waiting.values())):
+            raise StoreError(
+                f"{missing:,} images that wait are missing in the data folder; bring it back as it was"
+            )
 
     def _judged(self, files: Sequence[FileRow], judge: Judge) -> list[Judged]:
         paths = [self._pictures.path(file.digest) for file in files]
@@ -172,9 +184,7 @@ class Worker:
             return judge.judge(paths)
         except StoreError:
             raise
-        except Exception:
-            if len(files) == 1:
-                raise
+        except Exception:  # noqa: BLE001  one image must not stop the others, nor wait for ever
             _log.exception("a batch failed; its images are tried one by one")
         return [found for file in files for found in self._judged_alone(file, judge)]
 

@@ -13,7 +13,7 @@ from uuid import NAMESPACE_URL, uuid5
 
 from hemoscope.errors import MissingPackageError
 from hemoscope.review.exports.loinc import Code
-from hemoscope.review.exports.report import RESEARCH, Line, Report, flag, lines, status
+from hemoscope.review.exports.report import RESEARCH, Line, Report, flag, lines, signer, status
 
 __all__ = ["as_fhir"]
 
@@ -58,7 +58,7 @@ def as_fhir(report: Report) -> str:
 def _diagnostic_report(report: Report, results: list[dict[str, str]]) -> dict[str, Any]:
     findings = [f"{line.label}: {line.finding}." for line in lines(report) if line.finding]
     signature = report.signature
-    signed = [f"Signed by {signature.name}, log {signature.log}."] if signature else []
+    signed = [f"Signed by {signer(report)}, log {signature.log}."] if signature else []
     if signature and signature.reason:
         signed.append(f"Signed with open cells: {signature.reason}")
     return {
@@ -69,7 +69,7 @@ def _diagnostic_report(report: Report, results: list[dict[str, str]]) -> dict[st
         "code": _concept(report.codes.panel, "Differential count"),
         "effectiveDateTime": report.at,
         "issued": report.at,
-        **({"performer": [{"display": signature.name}]} if signature else {}),
+        **({"performer": [{"display": signer(report)}]} if signature else {}),
         "result": results,
         "conclusion": " ".join(
             [

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 
 from hemoscope.review.exports.loinc import Code
-from hemoscope.review.exports.report import RESEARCH, Line, Report, flag, lines, status
+from hemoscope.review.exports.report import RESEARCH, Line, Report, flag, lines, signer, status
 
 __all__ = ["as_hl7"]
 
@@ -65,7 +65,7 @@ def _about(report: Report) -> list[str]:
         f"Ranges: {report.reference.name}",
     ]
     if signature:
-        told.append(f"Signed by {signature.name} at {signature.at}; SHA-256 of the log {signature.log}")
+        told.append(f"Signed by {signer(report)} at {signature.at}; SHA-256 of the log {signature.log}")
         if signature.reason:
             told.append(f"Signed with open cells: {signature.reason}")
     return [*told, *(remark.text for remark in found.after.remarks)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hemoscope.differential.page import Review, differential_page
-from hemoscope.review.exports.report import Report
+from hemoscope.review.exports.report import Report, signer
 
 __all__ = ["as_page"]
 
@@ -19,7 +19,7 @@ def as_page(report: Report) -> str:
     ]
     signed = "Not signed yet."
     if signature:
-        signed = f"Signed by {signature.name}, {signature.at}, revision {signature.revision}, log {signature.log[:16]}."
+        signed = f"Signed by {signer(report)}, {signature.at}, revision {signature.revision}, log {signature.log[:16]}."
         if signature.reason:
             signed += f" Signed with open cells: {signature.reason}"
     return differential_page(

@@ -18,7 +18,7 @@ from hemoscope.review.readers import Agreement
 from hemoscope.review.signing import Signature
 from hemoscope.review.state import State
 
-__all__ = ["RESEARCH", "Line", "Report", "flag", "lines", "status"]
+__all__ = ["RESEARCH", "Line", "Report", "flag", "lines", "signer", "status"]
 
 RESEARCH = "Research use only. Not for diagnosis."
 
@@ -38,6 +38,7 @@ class Report:
         cells: The cells.
         state: Where they lie.
         signature: Who stands for it; None before it is signed.
+        account: As whom the signer was signed in, for the name is what they wrote; empty where nobody signs in.
         agreement: Of two readers; None where one read.
         nucleus_px: Diameter of the nuclei that the model framed the cells by, in pixels; None where it frames none.
         bias: How often each reader followed a wrong answer, by reader; empty without an audit.
@@ -54,6 +55,7 @@ class Report:
     cells: tuple[Cell, ...]
     state: State
     signature: Signature | None = None
+    account: str = ""
     agreement: Agreement | None = None
     nucleus_px: float | None = None
     bias: Mapping[str, Followed] = field(default_factory=dict)
@@ -106,6 +108,13 @@ def status(report: Report) -> Literal["preliminary", "final", "amended"]:
     if report.signature is None:
         return "preliminary"
     return "final" if report.revision == 1 else "amended"
+
+
+def signer(report: Report) -> str:
+    """Return who signed, and as whom they were signed in; empty before it is signed."""
+    if report.signature is None:
+        return ""
+    return report.signature.name + (f" (signed in as {report.account})" if report.account else "")
 
 
 def flag(line: Line) -> Literal["H", "L", "N", ""]:

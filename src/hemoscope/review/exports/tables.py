@@ -63,7 +63,9 @@ def as_json(report: Report) -> str:
         "model": asdict(report.model),
         "nucleus_px": report.nucleus_px,
         "reference": report.reference.name,
-        "signature": asdict(report.signature) if report.signature else None,
+        "signature": {**asdict(report.signature), "account": report.account or None}
+        if report.signature
+        else None,
         "classes": [
             {**asdict(line), "code": line.code.code if line.code else None} for line in lines(report)
         ],

@@ -13,7 +13,7 @@ from hemoscope.review.bias import automation_bias
 from hemoscope.review.commands import Entry
 from hemoscope.review.readers import agreement
 from hemoscope.server.counts import count_json
-from hemoscope.server.folds import entries_of
+from hemoscope.server.folds import entries_of, entries_until
 from hemoscope.server.guard import LOCAL, Reader
 from hemoscope.server.readings import Asked
 from hemoscope.server.routes.needs import Here, InReading, SlideId, Who
@@ -122,7 +122,7 @@ def _agreement(site: Site, session: Any, row: SlideRow) -> dict[str, Any]:
     folds = site.readings.folds
     audit = folds.read(session, row, "audit")
     bias = automation_bias(
-        folds.read(session, row, 1).cells, entries_of(session, row.id, row.revision), audit.state
+        folds.read(session, row, 1).cells, entries_until(session, row.id, row.revision), audit.state
     )
     found: dict[str, Any] = {
         "readings": row.readings,

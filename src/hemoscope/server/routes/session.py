@@ -6,6 +6,7 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
+from hemoscope.errors import StoreError
 from hemoscope.server.audit import audit
 from hemoscope.server.problems import ApiError
 from hemoscope.server.routes.needs import Here, Who
@@ -29,18 +30,14 @@ def sign_in(body: SignIn, request: Request, response: Response, site: Here) -> d
     if not site.guard.sign_in:
         raise ApiError(409, "no_sign_in", "this server is reached from this machine alone and has no users")
     site.guard.check_write(request)
-    address = request.client.host if request.client else ""
-    keys = (f"name {body.name}", f"address {address}")
-    if wait := max(site.failures.wait_s(key) for key in keys):
-        raise ApiError(
-            429, "too_many_failures", f"too many wrong passwords; try again in {wait} s", retry_s=wait
-        )
-    cookie = site.users.sign_in(body.name, body.password)
+    with site.failures.turn() as mine:
+        if not mine:
+            raise ApiError(
+                429, "queue_full", "many people sign in at this moment; try again in a second", retry_s=1
+            )
+        cookie = _tried(site, body, request.client.host if request.client else "")
     if cookie is None:
-        for key in keys:
-            site.failures.add(key)
         raise ApiError(401, "wrong", "name or password is wrong")
-    site.failures.forget(keys[0])
     with site.store.write() as session:
         audit(session, body.name, "signed in")
     site.guard.give_cookie(request, response, cookie)
@@ -56,6 +53,25 @@ def sign_out(request: Request, site: Here, who: Who) -> Response:
     response = Response(status_code=204)
     site.guard.take_cookie(response)
     return response
+
+
+def _tried(site: Site, body: SignIn, address: str) -> str | None:
+    """Return the cookie of a new session; None if name or password are wrong."""
+    of_name, of_address = keys = (f"name {body.name}", f"address {address}")
+    if wait := site.failures.begin(keys):
+        raise ApiError(
+            429, "too_many_failures", f"too many wrong passwords; try again in {wait} s", retry_s=wait
+        )
+    try:
+        cookie = site.users.sign_in(body.name, body.password)
+    except StoreError:  # says nothing of the password
+        site.failures.take_back(of_name)
+        site.failures.take_back(of_address)
+        raise
+    if cookie is not None:
+        site.failures.forget(of_name)
+        site.failures.take_back(of_address)
+    return cookie
 
 
 def _session(site: Site, response: Response, cookie: str) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse, StreamingResponse
 from sqlalchemy import select
 
@@ -116,12 +116,14 @@ def get_order(
     response_class=StreamingResponse,
     responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
 )
-def get_events(slide: SlideId, site: Here) -> StreamingResponse:
+def get_events(slide: SlideId, request: Request, site: Here) -> StreamingResponse:
     """News of a slide: `progress`, `cells`, `entry`, `signed`, `revised`, and `end` when the server stops."""
     with site.store.read() as session:
         find_slide(session, slide)
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    return StreamingResponse(site.events.listen(slide), media_type="text/event-stream", headers=headers)
+    cookie = request.cookies.get(site.guard.cookie_name, "")
+    news = site.events.listen(slide, lambda: site.guard.still(cookie))
+    return StreamingResponse(news, media_type="text/event-stream", headers=headers)
 
 
 def slide_detail(site: Site, slide: int) -> dict[str, Any]:

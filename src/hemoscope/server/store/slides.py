@@ -12,7 +12,16 @@ from sqlalchemy.orm import Session
 from hemoscope.server.problems import ApiError
 from hemoscope.server.store.tables import FileRow, SlideRow, UploadRow
 
-__all__ = ["coming_of", "find_slide", "list_slides", "open_slide", "progress_of", "rejected_of", "slide_json"]
+__all__ = [
+    "coming_of",
+    "drop_open",
+    "find_slide",
+    "list_slides",
+    "open_slide",
+    "progress_of",
+    "rejected_of",
+    "slide_json",
+]
 
 MOST_LISTED = 500
 
@@ -80,6 +89,16 @@ def coming_of(session: Session, slide: int) -> int:
     whole = session.scalar(select(func.count()).where(UploadRow.slide == slide, UploadRow.status == "whole"))
     waiting = session.scalar(select(func.count()).where(FileRow.slide == slide, FileRow.status == "waiting"))
     return (waiting or 0) + (whole or 0)
+
+
+def drop_open(session: Session, slide: int) -> list[UploadRow]:
+    """Give up the uploads of a held slide that were begun and not finished; return them."""
+    rows = session.scalars(
+        select(UploadRow).where(UploadRow.slide == slide, UploadRow.status == "open")
+    ).all()
+    for row in rows:
+        row.status = "dropped"
+    return list(rows)
 
 
 def rejected_of(session: Session, slide: int) -> list[dict[str, str]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Any
 
 from sqlalchemy import Engine, create_engine, event, text
@@ -22,6 +22,9 @@ from hemoscope.errors import ConfigError, StoreError
 __all__ = ["Store", "StoreFullError"]
 
 BUSY_MS = 30_000
+_LOCK = 0x68656D6F  # the key of PostgreSQL's advisory lock, the same for every hemoscope
+# A machine that is gone gives the lock back after a minute, not after the two hours of most systems.
+_KEEPALIVE = {"tcp_keepalives_idle": 30, "tcp_keepalives_interval": 10, "tcp_keepalives_count": 3}
 _FULL = ("disk is full", "No space left", "could not extend file")
 
 
@@ -74,6 +77,35 @@ class Store:
             session.begin(),
         ):
             yield session
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold the store for one server; the lock ends with the connection that has it.
+
+        An SQLite store is held by the lock on its data folder.
+
+        Raises:
+            StoreError: If another server has it, or it cannot be reached.
+        """
+        if self.is_sqlite:
+            yield
+            return
+        with _told():
+            connection = self.engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+        try:
+            with _told():
+                for setting, value in _KEEPALIVE.items():
+                    connection.execute(text(f"SET {setting} = {value}"))
+                if not connection.scalar(text("SELECT pg_try_advisory_lock(:key)"), {"key": _LOCK}):
+                    raise StoreError(
+                        "the store is in use by another server; stop that one, or name another --store"
+                    )
+            yield
+        finally:
+            with suppress(DBAPIError):
+                connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": _LOCK})
+            connection.invalidate()
+            connection.close()
 
     def check(self) -> None:
         """Ask the store whether it answers.

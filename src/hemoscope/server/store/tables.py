@@ -13,6 +13,7 @@ __all__ = [
     "CellRow",
     "EntryRow",
     "FileRow",
+    "FolderRow",
     "ModelRow",
     "SessionRow",
     "SignatureRow",
@@ -27,6 +28,13 @@ _LONG = BigInteger().with_variant(Integer, "sqlite")  # only an INTEGER counts u
 
 class Base(DeclarativeBase):
     """All tables."""
+
+
+class FolderRow(Base):
+    """The data folder of the store's images, by its id; no row until a server has opened both."""
+
+    __tablename__ = "folder"
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
 
 
 class UserRow(Base):
