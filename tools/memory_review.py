@@ -18,8 +18,10 @@ from hemoscope.server.events import Events
 from hemoscope.server.guard import Reader
 from hemoscope.server.pictures import Pictures
 from hemoscope.server.readings import Asked, Readings
+from hemoscope.server.settings import Capacity
 from hemoscope.server.store.migrate import migrate
 from hemoscope.server.store.store import Store
+from hemoscope.server.uploads import Uploads
 from tests.page.drawn_slide import CLASSES, put_slide
 
 CELLS, AT_ONCE, THREADS = 20, 3, 16
@@ -38,7 +40,8 @@ def main() -> None:
         pictures = Pictures(Path(folder))
         bases = {put_slide(store, pictures, cells=CELLS): 0 for _ in range(options.slides)}
         locks = {slide: threading.Lock() for slide in bases}
-        readings = Readings(store, Events(1), Counts(read_reference()))
+        uploads = Uploads(store, Path(folder), Capacity())
+        readings = Readings(store, Events(1), Counts(read_reference()), uploads)
 
         def one(_: int) -> None:
             slide = rng.choice(list(bases))

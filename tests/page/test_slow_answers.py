@@ -115,7 +115,9 @@ def test_an_entry_that_a_window_has_missed_is_seen_with_the_next_one(running: Ru
     missed = Asked(
         Place(cells=(first,), to="ig"), revision=1, base=0, reading=1, reader=Reader("bob", "reader")
     )
-    Readings(running.site.store, Events(1), readings.counts).perform(slide, missed)  # which nobody hears of
+    Readings(running.site.store, Events(1), readings.counts, running.site.uploads).perform(
+        slide, missed
+    )  # which nobody hears of
     done_by(running, slide, "bob", Place(cells=(second,), to="monocyte"))
     page.wait_for_selector(f'[data-place="monocyte"] [data-cell="{second}"]')
     page.wait_for_selector(f'[data-place="ig"] [data-cell="{first}"]')

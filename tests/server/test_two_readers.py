@@ -103,8 +103,6 @@ def test_what_they_differ_on_is_settled_and_signed(closed: Client, slide: int):
     assert {s["name"]: s["counted"] for s in shares if s["counted"]} == {"neutrophil": 9, "monocyte": 1}
 
 
-
-
 def test_cells_that_come_after_the_readers_have_begun_are_refused(closed: Client, slide: int):
     closed.place(slide, [0], "ig", reading=1)
     refused = closed.post(f"/slides/{slide}/uploads", {"name": "a.png", "bytes": len(noise(9))})
