@@ -51,6 +51,8 @@ def test_a_sound_card_comes_back_as_it_was_written(tmp_path: Path):
         ('{"data": {"classes": []}}', "at least 1"),
         ('{"data": {"counts": {"train": {"a": 1.5}}}}', "data.counts.train.a"),
         ('{"data": {"root": ["/"]}}', "data.root"),
+        ('{"data": {"source": ["/"]}}', "data.source"),
+        ('{"data": {"groups": "12"}}', "data.groups"),
         ('{"recipe": {"epochs": {"deep": 1}}}', "recipe.epochs"),
         ('{"arch": 1, "seed": "0"}', "arch: .*; seed: "),
     ],

@@ -42,6 +42,9 @@ class _LeftOut(_Checked):
 
 class _Data(_Checked):
     root: str = ""
+    source: str | None = None
+    groups: Count | None = None
+    groups_on_two_sides: Count | None = None
     digest: str = ""
     classes: Annotated[
         list[str], Field(min_length=1, max_length=MAX_CLASSES), AfterValidator(_no_two_alike)

@@ -347,9 +347,11 @@ def test_verbs_on_runs(discs: Path, tmp_path: Path):
     common = ["--data", cells, "--skip-bad", "--out", out]
     trained = printed("train", "resnet18", *common, *QUICK)
     agrees("train", keys_of(trained))
-    printed(
-        "train", "resnet18", *common[:3], "--out", tmp_path / "framed", *QUICK, "--set", "framing=nucleus"
-    )
+    lines = [f"{p.relative_to(tmp_path)},{p.parent.name},{p.stem}" for p in sorted(cells.rglob("*.png"))]
+    listed = tmp_path / "labels.csv"
+    listed.write_text("\n".join(["path,class,group", *lines]), "utf-8")
+    framed_by = ["--out", tmp_path / "framed", *QUICK, "--set", "framing=nucleus"]
+    printed("train", "resnet18", "--data", listed, *framed_by)
     swept = printed("benchmark", *common, *QUICK, "--arch", "resnet18")
     failed = printed("benchmark", *common, "--device", "cpu", "--arch", "resnet18", "--epochs", 1, code=1)
     agrees("benchmark", {*keys_of(swept), *keys_of(failed)})

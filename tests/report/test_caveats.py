@@ -55,6 +55,16 @@ def test_groups_that_a_list_names_are_said_to_be_kept_apart(runs):
     assert "The split does not separate patients." not in told
 
 
+def test_groups_that_a_given_split_parts_are_counted(runs):
+    card = collect(runs.add("resnet18", test=SMALL, rename=plain_file)).entries[0].card
+    data = card["data"] | {"groups": 12, "groups_on_two_sides": 3}
+    told = said(collect(runs.add("vgg19", test=SMALL, rename=plain_file, data=data)))
+    assert told["The split does not keep groups apart."].startswith(
+        "Of 12 groups, such as patients or slides, 3 have"
+    )
+    assert "The split keeps groups apart." not in told
+
+
 def test_without_validation_images_nothing_is_said_to_be_chosen_by_them(runs, tmp_path):
     test = Side(PBC, SMALL, "test").predict(np.random.default_rng(0), 0.1)
     for arch in ("resnet18", "vgg19"):

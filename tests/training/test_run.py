@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from datetime import datetime, tzinfo
 from pathlib import Path
 
@@ -426,3 +427,17 @@ def test_a_run_that_fails_before_it_goes_on_keeps_the_time_it_began(prepared: Pr
     (tmp_path / "run.json").unlink()
     RunCard(job, tmp_path).fail("the images are gone")
     assert "started_at" not in Run.open(tmp_path).card
+
+
+def test_a_card_counts_groups_and_those_that_a_split_parts(prepared: Prepared, tmp_path: Path):
+    first, second, third, *_ = prepared.split.side("train")
+    group_of = {first.path: "parted", prepared.split.side("test")[0].path: "parted"}
+    group_of |= {second.path: "whole", third.path: "whole"}
+    images = tuple(image._replace(group=group_of.get(image.path, "")) for image in prepared.manifest.images)
+    RunCard(
+        Job("resnet18", QUICK, replace(prepared.manifest, images=images), prepared.split, 0), tmp_path
+    ).fail("")
+    facts = Run.open(tmp_path).card["data"]
+    assert (facts["groups"], facts["groups_on_two_sides"]) == (2, 1)
+    RunCard(Job("resnet18", QUICK, prepared.manifest, prepared.split, 0), tmp_path).fail("")
+    assert "groups" not in Run.open(tmp_path).card["data"]

@@ -56,6 +56,12 @@ def _of_data(data: DataFacts) -> list[Caveat]:
             "split. Cells that happen to be in both are not told apart; hemoscope evaluate counts them."
         )
         found.append(Caveat("Other cells than those of the training.", text))
+    elif data.kind == "other" and data.groups_on_two_sides:
+        text = (
+            f"Of {data.groups:,} groups, such as patients or slides, {data.groups_on_two_sides:,} have images on more than one side of "
+            "the split. The scores are optimistic for a new one."
+        )
+        found.append(Caveat("The split does not keep groups apart.", text))
     elif data.kind == "other" and data.groups:
         text = (
             f"The images are of {data.groups:,} groups, such as patients or slides, each on one side of the split. How far the scores "

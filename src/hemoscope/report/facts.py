@@ -45,6 +45,7 @@ class DataFacts:
         split_digest: Identity of the split.
         split_seed: Seed of the draw.
         groups: How many groups, such as patients, the images are of, where a list names them; else 0.
+        groups_on_two_sides: How many of them have images on more than one side of the split.
     """
 
     kind: DataKind
@@ -59,6 +60,7 @@ class DataFacts:
     split_digest: str
     split_seed: int | None
     groups: int = 0
+    groups_on_two_sides: int = 0
 
     @property
     def credit(self) -> str:
@@ -92,7 +94,8 @@ def data_facts(cards: Sequence[Mapping[str, Any]], test: Predictions) -> DataFac
         policy=str(split.get("policy", "")),
         split_digest=str(split["digest"]),
         split_seed=split.get("seed"),
-        groups=int(data.get("groups") or 0),
+        groups=data.get("groups") or 0,
+        groups_on_two_sides=data.get("groups_on_two_sides") or 0,
     )
 
 

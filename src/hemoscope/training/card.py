@@ -6,6 +6,7 @@ Written once when training starts (status `running`) and once when it ends (`don
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -19,7 +20,7 @@ from hemoscope.errors import RunError
 from hemoscope.evaluation.summary import score
 from hemoscope.files import sha256_of, write_json
 from hemoscope.models.weights import WeightsFile
-from hemoscope.records import Predictions, Problem
+from hemoscope.records import Manifest, Predictions, Problem, Split
 from hemoscope.run_card import read_card
 from hemoscope.runs import CARD, MODEL, PREDICTIONS
 from hemoscope.training.device import Device, describe_machine
@@ -61,8 +62,7 @@ class RunCard:
         }
         if manifest.source:
             data["source"] = manifest.source
-        if groups := {image.group for image in manifest.images} - {""}:
-            data["groups"] = len(groups)
+        data |= _groups(manifest, split)
         self._card: dict[str, Any] = {
             "schema": 1,
             "name": job.name,
@@ -178,6 +178,17 @@ class RunCard:
             return read_card(self._path, done=False).get(key)
         except (FileNotFoundError, RunError):
             return None
+
+
+def _groups(manifest: Manifest, split: Split) -> dict[str, int]:
+    """Return how many groups the split's images are of, and how many of them it parts; nothing where no image names one."""
+    group_of = {image.path: image.group for image in manifest.images if image.group}
+    sides: dict[str, set[str]] = defaultdict(set)
+    for row in split.rows:
+        if row.path in group_of:
+            sides[group_of[row.path]].add(row.side)
+    parted = sum(len(found) > 1 for found in sides.values())
+    return {"groups": len(sides), "groups_on_two_sides": parted} if sides else {}
 
 
 def _version(package: str) -> str:
