@@ -17,8 +17,11 @@ from hemoscope.comparison.write import write_comparison
 from hemoscope.ensemble.members import assemble
 from hemoscope.ensemble.vote import vote
 from hemoscope.errors import DataError, RunError
+from hemoscope.evaluation.paired import images_needed, mcnemar
+from hemoscope.records import Predictions
 from hemoscope.runs import PREDICTIONS, find_runs, write_predictions
 from tests import in_process
+from tests.report.conftest import PBC, Side
 
 SMALL = (30, 40, 20, 25, 30, 20, 35, 25)
 
@@ -91,6 +94,39 @@ def test_what_is_worse_than_the_preferred_one_is_named_so(runs):
     found = compare(runs.root, members="resnet18", draws=50)
     assert found.subjects[found.preferred].label == "ResNet-18"
     assert "worse: AlexNet (McNemar's" in next(iter(sentences(found)))
+
+
+def with_errors(name: str, errors: range) -> Predictions:
+    side = Side(PBC, SMALL, name)
+    pred = side.target.copy()
+    pred[errors] = (pred[errors] + 1) % len(PBC)
+    probs = np.eye(len(PBC))[pred]
+    return Predictions(PBC, side.paths, side.target, probs, pred)
+
+
+def test_how_many_images_are_needed_is_said_of_the_nearest_at_the_level_that_holm_leaves(runs):
+    wrong = {
+        "vgg11": range(100, 112),
+        "resnet18": range(20),
+        "vgg19": range(12, 38),
+        "alexnet": range(60, 130),
+        "vgg16": range(61, 131),
+    }
+    for arch, errors in wrong.items():
+        val = with_errors("val", range(0 if arch == "resnet18" else 9))
+        runs.add(arch, test=SMALL, predictions={"val": val, "test": with_errors("test", errors)})
+    found = compare(runs.root, members="resnet18", draws=50)
+    assert [s.scores.errors for s in found.subjects] == [12, 20, 26, 70, 70]
+    assert found.preferred == 1
+    larger = [(pair.first, pair.second) for pair in found.pairs if pair.p > mcnemar(18, 12)]
+    assert larger == [(3, 4)]  # so that Holm compares the pair's p-value with a half of the level
+    needed = images_needed(18 / 225, 12 / 225, alpha=0.025)
+    _, told, *_ = sentences(found)
+    assert told.startswith("ResNet-18 against VGG-19: 18 images that only the one gets right, 12 that")
+    assert told.endswith(
+        f"about {float(f'{needed:.1e}'):,.0f} images would tell these two apart at the level of 2.5 % that Holm leaves to them "
+        "four times in five."
+    )
 
 
 def test_one_run_alone_has_intervals_and_no_pair(runs):

@@ -35,7 +35,8 @@ def sentences(found: Comparison) -> Iterator[str]:
             f"{prefers} On these {subjects[0].scores.n:,} images, {told} (McNemar's exact test, adjusted "
             f"over all {len(found.pairs):,} pairs by Holm, level {100 * LEVEL:.0f} %)."
         )
-        yield _nearest(found, others[min(others)])
+        nearest = min(others, key=lambda i: (abs(others[i].only_first - others[i].only_second), i))
+        yield _beside(found, others[nearest])
     if found.side == "val":
         yield "These images chose among the runs, which flatters the chosen one; the test side did not."
     yield from map(_of_seeds, found.seeds)
@@ -45,7 +46,7 @@ def _listed(names: list[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
-def _nearest(found: Comparison, pair: Pair) -> str:
+def _beside(found: Comparison, pair: Pair) -> str:
     first, second = (shown_as(found.subjects[i]) for i in (pair.first, pair.second))
     if not pair.only_first + pair.only_second:
         return f"{first} and {second} are right and wrong on the same images."
@@ -56,12 +57,19 @@ def _nearest(found: Comparison, pair: Pair) -> str:
     if pair.only_first == pair.only_second or pair.p_holm < LEVEL:
         return text
     n = found.subjects[0].scores.n
-    needed = images_needed(pair.only_first / n, pair.only_second / n)
+    level = _left_by_holm(found, pair)
+    needed = images_needed(pair.only_first / n, pair.only_second / n, alpha=level)
+    at_level = f" at the level of {100 * level:.2g} % that Holm leaves to them" if level < LEVEL else ""
     return f"{text} " + (
-        f"If they go on to differ as they do here, about {_rounded(needed):,} images would tell these two apart four times in five."
+        f"If they go on to differ as they do here, about {_rounded(needed):,} images would tell these two apart{at_level} four times in five."
         if needed
-        else "No number of images below ten million would tell these two apart."
+        else f"No number of images below ten million would tell these two apart{at_level}."
     )
+
+
+def _left_by_holm(found: Comparison, pair: Pair) -> float:
+    """Return the level of a pair's test: a share for every pair that is no surer, less where a surer one is not told apart."""
+    return min(LEVEL / sum(other.p >= pair.p for other in found.pairs), LEVEL * pair.p / pair.p_holm)
 
 
 def _of_seeds(one: Seeds) -> str:
