@@ -20,6 +20,7 @@ from hemoscope.errors import DataError, RunError
 from hemoscope.evaluation.paired import images_needed, mcnemar
 from hemoscope.records import Predictions
 from hemoscope.runs import PREDICTIONS, find_runs, write_predictions
+from hemoscope.training.recipe import load_recipe
 from tests import in_process
 from tests.report.conftest import PBC, Side
 
@@ -127,6 +128,15 @@ def test_how_many_images_are_needed_is_said_of_the_nearest_at_the_level_that_hol
         f"about {float(f'{needed:.1e}'):,.0f} images would tell these two apart at the level of 2.5 % that Holm leaves to them "
         "four times in five."
     )
+
+
+def test_seeds_of_two_recipes_of_one_network_are_told_apart(runs):
+    for name in ("paper", "robust"):
+        for seed in range(2):
+            recipe = load_recipe(name, []).model_dump()
+            runs.add("resnet18", test=SMALL, seed=seed, recipe=recipe, name=f"{name}-{seed}")
+    told = [text.partition(",")[0] for text in sentences(compare(runs.root, draws=50)) if ", 2 seeds" in text]
+    assert told[:2] == ["ResNet-18 (recipe paper)", "ResNet-18 (recipe robust)"]
 
 
 def test_one_run_alone_has_intervals_and_no_pair(runs):

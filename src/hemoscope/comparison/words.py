@@ -74,9 +74,8 @@ def _left_by_holm(found: Comparison, pair: Pair) -> float:
 
 def _of_seeds(one: Seeds) -> str:
     spread = one.spread
-    label = one.label.partition(" (")[0]
     return (
-        f"{label}, {one.n_seeds} seeds: {100 * spread.mean:.2f} % on average, from seed to seed ± {100 * spread.sd:.2f} points. "
+        f"{one.label}, {one.n_seeds} seeds: {100 * spread.mean:.2f} % on average, from seed to seed ± {100 * spread.sd:.2f} points. "
         f"Another training on other images of as many would lie ± {100 * spread.sd_both:.2f} points around it: "
         f"± {100 * spread.sd_seed:.2f} by the seed, ± {100 * spread.sd_images:.2f} by the images (standard deviations)."
     )
