@@ -13,6 +13,7 @@ from hemoscope.errors import DataError
 from hemoscope.models.registry import arch_names
 from hemoscope.report import write_report
 from hemoscope.report.collect import collect
+from hemoscope.report.figures import WRITTEN, Figures
 from hemoscope.report.html import _images_at
 from hemoscope.runs import CARD
 
@@ -113,7 +114,7 @@ def test_tables_and_figures_lie_beside_the_page(page):
     assert {f"table{i}" for i in (1, 2, 3, 4)} | {"per-class", "confusion-counts", "runs"} <= set(parts)
     want = {f"{name}.{kind}" for name in parts for kind in ("csv", "md", "tex")}
     assert tables == want | {"all.tex"}
-    stems = {path.stem for path in (out / "figures").iterdir()}
+    stems = {path.stem for path in (out / "figures").iterdir() if path.name != WRITTEN}
     assert {"ranking", "confusion-ensemble", "curves-resnet-18"} <= stems
     for stem in stems:
         ET.parse(out / "figures" / f"{stem}.svg")
@@ -323,6 +324,27 @@ def test_a_second_report_leaves_no_table_of_the_first(make_runs, tmp_path: Path)
         (tmp_path / "out" / "tables" / "mine.csv").touch()
         assert (tmp_path / "out" / "tables" / "mistakes.csv").exists() == (rate > 0)
     assert (tmp_path / "out" / "tables" / "mine.csv").exists()
+
+
+def test_a_second_report_leaves_no_figure_of_the_first(make_runs, tmp_path: Path):
+    figures = tmp_path / "out" / "figures"
+    for name, arch in (("first", "resnet18"), ("second", "vgg19")):
+        runs = make_runs(tmp_path / name)
+        runs.add(arch, test=SMALL)
+        write_report(runs.root, tmp_path / "out")
+        (figures / "curves-resnet-18-mine.svg").touch()
+    drawn = {path.stem for path in figures.iterdir() if path.name.startswith("curves-")}
+    assert drawn == {"curves-vgg-19", "curves-resnet-18-mine"}
+    assert {path.stem for path in figures.glob("*.svg")} >= {"ranking", "reliability"}
+
+
+def test_a_list_of_figures_from_elsewhere_deletes_nothing_beside_them(tmp_path: Path):
+    (tmp_path / "figures").mkdir()
+    (tmp_path / "mine.svg").touch()
+    for name in ("../mine", str(tmp_path / "mine"), "x" * 300, "\0"):
+        (tmp_path / "figures" / WRITTEN).write_text(name)
+        Figures(tmp_path / "figures").forget_earlier()
+    assert (tmp_path / "mine.svg").exists()
 
 
 def test_images_that_a_list_names_are_shown_and_a_place_that_is_not_there_is_told(

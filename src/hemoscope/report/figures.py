@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ import numpy as np
 from hemoscope import paper
 from hemoscope.ensemble.networks import Network, Summary
 from hemoscope.evaluation.summary import Scores
-from hemoscope.files import atomic_path
+from hemoscope.files import atomic_path, write_text
 from hemoscope.report import formats
 from hemoscope.report.certainty import Certainty
 from hemoscope.report.certainty_plots import reliability_figure, risk_figure
@@ -36,6 +37,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Figures", "Picture", "certainty", "curves", "matrices", "ranking", "samples"]
 
+WRITTEN = ".written"
+"""Lies beside the figures and names those that a report has put there."""
+
+_STEM = re.compile(r"[a-z0-9-]{1,200}")
 _MOST_CONFUSIONS = 9
 _MOST_SAMPLES = 32
 
@@ -76,6 +81,15 @@ class Figures:
             name = f"{stem}-{n}"
         self._taken.add(name)
         return name
+
+    def forget_earlier(self) -> None:
+        """Delete the figures of an earlier report that this one has not drawn; what others put there stays."""
+        listed = self._folder / WRITTEN
+        earlier = listed.read_text("utf-8", "replace").splitlines() if listed.is_file() else []
+        for name in filter(_STEM.fullmatch, {*earlier} - self._taken):  # the list may come from anybody
+            for kind in ("svg", "png", "jpg"):
+                (self._folder / f"{name}.{kind}").unlink(missing_ok=True)
+        write_text(listed, "".join(f"{name}\n" for name in sorted(self._taken)))
 
 
 def samples(report: Report, figures: Figures, root: Path) -> Picture | None:

@@ -84,6 +84,7 @@ def write_report(
     write_text(out / CHECKLISTS, checklists(report))
     write_text(out / MODEL_CARD, model_card(report))
     write_text(page, _render(report, sure, broken, tables, figures, root))
+    figures.forget_earlier()
     return page
 
 
