@@ -5,10 +5,13 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from PIL import Image
+from pyarrow import parquet
 
 from hemoscope import paper
+from hemoscope.data.scan.scan import scan
 from hemoscope.errors import DataError
 from hemoscope.models.registry import arch_names
 from hemoscope.report import write_report
@@ -358,6 +361,15 @@ def test_images_that_a_list_names_are_shown_and_a_place_that_is_not_there_is_tol
     table = tmp_path / "set" / "labels.csv"
     table.write_text("\n".join(["path,class", *lines]))
     assert _images_at(table) == tmp_path / "set"
+    assert _images_at(tmp_path / "set") == tmp_path / "set"
+    (tmp_path / "shards").mkdir()
+    cells = [
+        {"image": {"bytes": p.read_bytes()}, "label": p.parent.name} for p in sorted(discs.rglob("*.png"))
+    ]
+    parquet.write_table(pa.Table.from_pylist(cells), tmp_path / "shards" / "test-0.parquet")
+    root = _images_at(tmp_path / "shards")
+    assert root == scan(tmp_path / "shards").root
+    assert root != tmp_path / "shards"
     with pytest.raises(DataError, match="found nothing"):
         write_report(runs.root, tmp_path / "out", data=tmp_path / "gone.csv")
     assert not (tmp_path / "out").exists()

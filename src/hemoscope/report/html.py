@@ -90,10 +90,14 @@ def write_report(
 
 def _images_at(data: Path | None) -> Path | None:
     """Return the folder or `.npz` that a data set's paths are below: of a list, a zip or Parquet too."""
-    if data is None or data.is_dir() or (data.is_file() and data.suffix.lower() == ".npz"):
-        return data
+    from hemoscope.data.scan.packed import parquet_in
+    from hemoscope.data.scan.walk import walk
     from hemoscope.training.run import scan_cached
 
+    if data is None or (data.is_file() and data.suffix.lower() == ".npz"):
+        return data
+    if data.is_dir() and not parquet_in(data, walk(data)):
+        return data
     return scan_cached(data).root
 
 
