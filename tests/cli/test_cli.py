@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -334,9 +335,19 @@ def test_a_bloodmnist_file_is_taken_as_it_is_with_its_own_split(tmp_path: Path):
     assert "leave --policy out" in " ".join(refused.stderr.split())
 
 
-def test_a_bad_file_is_reported_by_check_and_stops_training_unless_skipped(discs: Path, tmp_path: Path):
-    import shutil
+def test_a_side_that_the_data_lack_is_drawn_by_the_seed(discs: Path, tmp_path: Path):
+    for place in sorted(discs.rglob("*.png")):
+        side = "test" if place.stem < "05" else "train"
+        (tmp_path / "cells" / side / place.parent.name).mkdir(parents=True, exist_ok=True)
+        shutil.copy(place, tmp_path / "cells" / side / place.parent.name)
+    drawn = [tmp_path / f"{seed}.csv" for seed in (1, 2)]
+    for seed, out in enumerate(drawn, start=1):
+        told = hemoscope("data", "split", tmp_path / "cells", "--out", out, "--seed", seed).stderr
+        assert "--policy says nothing here" in " ".join(told.split())
+    assert drawn[0].read_text() != drawn[1].read_text()
 
+
+def test_a_bad_file_is_reported_by_check_and_stops_training_unless_skipped(discs: Path, tmp_path: Path):
     folder = tmp_path / "cells"
     shutil.copytree(discs, folder)
     (folder / "red" / "torn.jpg").write_bytes(b"\xff\xd8 no more")

@@ -183,7 +183,8 @@ def split(
             raise DataError(
                 f"{root} brings its own sides, and --policy clean would leave images out of them; leave --policy out to take them as they are"
             )
-        note(f"{root} brings its own sides: --policy and --seed say nothing here")
+        what = "--policy and --seed say" if prepared.split.seed is None else "--policy says"
+        note(f"{root} brings its own sides: {what} nothing here")
     if out.exists() and not overwrite and not _holds(out, prepared):
         raise DataError(
             f"{out} holds another split, or none; choose another --out, or --overwrite to replace it"
