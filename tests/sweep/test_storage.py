@@ -111,9 +111,12 @@ def test_what_is_read_from_a_storage_is_what_it_holds_now(tmp_path: Path, monkey
     before = (found / "a" / "run.json").stat().st_ino
     assert runs_at(there.as_uri()) == found
     assert (found / "a" / "run.json").stat().st_ino == before  # nothing is brought twice
+    (found / "tensorboard").mkdir()
+    (found / "tensorboard" / "events").touch()
     shutil.rmtree(there / "b")
     (there / "a" / "run.json").write_text('{"trained": "again"}')
-    assert {path.name for path in runs_at(there.as_uri()).iterdir()} == {"a", "splits"}
+    assert {path.name for path in runs_at(there.as_uri()).iterdir()} == {"a", "splits", "tensorboard"}
+    assert (found / "tensorboard" / "events").exists()  # which track has written there
     assert "again" in (found / "a" / "run.json").read_text()
 
 

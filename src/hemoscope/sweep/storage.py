@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 from hemoscope.errors import ConfigError, RunError
 from hemoscope.places import cache_dir, is_url
 from hemoscope.progress import Progress
-from hemoscope.runs import DONE, EpochRow, Run
+from hemoscope.runs import CARD, DONE, EpochRow, Run
 from hemoscope.training.checkpoint import FILE as CHECKPOINT
 from hemoscope.training.checkpoint import Pace
 from hemoscope.training.loop import Watcher
@@ -139,9 +139,9 @@ class RunStore:
             raise RunError(f"{self.url} cannot be read: {error}") from error
         if not done:
             raise RunError(f"expected finished runs in {self.url}; there are none")
-        for folder in copy.iterdir():
-            if folder.name not in (*done, SPLITS):
-                shutil.rmtree(folder)
+        for card in copy.glob(f"*/{CARD}"):  # what has none is no run, such as the curves of `track`
+            if card.parent.name not in done:
+                shutil.rmtree(card.parent)
         return copy
 
     def _bring(self, name: str, folder: Path) -> None:
