@@ -529,13 +529,13 @@ def test_a_lean_that_stays_is_no_evidence_of_shares(single_file: Path):
     bundle = read_bundle(single_file)
     (network,) = on_device(bundle, "cpu", "fp32").networks
     named = bundle.card.members[0].model_copy(update={"recipe": {"sampler": "balanced", "in_blood": 0.5}})
-    update = {"members": (named,), "classes": ("neutrophil", "ig", "platelet")}
+    update = {"members": (named,), "classes": ("neutrophil", "lymphocyte", "platelet")}
     card = bundle.card.model_copy(update=update)
     assert loses_lean(network)
     assert prior_of(card, 0, network, ADAPT).tolist() == [1 / 3] * 3
     squeeze = replace(network, model=skeleton("squeezenet1_1", 3), head="classifier.1")
     assert not loses_lean(squeeze)
-    shares = np.sqrt([60.0, 3, 3])
+    shares = np.sqrt([60.0, 30, 3])
     np.testing.assert_allclose(prior_of(card, 0, squeeze, ADAPT), shares / shares.sum())
 
 

@@ -15,7 +15,7 @@ from PIL import Image
 from hemoscope.data.canvas import open_canvas
 from hemoscope.data.scan.csv_rows import csv_text
 from hemoscope.data.scan.list_folder import Levels, write_list
-from hemoscope.data.scan.scan import scan, usable
+from hemoscope.data.scan.scan import scan
 from hemoscope.data.split import make_split, read_split, write_split
 from hemoscope.errors import DataError
 from hemoscope.training.run import prepare
@@ -122,16 +122,6 @@ def test_everything_wrong_is_told_at_once(pictures):
         "line 9: 'C:/x.png' is no path below",
     ):
         assert part in str(caught.value)
-
-
-@pytest.mark.parametrize("name", ["T/NK", "T\\NK", "..", "."])
-def test_a_class_that_can_be_no_folder_is_refused(pictures, name):
-    """Of such a list the review page would export one class T for two, or files outside the folder."""
-    (pictures / "labels.csv").write_text(PLAIN.replace("cells/11.png,b", f"cells/11.png,{name}"))
-    (error,) = scan(pictures / "labels.csv").errors
-    assert (error.path, "can be no folder's" in error.what) == (name, True)
-    with pytest.raises(DataError, match="rename it"):
-        usable(scan(pictures / "labels.csv"), skip_bad=False)
 
 
 def test_all_missing_files_are_told_at_once(pictures):

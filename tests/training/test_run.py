@@ -346,12 +346,17 @@ def test_a_class_that_a_split_leaves_out_is_no_output_of_the_network(prepared: P
     assert learn(two, tmp_path).predictions("test").probs.shape[1] == len(two.split.classes)
 
 
-def test_inputs_that_a_network_is_too_deep_for_are_refused_before_any_work(prepared: Prepared):
+def test_inputs_that_a_network_is_too_deep_for_are_refused_before_any_step(
+    prepared: Prepared, tmp_path: Path
+):
     for arch, side in (("alexnet", 62), ("inception_v3", 298)):
+        recipe = QUICK.model_copy(update={"image_px": side, "canvas_px": 299})
         with pytest.raises(
-            ConfigError, match=f"{arch} can be trained on inputs of {side + 1} px or more; got {side}"
+            ConfigError, match=f"{side} px are too small for {arch}; .* of {side + 1} px or more"
         ):
-            Job(arch, Recipe(image_px=side, canvas_px=299), prepared.manifest, prepared.split, seed=0)
+            learn(prepared, tmp_path, arch, recipe)
+        (folder,) = tmp_path.glob(f"{arch}-*")
+        assert Run.open(folder).card["status"] == "failed"
 
 
 def test_evaluation_computes_in_the_run_s_own_precision(prepared: Prepared, trained: Path):

@@ -51,9 +51,6 @@ class Job:
             raise ConfigError(
                 f"small_px must be smaller than the input of {self.arch}, {whole} px; got {small}"
             )
-        least, side = get_arch(self.arch).least_px, min(small or whole, whole)
-        if side < least:
-            raise ConfigError(f"{self.arch} can be trained on inputs of {least} px or more; got {side}")
 
     @property
     def digest(self) -> str:

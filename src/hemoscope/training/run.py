@@ -20,6 +20,7 @@ from hemoscope.data.split import Policy, make_split
 from hemoscope.data.split_file import read_split, write_split
 from hemoscope.errors import ConfigError, DataError, HemoscopeError, SplitError
 from hemoscope.files import lock_folder
+from hemoscope.models.registry import get_arch
 from hemoscope.places import cache_dir
 from hemoscope.progress import Progress
 from hemoscope.records import SIDES, Manifest, Split
@@ -218,6 +219,7 @@ def run_job(
             if ranks.main and not split_file.is_file():
                 write_split(job.split, split_file)
             try:
+                _refuse_small(job)
                 framing = _framing(job, card)
                 canvas = open_canvas(job.manifest, job.sides_px[1], framing=framing, progress=progress)
                 fit(
@@ -253,6 +255,14 @@ def _build_canvas(job: Job, ranks: Ranks, progress: Progress | None) -> None:
     key = f"canvas {job.manifest.digest} {job.sides_px[1]}"
     with ranks.one_first(key), suppress(HemoscopeError):  # found again where the run card can say so
         open_canvas(job.manifest, job.sides_px[1], framing=_framing(job), progress=progress)
+
+
+def _refuse_small(job: Job) -> None:
+    least, side = get_arch(job.arch).least_px, min(job.recipe.small_px or job.sides_px[0], job.sides_px[0])
+    if side < least:
+        raise ConfigError(
+            f"{side} px are too small for {job.arch}; it can be trained on inputs of {least} px or more"
+        )
 
 
 def _framing(job: Job, card: RunCard | None = None) -> Framing:

@@ -24,7 +24,6 @@ from hemoscope.data.scan.layout import Files, arrange, look_alikes, show
 from hemoscope.data.scan.masks import masks_among
 from hemoscope.data.scan.packed import is_packed, parquet_in, unpacked
 from hemoscope.data.scan.walk import Found, is_hidden, walk
-from hemoscope.encoding import is_folder_name
 from hemoscope.errors import DataError, ImageError
 from hemoscope.places import available_cores, cache_dir
 from hemoscope.progress import Progress
@@ -269,13 +268,11 @@ def _class_problems(root: Path, classes: Sequence[str], with_images: set[str]) -
 
 
 def _why_no_name(name: str) -> str:
-    """Return why a class cannot have a name, which stands in tables and bundles and on folders; empty if it can."""
+    """Return why a class cannot have a name, which stands in tables and bundles; empty if it can."""
     if any("\ud800" <= character <= "\udfff" for character in name):  # bytes that are no text, in Python
         return "the name of the class is no UTF-8; rename it"
     if any(character < " " for character in name):
         return "the name of the class holds a control character; rename it"
-    if not is_folder_name(name):
-        return "the name of the class can be no folder's: it holds / or \\, or is . or ..; rename it"
     return (
         ""
         if len(name) <= _LONGEST_NAME
