@@ -10,6 +10,7 @@ import hashlib
 import hmac
 import os
 import secrets
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,7 +50,7 @@ class Guard:
 
     def __init__(self, users: Users, settings: Settings, secret: bytes) -> None:
         self._users, self._settings, self._secret = users, settings, secret
-        self._closed = not settings.local
+        self._closed = not settings.local or users.any()
         # Browsers share cookies among the ports of a machine; two servers must not take each other's.
         self.cookie_name = f"hemoscope_{settings.port}"
 
@@ -57,9 +58,11 @@ class Guard:
     def sign_in(self) -> bool:
         """Whether a session is demanded: by other machines always, by this one from the first user on.
 
-        A user can be added while the server runs; taking the last one away opens it at the next start only.
+        A user can be added while the server runs; taking the last one away opens it at the next start only. While the store is
+        away what was known last holds: nothing can be read or written then, and a page waits for it to be back.
         """
-        self._closed = self._closed or self._users.any()
+        with suppress(StoreError):
+            self._closed = self._closed or self._users.any()
         return self._closed
 
     def token(self, cookie: str) -> str:
