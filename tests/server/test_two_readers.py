@@ -179,12 +179,22 @@ def test_a_move_whose_commit_fails_is_nowhere_and_the_slide_goes_on(on_both: Cli
     on_both.settled(slide)
     before = on_both.state(slide)
 
-    def fails(_connection: object) -> None:
-        raise OperationalError("COMMIT", None, OSError("gone"))
+    written: list[str] = []
 
-    event.listen(on_both.site.store.engine, "commit", fails, once=True)
-    # With `base`, which would be asked for by a transaction of its own.
+    def hears(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        written.extend([statement] if statement.startswith("INSERT") else [])
+
+    def fails(_connection: object) -> None:
+        if written:  # what only reads goes on
+            raise OperationalError("COMMIT", None, OSError("gone"))
+
+    engine = on_both.site.store.engine
+    event.listen(engine, "before_cursor_execute", hears)
+    event.listen(engine, "commit", fails)
     refused = on_both.place(slide, [0], "ig", base=0)
+    event.remove(engine, "commit", fails)
+    event.remove(engine, "before_cursor_execute", hears)
+    assert written
     assert (refused.status_code, refused.json()["error"]["code"]) == (503, "store_away")
     assert on_both.state(slide) == before
     assert on_both.place(slide, [0], "ig").json()["seq"] == 1
