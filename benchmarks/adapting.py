@@ -80,7 +80,8 @@ def of_lab(options: argparse.Namespace, lab: Path) -> tuple[list[list[str]], dic
     classes = trained.classes
     cells = gather(str(lab), classes, most=10**6)
     target = np.array([classes.index(Path(str(source)).parent.name) for source in cells.sources])
-    scored = [c for c in range(len(classes)) if (target == c).sum() >= LEAST]
+    least = max(LEAST, options.labelled + 1)  # some are left to score
+    scored = [c for c in range(len(classes)) if (target == c).sum() >= least]
     network = at_camera([trained], evenly(cells.sources))[0]
     (canvas,) = canvases_of([network], cells.sources)
     rng = np.random.default_rng(options.draw)
