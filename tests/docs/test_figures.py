@@ -13,6 +13,7 @@ from hemoscope.report.tables import all_tables, write_tables
 from tests.docs.figures import (  # each registers its sentences
     of_benchmarks,  # noqa: F401
     of_counts,  # noqa: F401
+    of_labs,  # noqa: F401
     of_records,  # noqa: F401
     of_runs,
     of_test,  # noqa: F401
