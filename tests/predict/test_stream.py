@@ -115,7 +115,7 @@ def test_nothing_gives_nothing_and_a_batch_of_none_is_refused():
 def test_a_batch_that_does_not_fit_is_halved(monkeypatch: pytest.MonkeyPatch):
     network = network_of()
     images = np.random.default_rng(0).integers(0, 256, (11, 32, 32, 3), dtype=np.uint8)
-    want, distance = predict_pixels(network, images)
+    want = predict_pixels(network, images, tta=True)
     sizes: list[int] = []
     forward = network.model.forward
 
@@ -126,9 +126,11 @@ def test_a_batch_that_does_not_fit_is_halved(monkeypatch: pytest.MonkeyPatch):
         return forward(batch)
 
     monkeypatch.setattr(network.model, "forward", small)
-    got = predict_pixels(network, images)
-    np.testing.assert_allclose(got[0], want, atol=1e-6)
-    np.testing.assert_allclose(got[1], distance, atol=1e-5)
+    got = predict_pixels(network, images, tta=True)
+    np.testing.assert_allclose(got.probs, want.probs, atol=1e-6)
+    np.testing.assert_allclose(got.distance, want.distance, atol=1e-5)
+    np.testing.assert_allclose(got.features, want.features, atol=2e-3)
+    np.testing.assert_allclose(got.features, predict_pixels(network, images).features, atol=2e-3)
     assert max(size for size in sizes if size <= 3) == 3
     assert set(BATCH_SIZE) == {"cpu", "cuda", "mps"}
 

@@ -129,14 +129,22 @@ class Model:
         return (verdict for _, verdict in self.ask(images, tta=tta, batch_size=batch_size))
 
     def ask(
-        self, images: Iterable[ImageLike], *, tta: bool = False, batch_size: int | None = None
+        self,
+        images: Iterable[ImageLike],
+        *,
+        tta: bool = False,
+        batch_size: int | None = None,
+        features: bool = False,
     ) -> Iterator[tuple[Answer, Verdict]]:
-        """Yield what the members say of every image, before any calibration, and the verdict; see `judge`."""
+        """Yield what the members say of every image, before any calibration, and the verdict; see `judge`.
+
+        With `features` answers hold what the members' heads were given, too.
+        """
         if os.getpid() != self._process:  # forked: the threads that torch counts on stayed behind
             torch.set_num_threads(1)
         trust = self.trust(tta=tta)
         sources = (_source(image, i) for i, image in enumerate(_many(images)))
-        answers = stream(self.networks, sources, batch_size=batch_size, tta=tta)
+        answers = stream(self.networks, sources, batch_size=batch_size, tta=tta, features=features)
         return ((answer, self._verdict(answer, trust)) for answer in answers)
 
     @property

@@ -12,6 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -27,7 +28,7 @@ from hemoscope.places import available_cores
 from hemoscope.predict.network import Network
 from hemoscope.records import FloatArray
 
-__all__ = ["Answer", "Source", "eight", "predict_images", "predict_pixels", "stream", "views_of"]
+__all__ = ["Answer", "Said", "Source", "eight", "predict_images", "predict_pixels", "stream", "views_of"]
 
 # On a CPU larger batches gain nothing; a GPU halves this until it fits.
 BATCH_SIZE = {"cpu": 64, "mps": 64, "cuda": 512}
@@ -49,6 +50,8 @@ class Answer:
         converted: What had to be done to make it upright 8-bit RGB, as `Decoded.conversions`; and `cropped`
             where it is so long that the central square leaves more than half of it out.
         side_px: Its shorter side; 0 if it could not be read.
+        features: What the networks' heads were given of the image as it is, each of length 1, side by side, shape (sum of D,);
+            None if it could not be read, or they were not asked for.
     """
 
     probs: FloatArray | None
@@ -56,6 +59,15 @@ class Answer:
     error: str = ""
     converted: tuple[str, ...] = ()
     side_px: int = 0
+    features: NDArray[np.float16] | None = None
+
+
+class Said(NamedTuple):
+    """What one network said of N images: `probs` (N, C), `distance` (N,) and `features` (N, D), as in `Answer`."""
+
+    probs: FloatArray
+    distance: FloatArray
+    features: NDArray[np.float16]
 
 
 def predict_images(
@@ -77,6 +89,7 @@ def stream(
     batch_size: int | None = None,
     workers: int | None = None,
     tta: bool | Sequence[bool] = False,
+    features: bool = False,
 ) -> Iterator[Answer]:
     """Yield the answers to every image, in order; the networks are asked in turn, batch by batch.
 
@@ -87,6 +100,7 @@ def stream(
             more than rounding.
         workers: Decoding threads; by default one a core.
         tta: Average over the eight flips and quarter turns of each image; one for all, or one a network.
+        features: Whether answers hold them, too.
 
     Raises:
         ConfigError: If `batch_size` is less than 1.
@@ -116,15 +130,18 @@ def stream(
                 if isinstance(found, str):
                     yield Answer(None, error=found)
                     continue
-                probs, distance = np.stack([p[row] for p, _ in said]), np.array([e[row] for _, e in said])
-                yield Answer(probs, distance, converted=found.converted, side_px=found.side_px)
+                yield Answer(
+                    np.stack([one.probs[row] for one in said]),
+                    np.array([one.distance[row] for one in said]),
+                    converted=found.converted,
+                    side_px=found.side_px,
+                    features=np.concatenate([one.features[row] for one in said]) if features else None,
+                )
                 row += 1
 
 
-def predict_pixels(
-    network: Network, images: NDArray[np.uint8], *, tta: bool = False
-) -> tuple[FloatArray, FloatArray]:
-    """Return probabilities, shape (N, C), and distances from what is known, shape (N,).
+def predict_pixels(network: Network, images: NDArray[np.uint8], *, tta: bool = False) -> Said:
+    """Return what a network says of images.
 
     A batch that does not fit into a GPU's memory is halved until it does.
 
@@ -140,16 +157,21 @@ def predict_pixels(
             raise
     # Not in the handler: the error would keep the failed batch in memory while its halves need it.
     half = len(images) // 2
-    first, second = (predict_pixels(network, part, tta=tta) for part in (images[:half], images[half:]))
-    return np.concatenate([first[0], second[0]]), np.concatenate([first[1], second[1]])
+    parts = [predict_pixels(network, part, tta=tta) for part in (images[:half], images[half:])]
+    return Said(*(np.concatenate(both) for both in zip(*parts, strict=True)))
 
 
-def _ask(network: Network, images: NDArray[np.uint8], *, tta: bool) -> tuple[FloatArray, FloatArray]:
+def _ask(network: Network, images: NDArray[np.uint8], *, tta: bool) -> Said:
     batch = torch.from_numpy(images).to(network.device.torch_device, non_blocking=True)
     said = [network.ask(view) for view in (eight(batch) if tta else (batch,))]
     probs = torch.stack([logits.softmax(dim=1) for logits, _ in said]).mean(dim=0)
     distance = torch.stack([distances(features, network.known) for _, features in said]).mean(dim=0)
-    return probs.cpu().numpy().astype(np.float64), distance.cpu().numpy().astype(np.float64)
+    _, as_it_is = said[0]
+    return Said(
+        probs.cpu().numpy().astype(np.float64),
+        distance.cpu().numpy().astype(np.float64),
+        as_it_is.cpu().numpy().astype(np.float16),
+    )
 
 
 def eight(batch: Tensor) -> Iterator[Tensor]:

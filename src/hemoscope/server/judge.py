@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from hemoscope.encoding import jsonable
 from hemoscope.explain.gradcam import explain_pixels
@@ -20,20 +19,6 @@ from hemoscope.predict.stream import views_of
 from hemoscope.records import FloatArray
 
 __all__ = ["Judge", "Judged"]
-
-_VIEWS = 8  # of which the first is the image as it is
-
-
-@dataclass(frozen=True)
-class _Watched(Network):
-    """A network that keeps the features of what it is asked."""
-
-    seen: list[NDArray[np.float16]] = field(default_factory=list)
-
-    def ask(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        logits, features = super().ask(images)
-        self.seen.append(features.cpu().numpy().astype(np.float16))
-        return logits, features
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +61,7 @@ class Judge:
 
     def __init__(self, model: Model, *, tta: bool = False) -> None:
         model.trust(tta=tta)
-        watched = [
-            _Watched(**{f.name: getattr(network, f.name) for f in fields(Network)})
-            for network in model.networks
-        ]
-        self.model, self.tta, self._watched = Model(model.card, watched, model.digest), tta, watched
+        self.model, self.tta = model, tta
 
     def at(self, nucleus_px: float | None) -> Judge:
         """Return the judge of cells whose typical nucleus has this diameter; see `Model.at_nucleus`."""
@@ -107,15 +88,11 @@ class Judge:
 
     def judge(self, images: Sequence[Path | bytes]) -> list[Judged]:
         """Return what the model says of every image, in order; a bad file is a verdict too."""
-        for network in self._watched:
-            network.seen.clear()
-        asked = list(self.model.judge(images, tta=self.tta))
-        rows = [
-            np.concatenate(network.seen[:: _VIEWS if self.tta else 1] or [np.zeros((0, 0), np.float16)])
-            for network in self._watched
+        asked = self.model.ask(images, tta=self.tta, features=True)
+        return [
+            Judged(verdict, b"" if answer.features is None else answer.features.tobytes())
+            for answer, verdict in asked
         ]
-        features = iter(np.concatenate(rows, axis=1))
-        return [Judged(v, b"" if v.status == "error" else next(features).tobytes()) for v in asked]
 
     def heat(self, pixels: NDArray[np.uint8], class_name: str) -> NDArray[np.uint8]:
         """Return where the members looked for a class: RGBA of the image's shape, nothing where they did not look.
