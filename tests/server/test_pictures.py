@@ -153,6 +153,7 @@ def test_a_gallery_s_cells_are_reference_cells_too(started, tmp_path: Path):
     ):
         (tmp_path / "gallery" / name).mkdir(parents=True)
         (tmp_path / "gallery" / name / "one.png").write_bytes(noise(900 + n))
+        (tmp_path / "gallery" / name / "lost.png").symlink_to("nowhere.png")
     with started(gallery=tmp_path / "gallery") as client:
         slide = client.slide_of(smear(1))
         while True:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from hemoscope.server.store.tables import SlideRow
 from tests.server.client import Client
 from tests.server.pictures import noise, smear
 
@@ -155,3 +156,14 @@ def test_a_command_the_review_refuses_changes_nothing(on_both: Client, slide: in
         assert refused.status_code == 422, command
         assert refused.json()["error"]["message"]
     assert on_both.state(slide)["seq"] == 0
+
+
+def test_a_reading_is_as_its_transaction_sees_it_though_a_later_one_was_kept(on_both: Client):
+    slide = on_both.slide_of(smear(3))
+    store, folds = on_both.site.store, on_both.site.readings.folds
+    with store.read() as session:
+        row = session.get_one(SlideRow, slide)
+        on_both.place(slide, [0], "ig")
+        assert folds.read(session, row).state.seq == row.seq == 0
+    with store.read() as session:
+        assert folds.read(session, session.get_one(SlideRow, slide)).state.seq == 1

@@ -74,10 +74,11 @@ def test_a_new_connection_takes_an_upload_over_from_one_that_hangs(client: Clien
     upload = begin(client, slide, "a.png", len(content)).json()["upload"]
 
     async def both() -> None:
-        goes_on = asyncio.Event()
+        began, goes_on = asyncio.Event(), asyncio.Event()
 
         async def hangs() -> AsyncIterator[bytes]:
             yield content[:10]
+            began.set()
             await goes_on.wait()
             yield content[10:20]
 
@@ -85,7 +86,7 @@ def test_a_new_connection_takes_an_upload_over_from_one_that_hangs(client: Clien
             yield content
 
         first = asyncio.create_task(client.site.uploads.receive(upload, 0, hangs()))
-        await asyncio.sleep(0.05)
+        await began.wait()
         done = await client.site.uploads.receive(upload, 0, new())
         assert done.status == "whole"
         goes_on.set()

@@ -40,8 +40,8 @@ class Events:
 
     @property
     def streams(self) -> int:
-        """How many browsers listen."""
-        return sum(len(queues) for queues in self._queues.values())
+        """How many browsers listen; asked by other threads than the loop's, too."""
+        return sum(map(len, list(self._queues.values())))
 
     def begin(self, loop: asyncio.AbstractEventLoop) -> None:
         """Say on which loop browsers are answered."""

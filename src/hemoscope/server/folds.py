@@ -74,7 +74,8 @@ class Folds:
         n = _n_cells(session, row, revision)
         with self._lock:
             kept = self._kept.get((row.id, revision, reading))
-        if kept is None or kept.of > n:
+        newer = kept is not None and revision == row.revision and kept.state.seq > row.seq
+        if kept is None or kept.of > n or newer:  # a later transaction kept what this one does not see
             kept = self._begin(session, row, revision, reading, n)
         elif kept.of < n:
             kept = _grown(session, row, kept, n)

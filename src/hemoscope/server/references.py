@@ -9,6 +9,7 @@ import logging
 import random
 import threading
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -122,7 +123,7 @@ class References:
     def fill(self, gallery: Path, classes: list[str], pictures: Pictures, worker: Worker) -> None:
         """Take a folder of class folders in; some images a class, in pieces between the worker's batches.
 
-        They are of one camera, which is measured first.
+        They are of one camera, which is measured first. What cannot be read or asked is passed over, and the log has it.
         """
         drawn: dict[str, list[Path]] = {}
         for name in classes:
@@ -131,16 +132,21 @@ class References:
         some = evenly([path for paths in drawn.values() for path in paths])
         try:
             nucleus_px = worker.ask(lambda judge: judge.model.seen_px(some)).result()
-            for name, paths in drawn.items():
-                for start in range(0, len(paths), _AT_ONCE):
-                    contents = [path.read_bytes() for path in paths[start : start + _AT_ONCE]]
-                    self._take(name, contents, pictures, worker, nucleus_px)
         except HemoscopeError as error:
-            _log.warning("gallery: %s", type(error).__name__)
+            _log.warning("gallery: %s", error)
+            return
+        for name, paths in drawn.items():
+            for start in range(0, len(paths), _AT_ONCE):
+                try:
+                    self._take(name, paths[start : start + _AT_ONCE], pictures, worker, nucleus_px)
+                except (HemoscopeError, OSError) as error:
+                    _log.warning("gallery, some cells of %s: %s", name, error)
 
     def _take(
-        self, name: str, contents: list[bytes], pictures: Pictures, worker: Worker, nucleus_px: float | None
+        self, name: str, paths: list[Path], pictures: Pictures, worker: Worker, nucleus_px: float | None
     ) -> None:
+        contents = list(_read(paths))
+
         def ask(judge: Judge) -> list[Judged]:
             return judge.at(nucleus_px).judge(contents)
 
@@ -152,6 +158,15 @@ class References:
         ]
         with self._lock:
             self._gallery[name].extend(known)
+
+
+def _read(paths: list[Path]) -> Iterator[bytes]:
+    """Yield what is in the files that can be read."""
+    for path in paths:
+        try:
+            yield path.read_bytes()
+        except OSError as error:
+            _log.warning("gallery: %s", error)
 
 
 def _floats(rows: list[bytes]) -> NDArray[np.float32]:
