@@ -44,7 +44,7 @@ def network_of(path: Path) -> tuple[Network, FloatArray, FloatArray | None]:
         return load_run(run), np.full(len(run.classes), 1 / len(run.classes)), leant
     bundle = read_bundle(path)
     network = on_device(bundle, "auto", "auto").networks[0]
-    return network, prior_of(bundle.card, 0, network, ADAPT), lean_of(bundle.card, 0)
+    return network, prior_of(bundle.card, 0, network, ADAPT), lean_of(bundle.card, 0, network)
 
 
 def scores(

@@ -248,3 +248,15 @@ def test_what_a_killed_writer_left_is_deleted_and_what_another_is_writing_is_not
     assert writers[1].returncode == 0
     assert path.read_text() == "half"
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_where_there_is_no_room_the_error_names_the_file(tmp_path: Path):
+    with (
+        pytest.raises(OSError, match="No space left") as full,
+        atomic_path(tmp_path / "weights"),
+        Path("/dev/full").open("w", encoding="utf-8") as device,
+    ):
+        device.write("x")
+    assert full.value.filename == str(tmp_path / "weights")
+    assert list(tmp_path.iterdir()) == []

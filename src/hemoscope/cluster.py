@@ -34,9 +34,7 @@ def connect(address: str | None = None) -> dict[str, float]:
     try:
         import ray
     except ImportError as error:
-        raise MissingPackageError(
-            "Ray comes with the extra `ray`, which is not installed: uv sync --extra ray, or pip install hemoscope[ray]"
-        ) from error
+        raise MissingPackageError.of("a cluster", error, extra="ray") from error
     _no_uv_run()
     options = {"log_to_driver": False, "logging_level": logging.ERROR, "include_dashboard": False}
     try:

@@ -50,6 +50,14 @@ class ConfigError(HemoscopeError, ValueError):
 class MissingPackageError(HemoscopeError):
     """A package that comes with one of hemoscope's extras is not installed."""
 
+    @classmethod
+    def of(cls, what: str, error: ImportError, *, extra: str) -> MissingPackageError:
+        """Return the error of what needs a package that could not be imported, with the command that installs it."""
+        return cls(
+            f"{what} needs the package {error.name}, which is not installed: pip install 'hemoscope[{extra}]', or in a "
+            f"clone uv sync --all-extras"
+        )
+
 
 class DataError(HemoscopeError):
     """A data folder or file cannot be used as it is."""

@@ -5,6 +5,7 @@ Everything hemoscope writes goes through here: a crash leaves the old file or no
 
 from __future__ import annotations
 
+import errno
 import glob
 import hashlib
 import os
@@ -20,6 +21,7 @@ from hemoscope.errors import DataError, RunError
 from hemoscope.plain_files import check_plain
 
 __all__ = [
+    "DISK_FULL",
     "atomic_path",
     "lock_folder",
     "new_folder",
@@ -29,6 +31,9 @@ __all__ = [
     "write_json",
     "write_text",
 ]
+
+DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+"""Numbers of the system's errors of a disk, or a share of one, without room."""
 
 
 @contextmanager
@@ -53,6 +58,10 @@ def atomic_path(path: Path) -> Iterator[Path]:
             os.close(held)
             held = -1
         part.replace(path)
+    except OSError as error:
+        if error.errno in DISK_FULL and error.filename is None:  # writing names no file
+            error.filename = str(path)
+        raise
     finally:
         if held >= 0:
             os.close(held)

@@ -18,6 +18,7 @@ __all__ = [
     "one_cell",
     "opening",
     "percent",
+    "scores_of",
     "scores_section",
 ]
 
@@ -93,18 +94,21 @@ def scores_section(scores: Mapping[str, Any], *, data: object, split: Mapping[st
         data: Digest of the data.
         split: The card of the split, with its digest and policy.
     """
+    source = f"Data `{str(data)[:16]}`, split {split.get('policy')} `{str(split.get('digest'))[:16]}`."
+    return ["## Scores on test images", "", *scores_of(scores, source)]
+
+
+def scores_of(scores: Mapping[str, Any], source: str) -> list[str]:
+    """Return the lines of scores, class by class with their intervals, and a sentence on where they come from."""
     low, high = scores["accuracy_ci"]
     rows = [
         f"| {one_cell(name)} | {' | '.join(_with_interval(one, rate) for rate in _RATES)} | {one['support']} |"
         for name, one in scores["classes"].items()
     ]
     return [
-        "## Scores on test images",
-        "",
         (
             f"Accuracy {percent(scores['accuracy'])} (Wilson 95 % interval {percent(low)} to "
-            f"{percent(high)}), {scores['errors']} errors in {scores['n']:,} images. "
-            f"Data `{str(data)[:16]}`, split {split.get('policy')} `{str(split.get('digest'))[:16]}`."
+            f"{percent(high)}), {scores['errors']} errors in {scores['n']:,} images. {source}"
         ),
         "",
         "| class | precision (95 %) | sensitivity (95 %) | specificity (95 %) | images |",

@@ -33,6 +33,7 @@ from hemoscope.data.scan.scan import scan
 from hemoscope.errors import BundleError, DataError, RunError
 from hemoscope.files import lock_folder
 from hemoscope.models.build import skeleton
+from hemoscope.packing.pack import PICKED
 from hemoscope.packing.selftest import TOLERANCE, verify
 from hemoscope.predict.model import load, on_device
 from hemoscope.predict.network import at_camera
@@ -78,6 +79,11 @@ class TestWhatIsWritten:
         (said,) = [line for line in found.card.adapted.known if "an estimate and not a promise" in line]
         assert said in found.readme
         assert all(line in found.readme for line in found.card.adapted.known)
+        assert "written by other rules than the usual ones: least_cells 30 in place of 64" in found.readme
+        assert "made of these cells, it called unknown: noise, " in found.readme
+        assert "shorter sides of 40 to 40 px" in found.readme
+        assert "n/a" not in found.readme.partition("## How far")[2].partition("## Members")[0]
+        assert PICKED not in found.card.limits  # that promise is not made here
 
     def test_it_is_the_model_before_but_for_its_batch_normalisation(
         self, adapted_file: Path, single_file: Path
@@ -94,6 +100,17 @@ class TestWhatIsWritten:
         assert model.card.calibration.unknown_above is not None
         said = list(model.judge(sorted((here / "cells").iterdir())))
         assert np.mean([one.status == "unknown" for one in said]) < 0.2
+
+    def test_of_the_very_cells_it_was_adapted_to_nothing_says_that_more_are_unknown_than_it_knows(
+        self, adapted_file: Path, here: Path
+    ):
+        done = hemoscope("predict", adapted_file, here / "cells", "--device", "cpu")
+        assert done.returncode == 0
+        assert "unlike the cells it knows" not in done.stderr
+        trust = read_bundle(adapted_file).card.calibration
+        measured = {**trust.measured, "called_unknown": {"rate": 0.9}}
+        assert trust.model_copy(update={"measured": measured}).usually_unknown == 0.9
+        assert trust.model_copy(update={"unknown_above": None}).usually_unknown is None
 
     def test_what_another_camera_has_cost_is_gained_back(
         self, adapted_file: Path, single_file: Path, here: Path
@@ -329,6 +346,7 @@ class TestLabels:
         assert outcome.card.adapted.labelled == dict.fromkeys(CLASSES, 4)
         assert 0 < np.sum(outcome.card.calibration.confusion) <= 12
         assert outcome.card.scores["n"] == 12
+        assert "## Scores on labelled cells" in read_bundle(tmp_path / "here.hemo").readme
         assert outcome.signals.labelled is not None
         assert verify(read_bundle(tmp_path / "here.hemo")) <= TOLERANCE
 
@@ -471,6 +489,25 @@ class TestWhatEndsWithout:
         assert outcome.signals.labelled is None
         assert list(tmp_path.iterdir()) == []
 
+    def test_an_image_of_quite_another_size_does_not_widen_what_sizes_are_known(
+        self, here: Path, tmp_path: Path
+    ):
+        shutil.copytree(here / "cells", tmp_path / "cells")
+        Image.new("RGB", (400, 300), "white").save(tmp_path / "cells" / "field.png")
+        found = gather(str(tmp_path / "cells"), CLASSES, most=1000)
+        assert (found.sides_px, found.odd_sizes, len(found.sources)) == ((40, 40), 1, 37)
+
+    def test_of_equal_images_that_with_the_fewest_conversions_counts_whatever_it_is_called(
+        self, here: Path, tmp_path: Path
+    ):
+        shutil.copytree(here / "cells", tmp_path / "cells")
+        for path in sorted((tmp_path / "cells").iterdir())[:2]:
+            image = Image.open(path).convert("RGBA")
+            for name in ("0", "z"):
+                image.save(path.with_name(f"{name}-{path.name}"))
+        found = gather(str(tmp_path / "cells"), CLASSES, most=1000)
+        assert (found.converted, found.alike) == ({}, 4)
+
     def test_what_is_no_image_is_told(self, here: Path, tmp_path: Path):
         shutil.copytree(here / "cells", tmp_path / "cells")
         (tmp_path / "cells" / "notes.txt").touch()
@@ -563,11 +600,17 @@ def test_a_lean_tells_whose_statistics_are_new_and_is_gone_from_then_on(single_f
 
 @pytest.mark.slow
 def test_what_was_adapted_before_leans_no_more(single_file: Path, adapted_file: Path):
-    for file, leans in ((single_file, True), (adapted_file, False)):
+    (linear,) = on_device(read_bundle(single_file), "cpu", "fp32").networks
+    cut_off = replace(linear, head="conv1")  # as SqueezeNet's, of which a lean cannot be taken out
+    for file, network, leans in (
+        (single_file, linear, True),
+        (adapted_file, linear, False),
+        (adapted_file, cut_off, True),
+    ):
         card = read_bundle(file).card
         named = card.members[0].model_copy(update={"recipe": {"in_blood": 0.5}})
         update = {"members": (named,), "classes": ("neutrophil", "ig", "monocyte")}
-        found = lean_of(card.model_copy(update=update), 0)
+        found = lean_of(card.model_copy(update=update), 0, network)
         assert (found is not None and found.argmax() == 0) == leans
 
 

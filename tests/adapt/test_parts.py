@@ -19,7 +19,14 @@ from hemoscope.adapt.plan import fold_of
 from hemoscope.adapt.pseudo import PseudoLabels, balanced_weights, drawn, pseudo_labels, smoothed, there
 from hemoscope.adapt.recipe import ADAPT, CHECKED_BY, AdaptRecipe, adapt_recipe
 from hemoscope.adapt.thresholds import Evidence, thresholds
-from hemoscope.adapt.trust import Signals, doubts, mutual_information, neighbourhood_density
+from hemoscope.adapt.trust import (
+    Signals,
+    doubts,
+    loosened,
+    mutual_information,
+    neighbourhood_density,
+    way_on,
+)
 from hemoscope.errors import ConfigError, UnknownNameError
 from hemoscope.models.build import head_path, skeleton
 from hemoscope.models.registry import ARCHITECTURES, Architecture
@@ -187,6 +194,21 @@ class TestSignals:
     def test_each_rule_says_what_it_holds_against_it(self, change: dict[str, float], why: str):
         (reason,) = doubts(replace(self.good, **change), ADAPT)
         assert why in reason
+
+    def test_what_to_do_next_follows_from_what_is_held_against_it(self):
+        assert "Ten labelled cells" in way_on(replace(self.good, kept=0.2), ADAPT)
+        assert "More labelled cells" in way_on(replace(self.good, kept=0.2, labelled_cells=3), ADAPT)
+        assert "Use it as it is" in way_on(replace(self.good, sure_before=0.93), ADAPT)
+        for no_cells in ({"nuclei": 0.1}, {"information": 0.05}):
+            assert way_on(replace(self.good, **no_cells), ADAPT) == ""
+
+    def test_other_rules_than_the_usual_are_told_with_what_those_hold_against_it(self):
+        assert loosened(self.good, ADAPT) == ""
+        loose = adapt_recipe(least_kept=0.1)
+        told = "It was written by other rules than the usual ones: least_kept 0.1 in place of 0.5."
+        assert loosened(self.good, loose) == told
+        against = loosened(replace(self.good, kept=0.2), loose)
+        assert against.startswith(f"{told} By those it is not to be trusted: only 20.0 % of the answers")
 
     def test_enough_labels_of_several_classes_decide(self):
         labels = {"labelled_before": 0.5, "labelled": 0.9, "labelled_won": 9, "labelled_lost": 1}

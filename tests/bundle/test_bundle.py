@@ -21,7 +21,7 @@ from safetensors.torch import load, save
 from hemoscope import api
 from hemoscope.bundle import file as module
 from hemoscope.bundle.card import FORMAT
-from hemoscope.bundle.file import Bundle, read_bundle, write_bundle
+from hemoscope.bundle.file import Bundle, read_bundle, write_parts
 from hemoscope.differential.count import differential
 from hemoscope.differential.reference import ReferenceClass, ReferenceTable
 from hemoscope.ensemble.vote import vote
@@ -30,8 +30,9 @@ from hemoscope.evaluation.calibration import apply_temperature
 from hemoscope.models.registry import arch_names, get_arch
 from hemoscope.packing import pack as pack_module
 from hemoscope.packing.calibrate import Goals
-from hemoscope.packing.pack import card_bytes, pack
+from hemoscope.packing.pack import pack
 from hemoscope.packing.selftest import verify
+from hemoscope.packing.write import card_bytes
 from hemoscope.predict.model import Model, on_device
 from hemoscope.predict.model import load as load_model
 from hemoscope.runs import DONE, Run
@@ -53,7 +54,7 @@ def edited(single_file: Path, tmp_path: Path) -> Callable[..., Path]:
         change(parts)
         path = tmp_path / "edited.hemo"
         path.unlink(missing_ok=True)
-        write_bundle(path, parts)
+        write_parts(path, parts)
         return path
 
     return make
@@ -543,7 +544,7 @@ def test_a_zip_that_plays_tricks_is_refused(single_file: Path, tmp_path: Path):
     with pytest.raises(BundleError, match="two files of one name"):
         read_bundle(path)
     with pytest.raises(BundleError, match="a bundle holds no 'run.py'"):
-        write_bundle(tmp_path / "new.hemo", {"run.py": b""})
+        write_parts(tmp_path / "new.hemo", {"run.py": b""})
 
 
 def test_an_edited_card_with_old_digests_is_refused(single_file: Path, tmp_path: Path):
@@ -577,7 +578,7 @@ def test_a_selftest_of_other_classes_is_refused(edited):
 
 def test_the_digest_is_that_of_the_content(single_file: Path, tmp_path: Path):
     parts = parts_of(single_file)
-    assert write_bundle(tmp_path / "again.hemo", parts) == read_bundle(single_file).digest
+    assert write_parts(tmp_path / "again.hemo", parts) == read_bundle(single_file).digest
     assert (
         hashlib.sha256((tmp_path / "again.hemo").read_bytes()).digest()
         == hashlib.sha256(single_file.read_bytes()).digest()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.stats import beta
 
-from hemoscope.differential.composition import composition
+from hemoscope.differential.composition import composition, drawn
 from hemoscope.differential.count import differential
 from hemoscope.differential.reference import read_reference
 from hemoscope.errors import ConfigError, ShapeError
@@ -43,6 +43,24 @@ def test_a_sharp_model_leaves_jeffreys_posterior():
     for i, count in enumerate(HEALTHY):
         want = beta.ppf([0.025, 0.5, 0.975], count + 0.5, n - count + 3.5)
         np.testing.assert_allclose(np.quantile(drawn[:, i], [0.025, 0.5, 0.975]), want, atol=0.004)
+
+
+@pytest.mark.parametrize(
+    ("counts", "errs"),
+    [
+        ([0, 150, 50], [[0, 50, 0], [0, 300, 0], [0, 0, 300]]),  # the first is always called the second
+        ([100, 650, 250], [[5, 45, 0], [2, 298, 0], [0, 0, 300]]),
+        ([200, 200, 100], [[25, 25, 0], [25, 25, 0], [0, 0, 300]]),  # nobody can tell two of them apart
+    ],
+)
+def test_chains_of_few_steps_know_as_little_as_long_ones_where_classes_are_much_confused(counts, errs):
+    def ends(**how):
+        return np.quantile(composition(counts, errs, **how), (0.025, 0.975), axis=0)
+
+    long = ends(draws=400, sweeps=2000)
+    np.testing.assert_allclose(ends(draws=2000, sweeps=60), long, atol=0.06)
+    short = drawn(counts, errs, draws=400, sweeps=16, keep=5).shares  # as the review page has them
+    np.testing.assert_allclose(np.quantile(short, (0.025, 0.975), axis=0), long, atol=0.06)
 
 
 def test_intervals_hold_the_true_composition_as_often_as_they_say():
@@ -88,7 +106,7 @@ def count(counts, *, to_review=(0,) * 8, confusion=SHARP, **rest):
 
 
 def test_a_healthy_smear_has_no_finding():
-    found = count(HEALTHY, unknown=1, unknown_share=0.01)
+    found = count(HEALTHY, unknown=1, usually_unknown=(20, 2000))
     assert found.n_white == 200
     assert found.counted == 209
     assert [share.label for share in found.shares][:3] == ["Neutrophils", "Lymphocytes", "Monocytes"]
@@ -147,7 +165,7 @@ def test_a_reader_is_told_what_weakens_the_figures():
     few[0, 0] = 3
     found = count(
         [1, 3, 0, 0, 30, 6, 60, 4], to_review=[0] * 4 + [20, 0, 0, 0], unknown=40, error=2, confusion=few,
-        unknown_share=0.01,
+        usually_unknown=(20, 2000),
     )  # fmt: skip
     told = " ".join(map(str, found.remarks))
     assert "Only 100 white cells" in told
@@ -174,7 +192,7 @@ def test_where_a_class_was_never_tried_nothing_is_corrected_and_it_is_named():
     some = np.eye(8, dtype=np.int64) * 100
     some[CLASSES.index("monocyte")] = some[CLASSES.index("ig")] = 0
     some[CLASSES.index("basophil")] //= 50
-    found = count(HEALTHY, confusion=some, unknown_share=0.01)
+    found = count(HEALTHY, confusion=some, usually_unknown=(20, 2000))
     assert all(np.isnan([share.corrected, *share.interval]).all() for share in found.shares)
     told = {remark.code: remark.values.get("names") for remark in found.remarks}
     assert told == {"some_untried": "monocytes, immature granulocytes", "little_tried": "basophils"}

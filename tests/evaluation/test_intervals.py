@@ -6,7 +6,7 @@ from scipy.stats import binom, binomtest, norm
 from statsmodels.stats.proportion import confint_proportions_2indep
 
 from hemoscope.errors import ConfigError, ShapeError
-from hemoscope.evaluation.intervals import binomial_cdf, clopper_pearson, newcombe, wilson
+from hemoscope.evaluation.intervals import binomial_cdf, clopper_pearson, newcombe, surely_more, wilson
 
 COUNTS = st.integers(1, 5000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))
 
@@ -120,3 +120,16 @@ def test_the_interval_of_a_difference_is_statsmodels(first, second):
     rates = [(k / n, *(float(end) for end in wilson(k, n))) for k, n in (first, second)]
     want = confint_proportions_2indep(*first, *second, method="newcomb", compare="diff")
     assert newcombe(rates[0], rates[1]) == pytest.approx(want, abs=1e-9)
+
+
+def test_what_is_no_more_than_before_is_seldom_said_to_be_surely_more():
+    rng = np.random.default_rng(0)
+    for before, n, share in ((99, 200, 0.01), (300, 5000, 0.01), (2000, 1000, 0.05)):
+        alarms = [
+            surely_more(int(rng.binomial(n, share)), n, (int(rng.binomial(before, share)), before))
+            for _ in range(1500)
+        ]
+        assert np.mean(alarms) <= 0.03
+    assert surely_more(12, 12, (2, 40))
+    assert not surely_more(0, 0, (2, 40))
+    assert not surely_more(5, 5, (0, 0))

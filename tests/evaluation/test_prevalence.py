@@ -63,3 +63,21 @@ def test_a_share_a_class_is_asked_for():
 def test_the_shares_of_the_table_are_the_middles_of_white_cells_and_erythroblasts():
     shares = read_reference().shares(("basophil", "erythroblast", "neutrophil", "platelet"))
     assert shares == pytest.approx([1 / 61.5, 0.5 / 61.5, 60 / 61.5, 0])
+
+
+def test_intervals_hold_where_the_confusion_that_decides_was_hardly_ever_seen():
+    """Images drawn again held for half of the classes' precisions here in 46 to 70 of a hundred sides, or had no interval."""
+    n = np.array([244, 624, 310, 579, 243, 284, 666, 470]) * 2056 // 3420
+    shares = read_reference().shares(
+        ("basophil", "eosinophil", "erythroblast", "ig", "lymphocyte", "monocyte", "neutrophil", "platelet")
+    )
+    rng, inside = np.random.default_rng(0), np.zeros(7)
+    wrong = 0.006 * rng.dirichlet(np.full(7, 0.3), 8)
+    confuses = np.array([np.insert(row, c, 0.994) for c, row in enumerate(wrong)])
+    weighted = confuses * np.array(shares)[:, None]
+    truth = (weighted.diagonal() / weighted.sum(axis=0))[:7]
+    for side in range(100):
+        found = precision_at(rng.multinomial(n, confuses), shares, seed=side)[:7]
+        inside += [one.low <= right <= one.high for one, right in zip(found, truth, strict=True)]
+    assert inside.min() >= 80
+    assert inside.mean() >= 90

@@ -50,3 +50,10 @@ def test_too_little_is_refused():
         thresholded_confidence(np.zeros(0), np.zeros(0, bool), np.ones(3))
     with pytest.raises(ShapeError, match="at least 2 members"):
         agreement(np.zeros((1, 5), int))
+
+
+def test_of_answers_that_are_all_alike_as_many_count_as_were_right():
+    certainty = np.array([1.0] * 98 + [0.5] * 2)
+    right = np.arange(100) < 90
+    assert thresholded_confidence(certainty, right, certainty) == pytest.approx(0.9)
+    assert thresholded_confidence(certainty, right, np.ones(10)) == pytest.approx(90 / 98)

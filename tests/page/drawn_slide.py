@@ -136,6 +136,6 @@ def _facts(*, known: bool) -> dict:
     confusion *= known
     return {
         "name": "drawn cells", "digest": MODEL, "classes": list(CLASSES), "networks": ["mobilenet_v2"], "tta": False,
-        "n_val": int(confusion.sum()), "confusion": confusion.tolist(), "unknown_share": 0.05, "review_below": 0.8,
+        "n_val": int(confusion.sum()), "confusion": confusion.tolist(), "usually_unknown": [50, 1000], "review_below": 0.8,
         "unknown_above": 0.2, "coverage": 0.95, "error_rate": 0.01,
     }  # fmt: skip

@@ -21,7 +21,7 @@ def report(
     cells = cells_of(COUNTS) if cells is None else cells
     log = []
     state = give(start(CLASSES, cells, white_count=white_count), *commands, log=log)
-    found = count(cells, state, confusion, read_reference(), unknown_share=0.01)
+    found = count(cells, state, confusion, read_reference(), usually_unknown=(20, 2000))
     signature = (
         sign(state, log, name="Ada Müller", at=AT, revision=revision, reason=reason) if signed else None
     )

@@ -48,7 +48,7 @@ def played(script) -> tuple[list[Entry], dict[int, State]]:
 def test_a_log_folds_to_the_state_that_its_entries_led_to_one_by_one(script):
     log, states = played(script)
     for reading, state in states.items():
-        assert fold(CLASSES, CELLS, log, reading=reading) == state
+        assert fold(start(CLASSES, CELLS, reading=reading), log) == state
 
 
 @given(scripts)
@@ -179,7 +179,7 @@ def test_a_new_command_leaves_nothing_to_do_again():
 def test_readings_do_not_see_each_other_but_share_the_white_count():
     log: list[Entry] = []
     give(start(CLASSES, CELLS), place([0], "ig"), {"kind": "white_count", "value": 5.0}, log=log)
-    other = fold(CLASSES, CELLS, log, reading=2)
+    other = fold(start(CLASSES, CELLS, reading=2), log)
     assert other.places[0] == "neutrophil"
     assert (other.white_count, other.seq) == (5.0, 2)
 
@@ -187,16 +187,16 @@ def test_readings_do_not_see_each_other_but_share_the_white_count():
 def test_cells_that_come_later_change_nothing_of_what_was_done():
     log: list[Entry] = []
     early = give(start(CLASSES, CELLS[:3]), place([0], "ig"), UNDO, REDO, log=log)
-    assert arrive(early, CELLS[3:]).held == fold(CLASSES, CELLS, log).held
+    assert arrive(early, CELLS[3:]).held == fold(start(CLASSES, CELLS), log).held
 
 
 def test_a_log_that_does_not_fit_its_cells_is_refused():
     log: list[Entry] = []
     give(start(CLASSES, CELLS), place([0], "ig"), log=log)
     with pytest.raises(DataError, match="entry 1 of the log says it changed cell 0 from neutrophil to ig"):
-        fold(CLASSES, [replace(CELLS[0], pred="monocyte"), *CELLS[1:]], log)
+        fold(start(CLASSES, [replace(CELLS[0], pred="monocyte"), *CELLS[1:]]), log)
     with pytest.raises(DataError, match="comes after entry 1"):
-        fold(CLASSES, CELLS, [*log, *log])
+        fold(start(CLASSES, CELLS), [*log, *log])
 
 
 def test_who_touched_the_same_cells_since_is_named():

@@ -13,6 +13,7 @@ from statsmodels.stats.inter_rater import cohens_kappa
 from statsmodels.stats.proportion import proportion_confint
 
 from hemoscope.errors import ShapeError
+from hemoscope.evaluation.intervals import wilson
 from hemoscope.review.bias import audit_sample, automation_bias
 from hemoscope.review.commands import Entry
 from hemoscope.review.readers import agreement, cohen_kappa, merged, sample
@@ -37,8 +38,18 @@ def test_kappa_and_its_interval_are_those_of_statsmodels(rows):
     assert found.value == pytest.approx(want.kappa)
     if variance > 1e-9 and np.trace(table) < table.sum():
         half = 1.959963984540054 * math.sqrt(variance)
-        assert found.low == pytest.approx(max(-1, want.kappa - half), abs=1e-6)
+        chance = 1 - (1 - np.trace(table) / table.sum()) / (1 - want.kappa)
+        least = (float(wilson(np.trace(table), table.sum())[0]) - chance) / (1 - chance)
+        assert found.low == pytest.approx(max(-1, min(want.kappa - half, least)), abs=1e-6)
         assert found.high == pytest.approx(min(1, want.kappa + half), abs=1e-6)
+
+
+def test_one_disagreement_is_never_surer_than_none():
+    for n in (20, 50, 200):
+        table = np.diag([n // 2, n - n // 2])
+        none = cohen_kappa(table)
+        table[0, 0], table[0, 1] = n // 2 - 1, 1
+        assert cohen_kappa(table).low < none.low
 
 
 def test_readers_who_agree_on_few_cells_are_not_certain_to_agree():

@@ -181,7 +181,7 @@ def _lessons(
             target[labelled],
             prior_of(card, k, network, recipe),
             card.classes,
-            lean_of(card, k),
+            lean_of(card, k, network),
         )
         for k, (network, canvas) in enumerate(zip(networks, canvases, strict=True))
     ]
@@ -192,7 +192,7 @@ def _facts(
 ) -> dict[str, object]:
     """Return what every fit follows from."""
     device = networks[0].device
-    leans = [lean_of(bundle.card, k) for k in range(len(networks))]
+    leans = [lean_of(bundle.card, k, network) for k, network in enumerate(networks)]
     return {
         "parent": bundle.digest,
         "cells": cells.digest,

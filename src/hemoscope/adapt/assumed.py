@@ -25,16 +25,18 @@ def prior_of(card: BundleCard, k: int, network: Network, recipe: AdaptRecipe) ->
     counts = (card.data.get("counts") or {}).get("train") if as_mixed else None
     trained = np.array([float((counts or {}).get(name, 0)) for name in card.classes])
     prior = trained / trained.sum() if counts and trained.min() > 0 else np.full(n, 1 / n)
-    leant = lean_of(card, k)
+    leant = lean_of(card, k, network)
     if leant is None or loses_lean(network):
         return prior
     return prior * np.exp(leant) / (prior * np.exp(leant)).sum()
 
 
-def lean_of(card: BundleCard, k: int) -> FloatArray | None:
-    """Return what the k-th network's logits lean by, shape (C,); None where they do not, or were adapted before."""
+def lean_of(card: BundleCard, k: int, network: Network) -> FloatArray | None:
+    """Return what the k-th network's logits lean by, shape (C,); None where they do not, or no more since it was adapted."""
     power = card.members[k].recipe.get("in_blood", 0)
-    return lean(card.classes, power) if power and not card.adapted else None
+    if not power or (card.adapted and loses_lean(network)):
+        return None
+    return lean(card.classes, power)
 
 
 def loses_lean(network: Network) -> bool:

@@ -24,6 +24,7 @@ from hemoscope.errors import DataError, ImageError
 from hemoscope.packing.labelled import in_order
 from hemoscope.places import available_cores
 from hemoscope.predict.inputs import Named, Passed, find_images
+from hemoscope.predict.verdict import odd_size
 from hemoscope.progress import Progress
 from hemoscope.records import IntArray, Manifest
 
@@ -43,7 +44,8 @@ class Cells:
         sources: Files, their contents, or pixels, length N.
         hashes: SHA-256 of the decoded pixels and their shape, length N.
         target: Class numbers, shape (N,); -1 for a cell without a label.
-        sides_px: Shorter sides, smallest and largest.
+        sides_px: Shorter sides, smallest and largest, of those that are not odd.
+        odd_sizes: How many are so much smaller or larger than the others that they may be no single cell's.
         converted: How many had to be converted to upright 8-bit RGB, by reason.
         nuclei: Share of the cells looked at in which a nucleus is found.
         alike: Cells that were there before with the same content.
@@ -59,6 +61,7 @@ class Cells:
     sides_px: tuple[int, int]
     converted: Mapping[str, int]
     nuclei: float
+    odd_sizes: int = 0
     alike: int = 0
     left_out: int = 0
     more: int = 0
@@ -133,19 +136,23 @@ def gather(
                 f"{name} and {names[one.hash]} show the same cell under two classes; leave it in one of them"
             )
         names.setdefault(one.hash, name)
-    by_hash = {one.hash: one for one in seen}
+    # Of equal ones that with the fewest conversions, in whatever order they came.
+    by_hash = {one.hash: one for one in sorted(seen, key=lambda one: one.conversions, reverse=True)}
     open_ones = sorted(set(by_hash) - set(target))
     drawn = evenly(open_ones, most)
     known = sorted(sha for sha, c in target.items() if c != NONE_OF_THEM)
     rows = [by_hash[sha] for sha in (*drawn, *known)]
     sides = [one.side_px for one in rows]
+    middle = int(np.median(sides))
+    usual = [side for side in sides if not odd_size(side, (middle, middle))] or sides
     return Cells(
         sources=tuple(one.source for one in rows),
         hashes=tuple(one.hash for one in rows),
         target=np.array([target.get(one.hash, -1) for one in rows], dtype=np.int64),
-        sides_px=(min(sides), max(sides)),
+        sides_px=(min(usual), max(usual)),
         converted=dict(sorted(Counter(why for one in rows for why in one.conversions).items())),
         nuclei=float(np.mean([one.nucleus for one in rows])),
+        odd_sizes=len(sides) - len(usual),
         alike=len(seen) - len(by_hash),
         left_out=len(target) - len(known),
         more=len(open_ones) - len(drawn),
@@ -183,7 +190,7 @@ def _seen(named: Sequence[Named | tuple[str, Source]], progress: Progress | None
         ]
         listing = "\n  ".join(lines)
         raise DataError(
-            f"{len(problems)} of {len(named)} images cannot be read; move them out of the folder:\n  {listing}"
+            f"{len(problems)} of {len(named)} images cannot be read; leave them out of what you give:\n  {listing}"
         )
     return seen
 

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from hemoscope.errors import ConfigError, UnknownNameError
 from hemoscope.training.recipe import Recipe, parse_value
 
-__all__ = ["ADAPT", "LEARNT_BY", "AdaptRecipe", "adapt_recipe"]
+__all__ = ["ADAPT", "CHECKED_BY", "LEARNT_BY", "RULES", "AdaptRecipe", "adapt_recipe"]
 
 LEARNT_BY = (
     "epochs", "batch_size", "lr", "schedule", "warmup", "momentum", "weight_decay", "ema", "head_lr", "rotation_deg", "hflip", "vflip",
@@ -20,12 +20,15 @@ LEARNT_BY = (
 
 WITHOUT_LABELS = frozenset({"epochs", "learns", "memory", "norm_lr"})
 WITH_LABELS = frozenset({"head_lr", "labelled_epochs", "labelled_lr", "labelled", "labelled_batch", "folds"})
-CHECKED_BY = frozenset(
-    {
-        "least_cells", "most_cells", "most_sure", "least_seeds_agree", "least_kept", "least_information", "most_neighbours",
-        "least_nuclei", "least_labelled", "most_lost", "error_rate", "coverage", "unknown_share", "known_certainty", "share_draws",
-    }
+RULES = (
+    "least_cells", "most_sure", "least_seeds_agree", "least_kept", "least_information", "most_neighbours", "least_nuclei",
+    "least_labelled", "most_lost",
 )  # fmt: skip
+"""Fields that say when an adaptation is to be trusted."""
+
+CHECKED_BY = frozenset(
+    {*RULES, "most_cells", "error_rate", "coverage", "unknown_share", "known_certainty", "share_draws"}
+)
 """Fields that no fit follows from: whoever changes them need not learn anew."""
 
 

@@ -96,9 +96,8 @@ class Result:
     @property
     def leant(self) -> bool:
         """Whether answers of the model before leant to what is common in blood, and do no more."""
-        card = self.bundle.card
         return any(
-            lean_of(card, k) is not None and loses_lean(network)
+            lean_of(self.bundle.card, k, network) is not None and loses_lean(network)
             for k, network in enumerate(self.kept.networks)
         )
 

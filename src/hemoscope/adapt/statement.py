@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from hemoscope.bundle.card import Adapted, BundleCard, Calibration
-from hemoscope.model_card import front_matter, member_row, members_section, one_cell, opening, percent
+from hemoscope.model_card import front_matter, members_section, one_cell, opening, percent, scores_of
+from hemoscope.packing.model_card import member_rows, told_rate, told_sizes, told_strange
 
 __all__ = ["readme", "statements"]
 
@@ -19,6 +19,7 @@ def statements(
     by_labels: bool,
     reviewed_all: bool,
     leant: bool,
+    loosened: str,
 ) -> tuple[str, ...]:
     """Return what is known and not known, in sentences.
 
@@ -29,6 +30,7 @@ def statements(
         by_labels: Whether labelled cells have set the thresholds.
         reviewed_all: Whether nothing is accepted.
         leant: Whether answers of the model before leant to what is common in blood, and do no more.
+        loosened: By which other rules than the usual it was trusted; may be empty.
     """
     n_labelled = sum(labelled.values())
     with_labels = f" and {n_labelled:,} labelled ones" if n_labelled else ""
@@ -38,6 +40,8 @@ def statements(
             "on others, those of the model before among them, it may do worse than that one."
         ),
     ]
+    if loosened:
+        lines.append(loosened)
     if reviewed_all:
         lines.append("No threshold keeps the error rate aimed at: every answer is for review.")
     elif by_labels:
@@ -62,8 +66,13 @@ def statements(
             f"No sure cell was found of: {', '.join(absent)}. Those that come later may be called unknown or taken for another class."
         )
     if leant:
+        common = (
+            "how common a class is, these cells said"
+            if n_cells
+            else "to them every class is as common as any other"
+        )
         lines.append(
-            "Answers of the model before lean to the classes that are common in healthy blood; its own do not: how common a class is, these cells said."
+            f"Answers of the model before lean to the classes that are common in healthy blood; its own do not: {common}."
         )
     return tuple(lines)
 
@@ -76,17 +85,6 @@ def readme(card: BundleCard) -> str:
     """
     if (adapted := card.adapted) is None:
         raise ValueError(f"expected the card of an adapted bundle; {card.name} was not adapted")
-    members = [
-        member_row(
-            m.arch,
-            recipe=m.recipe,
-            seed=m.seed,
-            parameters=m.parameters,
-            pretrained=m.pretrained,
-            digest=m.digest,
-        )
-        for m in card.members
-    ]
     title = f"{card.name}, adapted to another laboratory's cells"
     lines = [
         front_matter(
@@ -103,19 +101,18 @@ def readme(card: BundleCard) -> str:
         + _camera(adapted),
         "",
         *_shares(adapted),
+        *_scores(card),
         "## How far to trust an answer",
         "",
         *_trust(card.calibration),
+        *told_sizes(card),
         "",
         *(["## With flips and turns (`--tta`)", "", *_trust(card.tta), ""] if card.tta else []),
-        "## What told that it is to be trusted",
+        "## What was looked at before it was written",
         "",
-        *(
-            f"- {name}: {'n/a' if value is None else f'{value:.4g}'}"
-            for name, value in adapted.signals.items()
-        ),
+        *(f"- {name}: {value:.4g}" for name, value in adapted.signals.items() if value is not None),
         "",
-        *members_section(card.chosen, members),
+        *members_section(card.chosen, member_rows(card)),
         f"Made {card.created} with {', '.join(f'{k} {v}' for k, v in card.versions.items())}.",
         "",
     ]
@@ -144,21 +141,31 @@ def _shares(adapted: Adapted) -> list[str]:
     ]
 
 
+def _scores(card: BundleCard) -> list[str]:
+    if not card.scores["n"]:
+        return []
+    source = "These are the labelled cells, each answered by networks that learnt without its label."
+    return ["## Scores on labelled cells", "", *scores_of(card.scores, source)]
+
+
 def _trust(trust: Calibration) -> list[str]:
     m = trust.measured
+    other = m["contradicted_among_accepted"]
+    contradicted = f"; another seed contradicts {told_rate(other)} of those" if other["of"] else ""
     review = (
         "Every answer is for review."
         if trust.review_below is None
-        else f"Answers below a probability of {trust.review_below:.4f} are for review. Of these cells {_rate(m['accepted'])} were "
-        f"accepted; another seed contradicts {_rate(m['contradicted_among_accepted'])} of those."
+        else f"Answers below a probability of {trust.review_below:.4f} are for review. Of these cells {told_rate(m['accepted'])} were "
+        f"accepted{contradicted}."
     )
     if found := m.get("errors_among_accepted"):
-        review += f" Of the labelled cells {_rate(m['labelled_accepted'])} were accepted, {_rate(found)} of them wrong."
+        review += f" Of the labelled cells {told_rate(m['labelled_accepted'])} were accepted"
+        review += f", {told_rate(found)} of them wrong." if found["of"] else "."
     unknown = (
         "Nothing is called unknown: too few sure cells to say what is unlike them."
         if trust.unknown_above is None
         else f"Images further than {trust.unknown_above:.3f} from the nearest of the remembered cells are called unknown; of these "
-        f"cells {_rate(m['called_unknown'])} were."
+        f"cells {told_rate(m['called_unknown'])} were." + told_strange(m, "these cells")
     )
     return [
         f"- {m['answers'][0].upper()}{m['answers'][1:]}.",
@@ -166,10 +173,3 @@ def _trust(trust: Calibration) -> list[str]:
         f"- {review}",
         f"- {unknown}",
     ]
-
-
-def _rate(rate: Mapping[str, Any]) -> str:
-    if rate["rate"] is None:
-        return "n/a"
-    low, high = rate["ci"]
-    return f"{percent(rate['rate'])} ({rate['count']} of {rate['of']:,}; {percent(low)} to {percent(high)})"

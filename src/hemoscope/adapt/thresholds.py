@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from hemoscope.adapt.answers import Voted, stand_in
 from hemoscope.adapt.recipe import AdaptRecipe
 from hemoscope.bundle.card import Calibration
-from hemoscope.evaluation.intervals import binomial_cdf, wilson
-from hemoscope.packing.calibrate import Goals, calibrate
+from hemoscope.evaluation.intervals import binomial_cdf
+from hemoscope.packing.calibrate import Goals, calibrate, rate_of
 from hemoscope.predict.verdict import decide, is_unknown
 from hemoscope.records import FloatArray, IntArray, Predictions
 
@@ -109,24 +109,24 @@ def _measured(found: Evidence, trust: Calibration, *, labelled: bool) -> dict[st
     measured: dict[str, Any] = {
         "answers": f"this bundle's own (fp32), of the cells it was adapted to; thresholds from {how}",
         "n": n,
-        "accepted": _rate(n_accepted, n),
-        "review": _rate(int(said.review.sum()), n),
-        "contradicted_among_accepted": _rate(int((said.accepted & differ).sum()), n_accepted),
+        "accepted": rate_of(n_accepted, n),
+        "review": rate_of(int(said.review.sum()), n),
+        "contradicted_among_accepted": rate_of(int((said.accepted & differ).sum()), n_accepted),
     }
     if found.crossed is not None:
         rows = np.flatnonzero(found.target >= 0)
         distance = None if found.distance is None else found.distance[rows]
         crossed = decide(found.crossed.probs[rows], found.crossed.pred[rows], distance, trust)
         wrong = found.crossed.pred[rows] != found.target[rows]
-        measured["labelled_accepted"] = _rate(int(crossed.accepted.sum()), len(rows))
-        measured["errors_among_accepted"] = _rate(
+        measured["labelled_accepted"] = rate_of(int(crossed.accepted.sum()), len(rows))
+        measured["errors_among_accepted"] = rate_of(
             int((crossed.accepted & wrong).sum()), int(crossed.accepted.sum())
         )
     if trust.unknown_above is not None:
         called = {kind: is_unknown(each, trust) for kind, each in found.strange.items()}
-        measured["called_unknown"] = _rate(int(said.unknown.sum()), n)
+        measured["called_unknown"] = rate_of(int(said.unknown.sum()), n)
         measured["strange_called_unknown"] = {
-            kind: _rate(int(each.sum()), len(each)) for kind, each in called.items()
+            kind: rate_of(int(each.sum()), len(each)) for kind, each in called.items()
         }
     return measured
 
@@ -134,13 +134,3 @@ def _measured(found: Evidence, trust: Calibration, *, labelled: bool) -> dict[st
 def _predictions(classes: tuple[str, ...], said: Voted, target: IntArray, rows: IntArray) -> Predictions:
     paths = tuple(f"{row:09d}" for row in rows)
     return Predictions(classes, paths, target[rows], said.probs[rows], said.pred[rows])
-
-
-def _rate(hits: int, n: int) -> dict[str, Any]:
-    low, high = wilson(hits, n)
-    return {
-        "count": hits,
-        "of": n,
-        "rate": hits / n if n else None,
-        "ci": [float(low), float(high)] if n else [None, None],
-    }

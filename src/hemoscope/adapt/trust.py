@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hemoscope.adapt.recipe import AdaptRecipe
+from hemoscope.adapt.recipe import ADAPT, RULES, AdaptRecipe
 from hemoscope.records import FloatArray, IntArray
 
 __all__ = [
@@ -21,9 +21,11 @@ __all__ = [
     "Signals",
     "balanced_accuracy",
     "doubts",
+    "loosened",
     "mutual_information",
     "neighbourhood_density",
     "shares_moved",
+    "way_on",
 ]
 
 TEMPERATURE = 0.05  # Saito et al.'s
@@ -89,15 +91,58 @@ def doubts(signals: Signals, recipe: AdaptRecipe) -> tuple[str, ...]:
 
     This is the whole rule. Enough labels decide alone but for what tells that these are no cells, or of one kind.
     """
-    rules = [
+    rules = [_with_labels(signals, recipe), *_whatever_labels_say(signals, recipe)]
+    if not _labels_decide(signals, recipe):
+        rules += _without_labels(signals, recipe)
+    return tuple(why for holds, why in rules if holds)
+
+
+def way_on(signals: Signals, recipe: AdaptRecipe) -> str:
+    """Return what to do after doubts, in a sentence; empty where these were no cells to learn from, which no label changes."""
+    if any(holds for holds, _ in _whatever_labels_say(signals, recipe)):
+        return ""
+    if _sure(signals, recipe) and not _labels_decide(signals, recipe):
+        return "Use it as it is; hemoscope evaluate tells on labelled cells of yours how often it is right"
+    more = "More" if signals.labelled_cells else "Ten"
+    return f"{more} labelled cells of each class can settle it: --labelled DIR"
+
+
+def loosened(signals: Signals, recipe: AdaptRecipe) -> str:
+    """Return by which other rules than the usual it was trusted, and what these hold against it; empty where by none."""
+    other = {name: getattr(ADAPT, name) for name in RULES if getattr(recipe, name) != getattr(ADAPT, name)}
+    if not other:
+        return ""
+    told = ", ".join(
+        f"{name} {getattr(recipe, name):g} in place of {usual:g}" for name, usual in other.items()
+    )
+    against = doubts(signals, recipe.model_copy(update=other))
+    return f"It was written by other rules than the usual ones: {told}." + (
+        f" By those it is not to be trusted: {'; '.join(against)}." if against else ""
+    )
+
+
+def _labels_decide(signals: Signals, recipe: AdaptRecipe) -> bool:
+    enough = (signals.labelled_cells or 0) >= recipe.least_labelled
+    return enough and (signals.labelled_classes or 0) >= LEAST_CLASSES
+
+
+def _sure(signals: Signals, recipe: AdaptRecipe) -> bool:
+    return signals.sure_before is not None and signals.sure_before > recipe.most_sure
+
+
+def _with_labels(signals: Signals, recipe: AdaptRecipe) -> tuple[bool, str]:
+    return (
+        _below(signals.labelled, (signals.labelled_before or 0) - recipe.most_lost - ALIKE),
         (
-            _below(signals.labelled, (signals.labelled_before or 0) - recipe.most_lost - ALIKE),
-            (
-                f"on {signals.labelled_cells} labelled cells, answered without their own labels, its balanced accuracy is "
-                f"{_percent(signals.labelled)} and was {_percent(signals.labelled_before)}: {signals.labelled_lost} that were right are "
-                f"wrong, {signals.labelled_won} the other way round"
-            ),
+            f"on {signals.labelled_cells} labelled cells, answered without their own labels, its balanced accuracy is "
+            f"{_percent(signals.labelled)} and was {_percent(signals.labelled_before)}: {signals.labelled_lost} that were right are "
+            f"wrong, {signals.labelled_won} the other way round"
         ),
+    )
+
+
+def _whatever_labels_say(signals: Signals, recipe: AdaptRecipe) -> list[tuple[bool, str]]:
+    return [
         (
             signals.nuclei < recipe.least_nuclei,
             f"a nucleus is found in {_percent(signals.nuclei)} of the images only; expected single stained cells",
@@ -110,16 +155,12 @@ def doubts(signals: Signals, recipe: AdaptRecipe) -> tuple[str, ...]:
             ),
         ),
     ]
-    enough = (signals.labelled_cells or 0) >= recipe.least_labelled
-    if not enough or (signals.labelled_classes or 0) < LEAST_CLASSES:
-        rules += _without_labels(signals, recipe)
-    return tuple(why for holds, why in rules if holds)
 
 
 def _without_labels(signals: Signals, recipe: AdaptRecipe) -> list[tuple[bool, str]]:
     return [
         (
-            signals.sure_before is not None and signals.sure_before > recipe.most_sure,
+            _sure(signals, recipe),
             (
                 f"the model before is sure of these cells (mean probability {_percent(signals.sure_before)}, expected at most "
                 f"{_percent(recipe.most_sure)}): it knows such cells, and learning from its own answers would rather cost some"

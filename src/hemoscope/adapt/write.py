@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -20,18 +19,16 @@ from hemoscope.adapt.look import pixels_of
 from hemoscope.adapt.result import Result
 from hemoscope.adapt.statement import readme, statements
 from hemoscope.adapt.thresholds import Evidence, thresholds
-from hemoscope.adapt.trust import Signals
+from hemoscope.adapt.trust import Signals, loosened
 from hemoscope.bundle.card import ADAPTED_FORMAT, Adapted, BundleCard, Calibration, MemberCard
-from hemoscope.bundle.file import CARD, KNOWN, README, SELFTEST, read_bundle, write_parts
 from hemoscope.data.camera import evenly
 from hemoscope.data.images.framing import SQUARE
 from hemoscope.encoding import jsonable
 from hemoscope.evaluation.summary import score
-from hemoscope.files import atomic_path, refuse_existing
 from hemoscope.models.tensor_file import on_cpu
 from hemoscope.packing.answers import STRANGERS, strange_distances
-from hemoscope.packing.pack import card_bytes
-from hemoscope.packing.selftest import drawn_cells, expected_answers, verify
+from hemoscope.packing.pack import PICKED
+from hemoscope.packing.write import write
 from hemoscope.predict.network import Network
 from hemoscope.records import IntArray, Predictions
 
@@ -54,20 +51,8 @@ def write_adapted(out: Path, result: Result, signals: Signals, *, overwrite: boo
         by_labels = by_labels and also
     card = _card(result, signals, rows, calibration, tta, by_labels=by_labels)
     models = [network.model for network in result.kept.networks]
-    cells = drawn_cells()
-    parts = {
-        CARD: card_bytes(card),
-        README: readme(card).encode(),
-        **{f"member-{i}.safetensors": save(on_cpu(model.state_dict())) for i, model in enumerate(models)},
-        **cells,
-        SELFTEST: json.dumps(expected_answers(card, models, cells), indent=1).encode(),
-    }
-    if calibration.unknown_above is not None:
-        parts[KNOWN] = save({f"member-{i}": features.contiguous() for i, features in enumerate(known)})
-    refuse_existing(out, overwrite=overwrite)  # once more: minutes have passed
-    with atomic_path(out) as part:
-        write_parts(part, parts)
-        verify(replace(read_bundle(part), path=out))
+    weights = [save(on_cpu(model.state_dict())) for model in models]
+    write(out, card, readme(card), weights, models, known, overwrite=overwrite)
     return card
 
 
@@ -133,6 +118,7 @@ def _card(
             by_labels=by_labels,
             reviewed_all=calibration.review_below is None,
             leant=result.leant,
+            loosened=loosened(signals, result.recipe),
         ),
     )
     return BundleCard(
@@ -156,7 +142,7 @@ def _card(
         calibration=calibration,
         tta=tta,
         intended_use=before.intended_use,
-        limits=before.limits,
+        limits=tuple(limit for limit in before.limits if by_labels or limit != PICKED),
         versions={name: version(name) for name in ("hemoscope", "torch", "torchvision", "numpy", "pillow")},
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         adapted=adapted,

@@ -152,6 +152,16 @@ class Calibration(_Record):
     measured: dict[str, Any]
     conformal_by_class: Annotated[tuple[Share, ...] | None, _at_most(MAX_CLASSES)] = None
 
+    @property
+    def usually_unknown(self) -> tuple[int, int] | None:
+        """How many of how many cells like those it knows it calls unknown: as measured, or else as aimed at; None: never any."""
+        if self.unknown_above is None:
+            return None
+        measured = self.measured.get("called_unknown") or {}
+        if measured.get("of"):
+            return int(measured["count"]), int(measured["of"])
+        return round(self.unknown_share * self.n_val), self.n_val
+
 
 class ShareRange(_Record):
     """A class share, and the 95 % interval of counting so few cells."""
@@ -190,7 +200,7 @@ class Adapted(_Record):
     shares: Annotated[dict[str, ShareRange], _at_most(MAX_CLASSES)]
     seed: Count
     recipe: dict[str, Any]
-    signals: Annotated[dict[str, float | None], _at_most(MAX_KEYS)]
+    signals: Annotated[dict[str, int | float | None], _at_most(MAX_KEYS)]
     by_labels: bool
     known: Annotated[tuple[Text, ...], FailFast(), _at_most(MAX_KEYS)]
 

@@ -32,13 +32,12 @@ from torch import Tensor, nn
 
 from hemoscope.bundle.card import FORMAT, BundleCard, MemberCard
 from hemoscope.errors import BundleError, UnknownNameError, WeightsError
-from hemoscope.files import atomic_path, refuse_existing
 from hemoscope.models.build import head_path, load_state, skeleton
 from hemoscope.models.normalise import IMAGENET_MEAN, IMAGENET_STD
 from hemoscope.models.registry import get_arch
 from hemoscope.plain_files import check_plain
 
-__all__ = ["Bundle", "read_bundle", "write_bundle", "write_parts"]
+__all__ = ["Bundle", "read_bundle", "write_parts"]
 
 CARD, README, SUMS, SELFTEST = "bundle.json", "README.md", "SHA256SUMS", "selftest.json"
 KNOWN = "known.safetensors"
@@ -81,25 +80,12 @@ class Bundle:
         return replace(self, card=self.card.at_nucleus(nucleus_px))
 
 
-def write_bundle(path: Path, parts: Mapping[str, bytes], *, overwrite: bool = False) -> str:
-    """Write a bundle's parts as one file, atomically, and return its digest.
-
-    Args:
-        path: Where to.
-        parts: Content by name, without SHA256SUMS.
-        overwrite: Replace what is there, once the new file is whole.
+def write_parts(file: Path, parts: Mapping[str, bytes]) -> str:
+    """Write a bundle's parts, by name and without SHA256SUMS, into a file that nobody reads yet; return its digest.
 
     Raises:
-        DataError: If there is a file already.
         BundleError: If a name does not belong into a bundle.
     """
-    refuse_existing(path, overwrite=overwrite)
-    with atomic_path(path) as part:
-        return write_parts(part, parts)
-
-
-def write_parts(file: Path, parts: Mapping[str, bytes]) -> str:
-    """Write a bundle's parts into a file that nobody reads yet; see `write_bundle`."""
     wrong = [name for name in parts if not _NAMES.fullmatch(name)]
     if wrong:
         raise BundleError(f"a bundle holds no {wrong[0]!r}")
@@ -147,6 +133,10 @@ def _read_parts(path: Path) -> dict[str, bytes]:
             return {info.filename: archive.read(info) for info in infos}
     except FileNotFoundError:
         raise BundleError(f"there is no bundle {path}; make one: hemoscope bundle RUN --out {path}") from None
+    except IsADirectoryError:
+        raise BundleError(
+            f"{path} is a folder; a bundle is one file. Make one of runs: hemoscope bundle {path} --out blood.hemo"
+        ) from None
     except OSError as error:
         raise BundleError(f"{path} cannot be read: {error.strerror or error}") from error
     except (zipfile.BadZipFile, EOFError, ValueError, NotImplementedError, RuntimeError) as error:

@@ -8,6 +8,9 @@ import sys
 import warnings
 from io import TextIOWrapper
 
+from hemoscope.errors import ConfigError, HemoscopeError, UnknownNameError
+from hemoscope.files import DISK_FULL
+
 __all__ = ["main"]
 
 INTERRUPTED = 130
@@ -23,22 +26,16 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):  # a name that the terminal's encoding lacks is no reason to stop
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    from hemoscope.cli.app import app
-    from hemoscope.errors import ConfigError, HemoscopeError, UnknownNameError
-    from hemoscope.places import share_cores
-
-    share_cores()
-    atexit.register(_leave)
-
-    warnings.filterwarnings("ignore", module=r"PIL\.")  # our own errors say what is wrong with an image
     try:
+        from hemoscope.places import share_cores
+
+        share_cores()
+        atexit.register(_leave)
+
+        warnings.filterwarnings("ignore", module=r"PIL\.")  # our own errors say what is wrong with an image
+        from hemoscope.cli.app import app
+
         app()
-    except HemoscopeError as error:
-        _tell(str(error))
-        raise SystemExit(2 if isinstance(error, (ConfigError, UnknownNameError)) else 1) from None
-    except OSError as error:  # a full disk, a folder that may not be written, a share that went away
-        _tell((f"{error.filename}: " if error.filename else "") + (error.strerror or str(error)))
-        raise SystemExit(1) from None
     except (SystemExit, KeyboardInterrupt) as end:  # typer turns Ctrl-C into an exit with 130
         if isinstance(end, SystemExit) and end.code != INTERRUPTED:
             raise
@@ -52,6 +49,13 @@ def main() -> None:
             else "interrupted"
         )
         raise SystemExit(INTERRUPTED) from None
+    except HemoscopeError as error:
+        _tell(str(error))
+        raise SystemExit(2 if isinstance(error, (ConfigError, UnknownNameError)) else 1) from None
+    except OSError as error:  # a full disk, a folder that may not be written, a share that went away
+        room = "; make room, then give the same command again" if error.errno in DISK_FULL else ""
+        _tell((f"{error.filename}: " if error.filename else "") + (error.strerror or str(error)) + room)
+        raise SystemExit(1) from None
 
 
 def _leave() -> None:

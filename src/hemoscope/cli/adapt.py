@@ -57,6 +57,7 @@ def adapt(
     from hemoscope.adapt.cells import gather
     from hemoscope.adapt.recipe import adapt_recipe
     from hemoscope.adapt.source import read_parent
+    from hemoscope.adapt.trust import way_on
     from hemoscope.files import refuse_existing
     from hemoscope.predict.evaluate import scanned
 
@@ -99,7 +100,7 @@ def adapt(
     if not card:
         note(
             f"hemoscope: not adapted, {out} was not written and {model} stays as it was: {'; '.join(outcome.reasons)}. "
-            f"{'More' if labelled else 'Ten'} labelled cells of each class can settle it: --labelled DIR"
+            f"{way_on(outcome.signals, recipe)}".rstrip()
         )
         if work_folder(out).exists():
             note(
@@ -119,6 +120,12 @@ def _tell_cells(cells: Cells) -> None:
         told.append(f"{cells.left_out:,} said to be none of the model's classes were left out")
     if cells.more:
         told.append(f"{cells.more:,} more were not drawn")
+    if cells.odd_sizes:
+        low, high = cells.sides_px
+        told.append(
+            f"{cells.odd_sizes:,} are much smaller or larger than the others ({low} to {high} px) and are learnt from like these: "
+            "leave out what is no single cell"
+        )
     if cells.passed:
         told.append(cells.passed)
     note(", ".join(told))

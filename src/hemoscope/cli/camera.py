@@ -18,5 +18,6 @@ def at_camera(model: Model, images: Iterable[Path | bytes]) -> Model:
     """Return the model as `Model.at_camera` does; say how large nuclei are where it frames cells by them."""
     here = model.at_camera(images)
     if here.nucleus_px is not None:
-        note(f"nuclei measure {here.nucleus_px:.0f} px here, {model.nucleus_px:.0f} px in training")
+        known = "in training" if model.card.adapted is None else "where it was adapted"
+        note(f"nuclei measure {here.nucleus_px:.0f} px here, {model.nucleus_px:.0f} px {known}")
     return here

@@ -125,6 +125,10 @@ def _own(path: Path, choice: object) -> Scores:
     from hemoscope.evaluation.summary import score
     from hemoscope.runs import CARD, Run
 
+    if path.is_dir() and not (path / CARD).is_file() and not any(path.glob(f"*/{CARD}")):
+        raise RunError(
+            f"{path} holds no run; a model is scored on a folder of images by: hemoscope evaluate MODEL --data {path}"
+        )
     if choice or (path.is_dir() and not (path / CARD).is_file()):
         raise RunError(
             f"without --data one run is scored; the vote of a folder of runs on their test side is shown by: "

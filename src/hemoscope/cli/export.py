@@ -146,7 +146,8 @@ def _nucleus_px(bundle: Bundle, camera: Path | None) -> float | None:
 
 def _tell_camera(bundle: Bundle, camera: Path | None) -> None:
     if bundle.card.nucleus_px is not None:
-        where = "as in training; --camera names images of another camera" if camera is None else "as there"
+        known = "in training" if bundle.card.adapted is None else "where it was adapted"
+        where = f"as {known}; --camera names images of another camera" if camera is None else "as there"
         note(f"for images with nuclei of {bundle.card.nucleus_px:.0f} px, {where}")
 
 

@@ -118,9 +118,11 @@ def predict(
         _tell(tally)
     if passed.counts:
         note(passed.in_words())
-    _tell_unknown(tally, asked.trust(tta=tta))
+    _tell_unknown(tally, asked.trust(tta=tta), adapted=asked.card.adapted is not None)
     if not tally.n:
-        raise DataError(f"there was no image in {', '.join(inputs)}")
+        raise DataError(
+            f"there was no image in {', '.join(inputs)}; expected image files, folders, archives or patterns in quotes"
+        )
     if tally.error:
         raise typer.Exit(1)
 
@@ -150,16 +152,17 @@ def _tell(tally: Tally) -> None:
     note(f"{tally.n:,} images{': ' if shares else ''}{shares}")
 
 
-def _tell_unknown(tally: Tally, trust: Calibration) -> None:
+def _tell_unknown(tally: Tally, trust: Calibration, *, adapted: bool) -> None:
     """Say of a model that it calls nothing unknown, or more than it calls so of cells like those it knows."""
-    from hemoscope.evaluation.intervals import clopper_pearson
+    from hemoscope.evaluation.intervals import surely_more
 
-    seen = tally.n - tally.error
-    if seen and trust.unknown_above is None:
+    seen, usual = tally.n - tally.error, trust.usually_unknown
+    learns = "" if adapted else "; hemoscope adapt learns a laboratory's cells"
+    if seen and usual is None:
         note("this model calls nothing unknown: what is no cell it knows has an answer like any other")
-    elif clopper_pearson(tally.unknown, seen)[0] > trust.unknown_share:
+    elif usual is not None and surely_more(tally.unknown, seen, usual):
         note(
-            f"{tally.unknown:,} of {seen:,} images are unlike the cells it knows, of which it calls {percent(trust.unknown_share, 1)} so: "
+            f"{tally.unknown:,} of {seen:,} images are unlike the cells it knows, of which it calls {percent(usual[0] / usual[1], 1)} so: "
             "stain, camera or cells differ, and its other answers may be wrong more often, too. hemoscope evaluate tells on labelled "
-            "cells of these; hemoscope adapt learns a laboratory's cells"
+            f"cells of these{learns}"
         )

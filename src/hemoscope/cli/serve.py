@@ -118,10 +118,7 @@ def need_packages() -> None:
         import sqlalchemy  # noqa: F401
         import uvicorn  # noqa: F401
     except ImportError as error:
-        raise MissingPackageError(
-            f"the review page needs the package {error.name}; install hemoscope with its extra: pip install "
-            "'hemoscope[serve]'"
-        ) from None
+        raise MissingPackageError.of("the review page", error, extra="serve") from None
 
 
 def _load(model: Path, device: str):

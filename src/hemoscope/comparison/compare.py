@@ -16,7 +16,7 @@ from hemoscope.ensemble.members import CHOICES, Assembly, assemble, form_ensembl
 from hemoscope.ensemble.vote import How, vote
 from hemoscope.errors import RunError
 from hemoscope.evaluation.auroc import macro_auroc
-from hemoscope.evaluation.bootstrap import DRAWS, STATISTICS, Estimate, intervals_of
+from hemoscope.evaluation.bootstrap import DRAWS, STATISTICS, Estimate, balanced_estimate, intervals_of
 from hemoscope.evaluation.paired import chance_better, discordant, holm, mcnemar, together
 from hemoscope.evaluation.seeds import Spread, spread_of
 from hemoscope.evaluation.summary import Scores, score
@@ -200,6 +200,7 @@ def _pairs(right: NDArray[np.bool_]) -> list[Pair]:
 def _judged(label: str, name: str, predictions: Predictions, *, draws: int) -> Subject:
     scores = score(predictions)
     estimates = intervals_of(scores.confusion, STATISTICS, draws=draws)
+    estimates["balanced_accuracy"] = balanced_estimate(scores.confusion, draws=draws)
     estimates["auroc"] = macro_auroc(predictions.probs, predictions.target, draws=draws)
     return Subject(label, name, predictions, scores, estimates)
 

@@ -59,11 +59,6 @@ class Audit:
     given_sides: dict[str, int]
     problems: tuple[Problem, ...]
 
-    @property
-    def odd_sizes(self) -> dict[tuple[int, int], int]:
-        """Images of any size but the most frequent one."""
-        return dict(list(self.sizes.items())[1:])
-
     def to_json(self) -> dict[str, object]:
         """Return the findings as a JSON document; the first seven keys are a promise to scripts."""
         return {

@@ -114,8 +114,7 @@ def drawn(
         raise ShapeError("shares that nobody has looked at lie between 0 and 1; got others")
     rng = np.random.default_rng(seed)
     said = _dirichlet(rng, np.broadcast_to(errs + 1 / c, (draws, c, c))) * np.maximum(stays, LEAST)
-    first = predicted + sure + 0.5
-    share = np.broadcast_to(first / first.sum(), (draws, c))
+    share = _near(rng, said, predicted, sure)
     kept = []
     for sweep in range(sweeps):
         origin = (share[:, :, None] * said).transpose(0, 2, 1)  # (draws, predicted, true)
@@ -154,6 +153,19 @@ def endless(counts: ArrayLike, confusion: ArrayLike, *, draws: int = DRAWS, seed
     for _ in range(STEPS):
         joint = share[:, :, None] * said
         share = (joint / joint.sum(axis=1, keepdims=True) * (predicted / predicted.sum())).sum(axis=2)
+    return share
+
+
+def _near(rng: np.random.Generator, said: FloatArray, predicted: IntArray, sure: IntArray) -> FloatArray:
+    """Return where each chain begins, shape (draws, C): from anywhere, and then near what is likeliest for how it errs.
+
+    Begun at the counts as they are, chains would not come far in a few sweeps where two classes are much confused.
+    """
+    share = _dirichlet(rng, np.full(said.shape[:2], 0.5))
+    for _ in range(STEPS):
+        joint = share[:, :, None] * said
+        share = (joint / joint.sum(axis=1, keepdims=True) * predicted).sum(axis=2) + sure + LEAST
+        share = share / share.sum(axis=1, keepdims=True)
     return share
 
 

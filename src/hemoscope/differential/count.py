@@ -18,7 +18,7 @@ from hemoscope.differential.composition import composition, is_known
 from hemoscope.differential.reference import ReferenceClass, ReferenceTable, Role
 from hemoscope.differential.remarks import Remark, remark
 from hemoscope.errors import ShapeError
-from hemoscope.evaluation.intervals import clopper_pearson
+from hemoscope.evaluation.intervals import clopper_pearson, surely_more
 from hemoscope.records import FloatArray
 
 __all__ = ["CellShare", "Differential", "Doubt", "differential"]
@@ -120,7 +120,7 @@ def differential(
     *,
     unknown: int = 0,
     error: int = 0,
-    unknown_share: float | None = None,
+    usually_unknown: tuple[int, int] | None = None,
     draws: FloatArray | None = None,
     seed: int = 0,
 ) -> Differential:
@@ -135,7 +135,7 @@ def differential(
         reference: Roles and ranges of the classes.
         unknown: Images unlike every class.
         error: Files that could not be read.
-        unknown_share: Share of images like the validation images that the model calls unknown.
+        usually_unknown: How many of how many images like those it knows the model calls unknown; None: never any.
         draws: Compositions drawn otherwise than from the counts and the confusion, shape (draws, C).
         seed: Of the posterior draws.
 
@@ -164,7 +164,7 @@ def differential(
     )
     found = Differential(shares, int(n_white), int(sum(to_review)), unknown, error, ())
     n_val = {classes[i]: int(matrix[i].sum()) for i in order}
-    remarks = _remarks(found, n_val, unknown_share, corrected=corrected)
+    remarks = _remarks(found, n_val, usually_unknown, corrected=corrected)
     return Differential(shares, found.n_white, found.review, unknown, error, tuple(remarks))
 
 
@@ -222,7 +222,7 @@ def _uncounted(name: str, entry: ReferenceClass, counted: int, to_review: int) -
 
 
 def _remarks(
-    found: Differential, n_val: dict[str, int], unknown_share: float | None, *, corrected: bool
+    found: Differential, n_val: dict[str, int], usually: tuple[int, int] | None, *, corrected: bool
 ) -> list[Remark]:
     remarks = []
     if found.n_white < ENOUGH_WHITE:
@@ -230,10 +230,10 @@ def _remarks(
     if found.counted and found.review / found.counted > MUCH_REVIEW:
         remarks.append(remark("much_review", review=found.review, counted=found.counted))
     seen = found.counted + found.unknown
-    if unknown_share is None:
+    if usually is None:
         remarks.append(remark("knows_no_unknown"))
-    elif clopper_pearson(found.unknown, seen)[0] > unknown_share:
-        share = round(100 * unknown_share, 1)
+    elif surely_more(found.unknown, seen, usually):
+        share = round(100 * usually[0] / usually[1], 1)
         remarks.append(remark("much_unknown", unknown=found.unknown, seen=seen, share=share))
     if found.error:
         remarks.append(remark("unreadable", error=found.error))

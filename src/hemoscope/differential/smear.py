@@ -151,8 +151,10 @@ def count_cells(
     reference.of(model.card.classes)
     trust = model.trust(tta=tta)
     tally = predict_to(out, model, images, tta=tta, keep_parts=True, overwrite=overwrite)
-    if not tally.n:
-        raise DataError("there is no image to count; expected the images of one smear")
+    if tally.n == tally.error:
+        why = f": none of {tally.n:,} files can be read ({_first_error(out)})" if tally.n else ""
+        out.unlink(missing_ok=True)
+        raise DataError(f"there is no image to count{why}; expected the images of one smear")
     counts: Counter[str] = Counter()
     to_review: Counter[str] = Counter()
     doubts: dict[str, list[tuple[float, int, Doubt]]] = {"review": [], "unknown": []}
@@ -178,11 +180,17 @@ def count_cells(
         reference,
         unknown=tally.unknown,
         error=tally.error,
-        unknown_share=None if trust.unknown_above is None else trust.unknown_share,
+        usually_unknown=trust.usually_unknown,
         seed=seed,
     )
     first = [doubt for kind in doubts.values() for _, _, doubt in sorted(kind, reverse=True)]
     return found, tuple(first)
+
+
+def _first_error(table: Path) -> str:
+    with table.open(encoding="utf-8", newline="") as file:
+        row = next(csv.DictReader(file))
+    return f"{from_cell(row['path'])}: {from_cell(row['error'])}"
 
 
 def _pixels_of(images: Iterable[Named], names: Iterable[str]) -> dict[str, NDArray[np.uint8]]:

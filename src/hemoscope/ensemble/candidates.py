@@ -141,8 +141,8 @@ def _largest_group(entries: Sequence[Entry]) -> tuple[list[Entry], list[LeftOut]
     digest = kept[0].split_digest
     size = "1 run" if len(kept) == 1 else f"{len(kept)} runs"
     why = {
-        True: "same split, but it predicted other images than the runs in this report",
-        False: f"another split than this report's, {digest[:12]}, of {size}",
+        True: "same split, but it predicted other images than the runs that were taken",
+        False: f"another split than the one taken, {digest[:12]}, of {size}",
     }
     out = [
         LeftOut(entry.name, f"{why[entry.split_digest == digest]}; its own is {entry.split_digest[:12]}")

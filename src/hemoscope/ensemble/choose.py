@@ -19,6 +19,7 @@ from hemoscope.records import FloatArray, IntArray, Predictions
 
 __all__ = [
     "MAX_SUBSETS",
+    "MOST_MEMBERS",
     "Choice",
     "Strategy",
     "choose_members",
@@ -30,6 +31,7 @@ Strategy = Literal["top", "greedy", "exhaustive"]
 
 
 MAX_SUBSETS = 2_000_000
+MOST_MEMBERS = 4  # as the paper's ensemble has
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +57,7 @@ class Choice:
 
 
 def choose_members(
-    val: Mapping[str, Predictions], *, strategy: Strategy, size: int = 4, how: How = "majority"
+    val: Mapping[str, Predictions], *, strategy: Strategy, size: int = MOST_MEMBERS, how: How = "majority"
 ) -> Choice:
     """Choose the members of an ensemble by their validation predictions.
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from hemoscope import paper
 from hemoscope.ensemble.candidates import Entry, LeftOut, configuration, read_runs
-from hemoscope.ensemble.choose import Choice, Strategy, choose_members, paper_members
+from hemoscope.ensemble.choose import MOST_MEMBERS, Choice, Strategy, choose_members, paper_members
 from hemoscope.ensemble.halves import halves
 from hemoscope.ensemble.networks import Network, group_networks
 from hemoscope.ensemble.vote import How, check_name, vote
@@ -139,11 +139,11 @@ CHOICES = ("auto", *get_args(Strategy))
 """Ways in which validation images choose the members."""
 
 
-def is_choice(entries: Sequence[Entry], members: str, *, size: int = 4) -> bool:
+def is_choice(entries: Sequence[Entry], members: str) -> bool:
     """Return whether `members` lets validation images decide which of several runs answer."""
     if members in ("greedy", "exhaustive"):
         return len(entries) > 1
-    return members in ("auto", "top") and len(entries) > size
+    return members in ("auto", "top") and len(entries) > MOST_MEMBERS
 
 
 def leads(ensemble: Ensemble | None, best: Entry) -> bool:

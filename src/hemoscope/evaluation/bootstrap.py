@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hemoscope.errors import ShapeError
+from hemoscope.evaluation.intervals import clopper_pearson
 from hemoscope.records import FloatArray, IntArray
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "STATISTICS",
     "Estimate",
     "balanced_accuracy",
+    "balanced_estimate",
     "bca",
     "cohens_kappa",
     "intervals_of",
@@ -32,6 +34,7 @@ __all__ = [
 Statistic = Callable[[NDArray[np.integer]], FloatArray]
 
 DRAWS = 10_000
+FEW = 10  # images of a class
 _IN_HAND = 2**22  # counts that are looked at together
 
 
@@ -130,6 +133,27 @@ def balanced_accuracy(confusion: NDArray[np.integer]) -> FloatArray:
     """Return the mean sensitivity over the classes that have images; (..., C, C) to (...)."""
     images = confusion.sum(axis=-1)
     return _mean_where(images > 0, _share(_diagonal(confusion), images))
+
+
+def balanced_estimate(confusion: IntArray, *, draws: int = DRAWS) -> Estimate:
+    """Return the balanced accuracy with an interval that holds where classes have few images, too.
+
+    One image drawn again is always itself: the bootstrap takes a class of few as known. So where a class has fewer than `FEW`, or
+    nothing is wrong, it is that of a sum of independent rates, each with Clopper and Pearson's.
+
+    Source:
+        G. Y. Zou, A. Donner, Stat. Med. 27 (2008) 1693-1702.
+    """
+    counts = np.asarray(confusion)
+    found = intervals_of(counts, {"it": balanced_accuracy}, draws=draws)["it"]
+    images = counts.sum(axis=1)
+    there = images > 0
+    if images[there].min() >= FEW and np.isfinite(found.low):
+        return found
+    right, n = _diagonal(counts)[there], images[there]
+    low, high = np.transpose([clopper_pearson(int(k), int(m)) for k, m in zip(right, n, strict=True)])
+    down, up = (float(np.sqrt(((right / n - end) ** 2).sum()) / len(n)) for end in (low, high))
+    return Estimate(found.value, found.value - down, found.value + up)
 
 
 def macro_precision(confusion: NDArray[np.integer]) -> FloatArray:

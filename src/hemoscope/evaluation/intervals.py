@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 from hemoscope.errors import ConfigError, ShapeError
 from hemoscope.records import FloatArray
 
-__all__ = ["binomial_cdf", "clopper_pearson", "newcombe", "wilson"]
+__all__ = ["binomial_cdf", "clopper_pearson", "newcombe", "surely_more", "wilson"]
 
 
 def wilson(successes: ArrayLike, n: ArrayLike, *, confidence: float = 0.95) -> tuple[FloatArray, FloatArray]:
@@ -114,6 +114,26 @@ def newcombe(first: tuple[float, float, float], second: tuple[float, float, floa
     (p, p_low, p_high), (q, q_low, q_high) = first, second
     gap = p - q
     return gap - math.hypot(p - p_low, q_high - q), gap + math.hypot(p_high - p, q - q_low)
+
+
+def surely_more(successes: int, n: int, before: tuple[int, int]) -> bool:
+    """Return whether there are surely more of a kind than there were before, by Fisher's exact test, one-sided at 2.5 %.
+
+    Args:
+        successes: Of the kind, in [0, n].
+        n: Counted; of none nothing is sure.
+        before: The same two of what is compared with, which were counted too and are no truth.
+
+    Source:
+        R. A. Fisher, J. R. Stat. Soc. 98 (1935) 39-82.
+
+    >>> surely_more(5, 100, (20, 2000)), surely_more(5, 100, (1, 40))
+    (True, False)
+    """
+    from scipy.stats import hypergeom
+
+    had, of = before
+    return n > 0 and bool(hypergeom.sf(successes - 1, n + of, successes + had, n) < 0.025)
 
 
 def binomial_cdf(k: int, n: int, p: float) -> float:

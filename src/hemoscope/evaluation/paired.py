@@ -15,6 +15,7 @@ from hemoscope.errors import ShapeError
 from hemoscope.records import FloatArray, IntArray
 
 __all__ = [
+    "POWER",
     "chance_better",
     "chance_of_no_better",
     "discordant",
@@ -24,6 +25,8 @@ __all__ = [
     "mcnemar_power",
     "together",
 ]
+
+POWER = 0.8  # chance to tell two models apart that a count of images is given for
 
 
 def discordant(right: NDArray[np.bool_]) -> IntArray:
@@ -142,27 +145,24 @@ def mcnemar_power(n: int, only_first: float, only_second: float, *, alpha: float
     return float((binom.pmf(m, n, both) * rejected).sum())
 
 
-def images_needed(
-    only_first: float, only_second: float, *, power: float = 0.8, alpha: float = 0.05
-) -> int | None:
-    """Return about how many images tell two models apart with this chance; None where more than ten million.
+def images_needed(only_first: float, only_second: float, *, alpha: float = 0.05) -> int | None:
+    """Return about how many images tell two models apart with a chance of `POWER`; None where more than ten million.
 
     The chance rises in small steps and falls back between them, so that the answer is good to a few percent.
 
     Args:
         only_first: Share of images that only the first gets right.
         only_second: Share of images that only the second gets right.
-        power: Chance of McNemar's exact test to tell them apart.
-        alpha: Its level.
+        alpha: Level of McNemar's exact test.
     """
     low, high = 1, 2
-    while mcnemar_power(high, only_first, only_second, alpha=alpha) < power:
+    while mcnemar_power(high, only_first, only_second, alpha=alpha) < POWER:
         low, high = high, 2 * high
         if high > 10_000_000:
             return None
     while high - low > max(1, high // 200):
         middle = (low + high) // 2
-        enough = mcnemar_power(middle, only_first, only_second, alpha=alpha) >= power
+        enough = mcnemar_power(middle, only_first, only_second, alpha=alpha) >= POWER
         low, high = (low, middle) if enough else (middle, high)
     return high
 

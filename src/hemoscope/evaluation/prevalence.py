@@ -12,10 +12,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hemoscope.errors import ShapeError
-from hemoscope.evaluation.bootstrap import Estimate, intervals_of
+from hemoscope.evaluation.bootstrap import DRAWS, Estimate
 from hemoscope.records import FloatArray, IntArray
 
 __all__ = ["precision_at", "predictive_values", "shares_met"]
+
+_IN_HAND = 2**22  # shares that are looked at together
 
 
 def shares_met(confusion: IntArray, shares: ArrayLike) -> FloatArray:
@@ -66,13 +68,21 @@ def predictive_values(confusion: NDArray[np.integer], shares: ArrayLike) -> Floa
     return np.divide(right, called, out=np.full(called.shape, np.nan), where=there)
 
 
-def precision_at(confusion: IntArray, shares: Sequence[float]) -> list[Estimate]:
-    """Return the same with BCa 95 % intervals, the true classes as strata; one a class. Without any image all are NaN."""
+def precision_at(confusion: IntArray, shares: Sequence[float], *, seed: int = 0) -> list[Estimate]:
+    """Return the same with 95 % intervals, one a class; NaN where it is not defined.
 
-    def of(c: int):
-        return lambda counts: np.nan_to_num(predictive_values(counts, shares)[..., c])
-
-    named = np.flatnonzero(np.isfinite(predictive_values(confusion, shares))).tolist()
-    found = intervals_of(confusion, {str(c): of(c) for c in named}) if named else {}
-    none = Estimate(float("nan"), float("nan"), float("nan"))
-    return [found.get(str(c), none) for c in range(len(shares))]
+    What was never mistaken among some hundred images can be mistaken, and in blood a rare mistake in a frequent class decides. Images
+    drawn again never show it, so how the model errs is drawn from Dirichlet(row + 1/C), as for a differential count.
+    """
+    value = predictive_values(confusion, shares)
+    share, c = np.nan_to_num(shares_met(confusion, shares)), len(value)
+    rng = np.random.default_rng(seed)
+    drawn = []
+    step = max(1, _IN_HAND // c**2)
+    for start in range(0, DRAWS, step):
+        said = rng.standard_gamma(np.broadcast_to(confusion + 1 / c, (min(step, DRAWS - start), c, c)))
+        called = said / said.sum(axis=2, keepdims=True) * share[:, None]
+        drawn.append(np.diagonal(called, axis1=1, axis2=2) / np.maximum(called.sum(axis=1), 1e-300))
+    ends = np.quantile(np.concatenate(drawn), (0.025, 0.975), axis=0)
+    low, high = np.minimum(ends[0], value), np.maximum(ends[1], value)  # NaN where the value is
+    return [Estimate(*map(float, each)) for each in zip(value, low, high, strict=True)]

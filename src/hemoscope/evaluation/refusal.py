@@ -14,19 +14,14 @@ from numpy.typing import ArrayLike, NDArray
 
 from hemoscope.errors import ConfigError, ShapeError
 from hemoscope.evaluation.checked import checked_classes, checked_fraction, checked_probs, checked_scores
-from hemoscope.evaluation.intervals import binomial_cdf, clopper_pearson, wilson
-from hemoscope.evaluation.summary import Rates
+from hemoscope.evaluation.intervals import binomial_cdf, clopper_pearson
 from hemoscope.records import FloatArray
 
 __all__ = [
-    "SetSummary",
     "Threshold",
-    "auroc",
     "conformal_sets",
-    "conformal_summary",
     "conformal_threshold",
     "conformal_thresholds_by_class",
-    "detection_rate",
     "review_threshold",
     "unknown_threshold",
 ]
@@ -51,25 +46,6 @@ class Threshold:
     accepted: int
     errors: int
     upper: float
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class SetSummary:
-    """How often sets of classes hold the true class, and how large they are.
-
-    Attributes:
-        coverage: Fraction of images whose set holds their class.
-        coverage_ci: Its Wilson 95 % interval.
-        by_class: The same of every true class; NaN for a class without images.
-        mean_size: Mean number of classes in a set.
-        singletons: Fraction of sets of exactly one class.
-    """
-
-    coverage: float
-    coverage_ci: tuple[float, float]
-    by_class: Rates
-    mean_size: float
-    singletons: float
 
 
 def review_threshold(
@@ -162,45 +138,27 @@ def conformal_thresholds_by_class(probs: ArrayLike, target: ArrayLike, *, covera
     return np.array([_upper_quantile(true[target == c], coverage, else_=1.0) for c in range(probs.shape[1])])
 
 
-def conformal_sets(probs: ArrayLike, threshold: float) -> NDArray[np.bool_]:
+def conformal_sets(probs: ArrayLike, pred: ArrayLike, threshold: ArrayLike) -> NDArray[np.bool_]:
     """Return which classes are in each image's set, 1 - p <= threshold, shape (N, C).
 
-    The likeliest class always is, so that no set is empty. This only enlarges sets, and keeps coverage.
+    What is answered always is, so that no set is empty. This only enlarges sets, and keeps coverage.
 
-    >>> conformal_sets([[0.9, 0.1], [0.55, 0.45]], threshold=0.6)
+    Args:
+        probs: Probabilities, shape (N, C).
+        pred: The class answered, shape (N,); a majority may have chosen it against the likeliest.
+        threshold: Of `conformal_threshold`, or one for every class, shape (C,).
+
+    >>> conformal_sets([[0.9, 0.1], [0.55, 0.45]], [0, 0], threshold=0.6)
     array([[ True, False],
            [ True,  True]])
     """
-    if not 0 <= threshold <= 1:
+    threshold = np.asarray(threshold, np.float64)
+    if not ((threshold >= 0) & (threshold <= 1)).all():
         raise ConfigError(f"threshold must lie in [0, 1], as from conformal_threshold; got {threshold}")
     probs = checked_probs(probs)
     sets = 1 - probs <= threshold
-    sets[np.arange(len(sets)), probs.argmax(axis=1)] = True
+    sets[np.arange(len(sets)), checked_classes("pred", pred, probs.shape)] = True
     return sets
-
-
-def conformal_summary(sets: ArrayLike, target: ArrayLike) -> SetSummary:
-    """Return how often `sets`, booleans of shape (N, C), hold the true class, and how large they are."""
-    member = np.asarray(sets)
-    if member.ndim != 2 or member.shape[0] < 1 or member.shape[1] < 2 or member.dtype != np.bool_:
-        raise ShapeError(
-            "sets must be booleans of shape (N, C) with N >= 1 images and C >= 2 classes, as from "
-            f"conformal_sets; got {member.dtype} of shape {member.shape}"
-        )
-    n, n_classes = member.shape
-    target = checked_classes("target", target, member.shape)
-    held = member[np.arange(n), target]
-    support = np.bincount(target, minlength=n_classes)
-    covered = np.bincount(target[held], minlength=n_classes)
-    low, high = wilson(held.sum(), n)
-    sizes = member.sum(axis=1)
-    return SetSummary(
-        coverage=float(held.mean()),
-        coverage_ci=(float(low), float(high)),
-        by_class=Rates(covered / np.where(support > 0, support, np.nan), *wilson(covered, support)),
-        mean_size=float(sizes.mean()),
-        singletons=float((sizes == 1).mean()),
-    )
 
 
 def unknown_threshold(score: ArrayLike, *, share: float) -> float:
@@ -212,25 +170,6 @@ def unknown_threshold(score: ArrayLike, *, share: float) -> float:
     return _upper_quantile(
         checked_scores("score", score), 1 - checked_fraction("share", share), else_=math.inf
     )
-
-
-def detection_rate(unknown: ArrayLike, threshold: float) -> float:
-    """Return the fraction of unknown cells that score above the threshold of `unknown_threshold`."""
-    if math.isnan(threshold):
-        raise ConfigError("threshold must be a number, as from unknown_threshold; got nan")
-    return float((checked_scores("unknown", unknown) > threshold).mean())
-
-
-def auroc(known: ArrayLike, unknown: ArrayLike) -> float:
-    """Return the chance that an unknown cell scores above a known one; ties count half.
-
-    >>> auroc(known=[1, 2, 3], unknown=[2, 4])
-    0.75
-    """
-    ordered, strange = np.sort(checked_scores("known", known)), checked_scores("unknown", unknown)
-    below = np.searchsorted(ordered, strange, side="left")
-    not_above = np.searchsorted(ordered, strange, side="right")
-    return float((below + not_above).mean() / (2 * ordered.size))
 
 
 def _upper_quantile(values: FloatArray, share: float, *, else_: float) -> float:

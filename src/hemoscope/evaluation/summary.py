@@ -13,7 +13,7 @@ import numpy as np
 
 from hemoscope.errors import ShapeError
 from hemoscope.evaluation import metrics
-from hemoscope.evaluation.bootstrap import balanced_accuracy, intervals_of
+from hemoscope.evaluation.bootstrap import balanced_estimate
 from hemoscope.evaluation.intervals import wilson
 from hemoscope.records import FloatArray, IntArray, Predictions
 
@@ -182,16 +182,16 @@ def score_counts(confusion: IntArray, *, classes: Sequence[str]) -> Scores:
 
 
 def balanced(scores: Scores) -> dict[str, Any]:
-    """Return the document of scores with the balanced accuracy and its BCa 95 % interval.
+    """Return the document of scores with the balanced accuracy and its 95 % interval.
 
-    It is the mean sensitivity of the classes that have images. Where there is no error, no image, or more than
-    `MOST_CLASSES` classes, there is no interval.
+    It is the mean sensitivity of the classes that have images. Where there is no image, or more than `MOST_CLASSES` classes, there is
+    no interval.
     """
     document = scores.to_json()
     value = document["macro"]["sensitivity"]
     bounds: list[float | None] = [None, None]
     if value is not None and len(scores.classes) <= MOST_CLASSES:
-        found = intervals_of(scores.confusion, {"it": balanced_accuracy})["it"]
+        found = balanced_estimate(scores.confusion)
         bounds = [_known(found.low), _known(found.high)]
     return {"balanced_accuracy": value, "balanced_accuracy_ci": bounds, **document}
 

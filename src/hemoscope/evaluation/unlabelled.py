@@ -16,7 +16,8 @@ __all__ = ["agreement", "thresholded_confidence"]
 def thresholded_confidence(certainty: FloatArray, right: NDArray[np.bool_], unlabelled: FloatArray) -> float:
     """Return the share of unlabelled answers that are as certain as the right ones were on labelled cells.
 
-    The threshold is where as many labelled answers lie at or above it as are right.
+    The threshold is where as many labelled answers lie at or above it as are right; of answers that lie on it, as large a part counts as
+    is needed for that.
 
     Args:
         certainty: Probability of the predicted class on labelled cells that were not trained on, shape (N,).
@@ -38,8 +39,11 @@ def thresholded_confidence(certainty: FloatArray, right: NDArray[np.bool_], unla
             f"expected answers on both sides; got {len(certainty)} labelled and {len(unlabelled)} others"
         )
     hits = int(right.sum())
-    threshold = np.sort(certainty)[len(certainty) - hits] if hits else np.inf
-    return float((unlabelled >= threshold).mean())
+    if not hits:
+        return 0.0
+    threshold = np.sort(certainty)[len(certainty) - hits]
+    part = (hits - (certainty > threshold).sum()) / (certainty == threshold).sum()
+    return float((unlabelled > threshold).mean() + part * (unlabelled == threshold).mean())
 
 
 def agreement(preds: IntArray) -> float:

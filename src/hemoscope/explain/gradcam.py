@@ -92,7 +92,5 @@ def _library() -> Any:
         import pytorch_grad_cam
         from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
     except ImportError as error:
-        raise MissingPackageError(
-            f"explaining needs the package {error.name}; install hemoscope with its extra: pip install 'hemoscope[explain]'"
-        ) from None
+        raise MissingPackageError.of("explaining", error, extra="explain") from None
     return SimpleNamespace(GradCAM=pytorch_grad_cam.GradCAM, ClassifierOutputTarget=ClassifierOutputTarget)

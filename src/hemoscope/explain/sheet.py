@@ -7,14 +7,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import cv2
-import matplotlib as mpl
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from hemoscope.errors import DataError
 from hemoscope.files import atomic_path
 from hemoscope.records import FloatArray
+from hemoscope.report.figure_style import picture_font
 
 __all__ = ["join", "save_png", "tile"]
 
@@ -33,11 +33,11 @@ def tile(image: NDArray[np.uint8], heat: FloatArray, row: Mapping[str, object]) 
     draw = ImageDraw.Draw(canvas)
     probability = row["probability"]
     name = f"{row['pred']}, {probability:.3f}" if isinstance(probability, float) else str(row["pred"])
-    draw.text((4, TILE_PX + 3), f"{row['file']}  {name}"[:LINE_CHARACTERS], "black", _font(14))
+    draw.text((4, TILE_PX + 3), f"{row['file']}  {name}"[:LINE_CHARACTERS], "black", picture_font(14))
     verdict = str(row["verdict"])
     words = "\n".join(textwrap.wrap(verdict, LINE_CHARACTERS))
     colour = SAYS if verdict.startswith("says more") else SAYS_NOT
-    draw.multiline_text((4, TILE_PX + 22), words, colour, _font(12), spacing=2)
+    draw.multiline_text((4, TILE_PX + 22), words, colour, picture_font(12), spacing=2)
     return np.asarray(canvas)
 
 
@@ -63,8 +63,3 @@ def _overlay(image: NDArray[np.uint8], heat: FloatArray) -> NDArray[np.uint8]:
     colours = cv2.applyColorMap((255 * heat).astype(np.uint8), cv2.COLORMAP_INFERNO)[:, :, ::-1]
     strength = 0.75 * heat[:, :, None]
     return (image * (1 - strength) + colours * strength).round().astype(np.uint8)
-
-
-def _font(size_px: int) -> ImageFont.FreeTypeFont:
-    """Return the font that matplotlib brings along: it has Greek and Cyrillic."""
-    return ImageFont.truetype(Path(mpl.get_data_path()) / "fonts/ttf/DejaVuSans.ttf", size_px)

@@ -111,7 +111,9 @@ def explain_to(
     old = free_folder(out, overwrite=overwrite)
     need_package()
     if not images:
-        raise DataError("there is no image to explain")
+        raise DataError(
+            "there is no image to explain; expected image files, folders, archives or patterns in quotes"
+        )
     if inside := [
         name
         for name, source in images

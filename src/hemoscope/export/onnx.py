@@ -324,7 +324,5 @@ def need_packages() -> None:
         import onnx
         import onnxruntime
     except ImportError as error:
-        raise MissingPackageError(
-            f"exporting needs the package {error.name}; install hemoscope with its extra: pip install 'hemoscope[export]'"
-        ) from None
+        raise MissingPackageError.of("exporting", error, extra="export") from None
     del onnx, onnxruntime

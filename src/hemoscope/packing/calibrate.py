@@ -21,7 +21,7 @@ from hemoscope.evaluation.metrics import confusion_matrix
 from hemoscope.predict.verdict import decide, is_unknown
 from hemoscope.records import FloatArray, Predictions
 
-__all__ = ["Goals", "calibrate", "measure"]
+__all__ = ["Goals", "calibrate", "measure", "rate_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,13 +126,13 @@ def measure(
         "log_loss": cal.negative_log_likelihood(found.probs, test.target),
         "brier_before": cal.brier_score(test.probs, test.target),
         "brier": cal.brier_score(found.probs, test.target),
-        "accepted": _rate(n_accepted, n),
-        "review": _rate(int(found.review.sum()), n),
-        "errors_among_accepted": _rate(int((found.accepted & wrong).sum()), n_accepted),
-        "errors_sent_to_review": _rate(int((found.review & wrong).sum()), n_wrong),
-        "conformal_coverage": _rate(int(held.sum()), n),
+        "accepted": rate_of(n_accepted, n),
+        "review": rate_of(int(found.review.sum()), n),
+        "errors_among_accepted": rate_of(int((found.accepted & wrong).sum()), n_accepted),
+        "errors_sent_to_review": rate_of(int((found.review & wrong).sum()), n_wrong),
+        "conformal_coverage": rate_of(int(held.sum()), n),
         "conformal_coverage_by_class": {
-            name: _rate(int(held[test.target == c].sum()), int((test.target == c).sum()))
+            name: rate_of(int(held[test.target == c].sum()), int((test.target == c).sum()))
             for c, name in enumerate(test.classes)
         },
         "conformal_mean_size": float(found.candidates.sum(axis=1).mean()),
@@ -142,13 +142,20 @@ def measure(
     called = {kind: is_unknown(each, trust) for kind, each in strange_distances.items()}
     return {
         **measured,
-        "called_unknown": _rate(int(found.unknown.sum()), n),
-        "errors_called_unknown": _rate(int((found.unknown & wrong).sum()), n_wrong),
-        "strange_called_unknown": {kind: _rate(int(each.sum()), len(each)) for kind, each in called.items()},
+        "called_unknown": rate_of(int(found.unknown.sum()), n),
+        "errors_called_unknown": rate_of(int((found.unknown & wrong).sum()), n_wrong),
+        "strange_called_unknown": {
+            kind: rate_of(int(each.sum()), len(each)) for kind, each in called.items()
+        },
     }
 
 
-def _rate(hits: int, n: int) -> dict[str, Any]:
+def rate_of(hits: int, n: int) -> dict[str, Any]:
+    """Return a rate with its counts and Wilson's 95 % interval, as cards hold it; null where there is none to take it of."""
     low, high = wilson(hits, n)
-    value = hits / n if n else float("nan")
-    return {"count": hits, "of": n, "rate": value, "ci": [float(low), float(high)]}
+    return {
+        "count": hits,
+        "of": n,
+        "rate": hits / n if n else None,
+        "ci": [float(low), float(high)] if n else [None, None],
+    }

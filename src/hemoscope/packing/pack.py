@@ -2,32 +2,29 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import save
 from torch import Tensor
 
 from hemoscope.bundle.card import MAX_CLASSES, MAX_MEMBERS, BundleCard, Calibration, MemberCard, Preprocessing
-from hemoscope.bundle.file import CARD, KNOWN, README, SELFTEST, read_bundle, write_parts
 from hemoscope.encoding import jsonable
 from hemoscope.ensemble.halves import halves
 from hemoscope.ensemble.vote import How, align
 from hemoscope.errors import DataError, HemoscopeError, RunError
 from hemoscope.evaluation.summary import score
-from hemoscope.files import atomic_path, refuse_existing
+from hemoscope.files import refuse_existing
 from hemoscope.model_card import INTENDED_USE, LIMITS
 from hemoscope.models.normalise import IMAGENET_MEAN, IMAGENET_STD
 from hemoscope.models.registry import get_arch
 from hemoscope.packing.answers import Answers, ask_anew, remember, stored
 from hemoscope.packing.calibrate import Goals, calibrate, measure
 from hemoscope.packing.model_card import model_card
-from hemoscope.packing.selftest import drawn_cells, expected_answers, verify
+from hemoscope.packing.write import write
 from hemoscope.predict.network import load_network, load_run
 from hemoscope.progress import Progress
 from hemoscope.records import Predictions
@@ -35,7 +32,7 @@ from hemoscope.runs import MODEL, Run
 from hemoscope.training.recipe import Recipe
 from hemoscope.training.run import scan_cached
 
-__all__ = ["LIMITS_OF_BUNDLES", "Voting", "card_bytes", "pack"]
+__all__ = ["LIMITS_OF_BUNDLES", "PICKED", "Voting", "pack"]
 
 LIMITS_OF_BUNDLES = (
     *LIMITS,
@@ -43,7 +40,6 @@ LIMITS_OF_BUNDLES = (
     "An image without any cell can pass for a known class, platelet above all; see what it was tried on.",
 )
 LONGEST_NAME = 200  # of the card
-INDENTED = 100  # classes
 PICKED = (
     "How few accepted answers are wrong is a promise for networks that were not picked by their validation scores; "
     "of networks picked so it is broken more often than it says."
@@ -117,21 +113,9 @@ def pack(
         )
     said, known = _asked(runs, root, sides, voting.how, device_name, tta=tta, progress=progress)
     card = _card(runs, said, voting, goals)
-    cells = drawn_cells()
+    weights = [run.verified(MODEL).read_bytes() for run in runs]
     networks = [load_network(run) for run in runs]
-    parts = {
-        CARD: card_bytes(card),
-        README: model_card(card).encode(),
-        **{f"member-{i}.safetensors": run.verified(MODEL).read_bytes() for i, run in enumerate(runs)},
-        **cells,
-        SELFTEST: json.dumps(expected_answers(card, networks, cells), indent=1).encode(),
-    }
-    if card.calibration.unknown_above is not None:
-        parts[KNOWN] = save({f"member-{i}": cells for i, cells in enumerate(known)})
-    refuse_existing(out, overwrite=overwrite)  # once more: minutes have passed
-    with atomic_path(out) as part:
-        write_parts(part, parts)
-        verify(replace(read_bundle(part), path=out))
+    write(out, card, model_card(card), weights, networks, known, overwrite=overwrite)
     return card
 
 
@@ -167,15 +151,6 @@ def _card(runs: Sequence[Run], said: Mapping[bool, Answers], voting: Voting, goa
     )
 
 
-def card_bytes(card: BundleCard) -> bytes:
-    """Return the card as it lies in a bundle.
-
-    It is indented for people; of many classes it is one line, for the confusions of 1,000 would be larger than what is read.
-    """
-    indent = 2 if len(card.classes) <= INDENTED else None
-    return (card.model_dump_json(indent=indent, exclude=_not_used(card)) + "\n").encode()
-
-
 def _refuse_too_many(runs: Sequence[Run]) -> None:
     """Refuse at once what the card would refuse at the end."""
     if len(runs) > MAX_MEMBERS:
@@ -189,19 +164,6 @@ def _refuse_too_many(runs: Sequence[Run]) -> None:
 def _name(runs: Sequence[Run]) -> str:
     name = "+".join(sorted({run.arch for run in runs}))
     return name if len(name) <= LONGEST_NAME else f"ensemble-of-{len(runs)}"
-
-
-def _not_used(card: BundleCard) -> Any:
-    """Return the fields that an older hemoscope does not know and this bundle has no use for."""
-    trusts = {"calibration": card.calibration, "tta": card.tta}
-    by_class = {
-        name: {"conformal_by_class"}
-        for name, trust in trusts.items()
-        if trust and not trust.conformal_by_class
-    }
-    plain = {name: True for name in ("tta", "by_half", "adapted") if not getattr(card, name)}
-    members = {i: {"instance_norm"} for i, member in enumerate(card.members) if not member.instance_norm}
-    return {**by_class, **plain, "members": members}
 
 
 def _chosen(voting: Voting, val: Predictions) -> str:

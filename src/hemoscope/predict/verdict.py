@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from hemoscope.bundle.card import Calibration
 from hemoscope.evaluation.calibration import apply_temperature
+from hemoscope.evaluation.refusal import conformal_sets
 from hemoscope.records import FloatArray, IntArray
 
 __all__ = ["SIZE_FACTOR", "Decided", "decide", "is_unknown", "odd_size"]
@@ -63,9 +64,7 @@ def decide(probs: FloatArray, pred: IntArray, distance: FloatArray | None, trust
     others[rows, pred] = -np.inf
     unknown = is_unknown(np.full(len(pred), np.nan) if distance is None else distance, trust)
     sure = np.zeros(len(pred), bool) if trust.review_below is None else certainty >= trust.review_below
-    score = trust.conformal_score if trust.conformal_by_class is None else np.array(trust.conformal_by_class)
-    candidates = 1 - calibrated <= score
-    candidates[rows, pred] = True
+    score = trust.conformal_score if trust.conformal_by_class is None else trust.conformal_by_class
     return Decided(
         probs=calibrated,
         certainty=certainty,
@@ -73,7 +72,7 @@ def decide(probs: FloatArray, pred: IntArray, distance: FloatArray | None, trust
         accepted=sure & ~unknown,
         review=~sure & ~unknown,
         unknown=unknown,
-        candidates=candidates,
+        candidates=conformal_sets(calibrated, pred, score),
     )
 
 

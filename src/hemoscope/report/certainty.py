@@ -100,8 +100,7 @@ def certainty_of(report: Report) -> Certainty | None:
         wrong = int((accepted & (test.pred != test.target)).sum())
         refused.append(Refused(rate, found and found.threshold, int(accepted.sum()), wrong))
     threshold = conformal_threshold(of_val, val.target, coverage=COVERAGE)
-    sets = conformal_sets(of_test, threshold)
-    sets[np.arange(len(test)), test.pred] = True
+    sets = conformal_sets(of_test, test.pred, threshold)
     after = _stated(test, of_test)
     return Certainty(test, before, after, temperature, _curve(test, of_test), tuple(refused), sets)
 

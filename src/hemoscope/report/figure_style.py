@@ -17,6 +17,7 @@ from hemoscope.files import atomic_path
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from PIL import ImageFont
 
 __all__ = [
     "BLUE",
@@ -26,6 +27,7 @@ __all__ = [
     "VERMILION",
     "jpeg_bytes",
     "new_figure",
+    "picture_font",
     "save_figure",
     "sequential",
     "style",
@@ -100,6 +102,14 @@ def new_figure(*, width_in: float, height_in: float) -> Figure:
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width_in, height_in), layout="constrained", facecolor="white")
+
+
+def picture_font(size_px: int) -> ImageFont.FreeTypeFont:
+    """Return the font of pictures that are not figures: the one that matplotlib brings along has Greek and Cyrillic."""
+    import matplotlib as mpl
+    from PIL import ImageFont
+
+    return ImageFont.truetype(Path(mpl.get_data_path()) / "fonts/ttf/DejaVuSans.ttf", size_px)
 
 
 def sequential() -> Any:

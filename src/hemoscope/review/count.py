@@ -83,7 +83,7 @@ def count(
     reference: ReferenceTable,
     *,
     error: int = 0,
-    unknown_share: float | None = None,
+    usually_unknown: tuple[int, int] | None = None,
     seed: int = 0,
 ) -> ReviewedDifferential:
     """Count a slide.
@@ -95,7 +95,7 @@ def count(
             of 0 where nobody knows how it errs on that class.
         reference: Roles and ranges of the classes.
         error: Files that could not be read.
-        unknown_share: Share of images like the validation images that the model calls unknown.
+        usually_unknown: How many of how many images like those it knows the model calls unknown; None: never any.
         seed: Of the posterior draws.
 
     Raises:
@@ -123,7 +123,7 @@ def count(
             reference,
             unknown=places[UNIDENTIFIED],
             error=error,
-            unknown_share=unknown_share,
+            usually_unknown=usually_unknown,
             draws=None if draws is None else draws.shares,
         )
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from hemoscope.errors import DataError
-from hemoscope.review.cells import NOT_CLASSED, UNIDENTIFIED, Cell
+from hemoscope.review.cells import NOT_CLASSED, UNIDENTIFIED
 from hemoscope.review.commands import (
     Change,
     Command,
@@ -18,32 +18,21 @@ from hemoscope.review.commands import (
     Entry,
     Note,
     Place,
-    Reading,
     Redo,
     Undo,
     WhiteCount,
 )
-from hemoscope.review.state import State, Step, start
+from hemoscope.review.state import State, Step
 
 __all__ = ["apply", "conflicts", "digest", "fold", "perform"]
 
 
-def fold(
-    classes: Sequence[str],
-    cells: Iterable[Cell],
-    entries: Iterable[Entry],
-    *,
-    reading: Reading = 1,
-    blind: bool = False,
-    white_count: float | None = None,
-) -> State:
-    """Return the state of a reading after a log.
+def fold(state: State, entries: Iterable[Entry]) -> State:
+    """Return the state of a reading after more entries of its log.
 
     Raises:
-        ConfigError: If a class has the name of a place that is no class.
         DataError: If the log does not replay.
     """
-    state = start(classes, cells, reading=reading, blind=blind, white_count=white_count)
     for entry in entries:
         state = apply(state, entry)
     return state

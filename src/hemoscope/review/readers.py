@@ -60,10 +60,14 @@ class Agreement:
     second: Mapping[str, int]
 
 
-def sample(cells: Sequence[Cell], *, n: int = SAMPLE, seed: int = 0) -> tuple[int, ...]:
-    """Return the numbers of the cells that both readers read: n drawn by a seed, or all where there are fewer."""
+def sample(cells: Sequence[Cell], *, seed: int = 0) -> tuple[int, ...]:
+    """Return the numbers of the cells that both readers read: `SAMPLE` drawn by a seed, or all where there are fewer."""
     numbers = sorted(cell.cell for cell in cells)
-    return tuple(sorted(random.Random(seed).sample(numbers, n))) if len(numbers) > n else tuple(numbers)
+    return (
+        tuple(sorted(random.Random(seed).sample(numbers, SAMPLE)))
+        if len(numbers) > SAMPLE
+        else tuple(numbers)
+    )
 
 
 def agreement(first: State, second: State, settled: State | None = None) -> Agreement:
@@ -114,7 +118,8 @@ def cohen_kappa(table: IntArray) -> Kappa:
 
     Source:
         J. Cohen, Educ. Psychol. Meas. 20 (1960) 37-46; the standard error of Fleiss, Cohen and Everitt, Psychol. Bull.
-        72 (1969) 323-327. Where all agree it is 0, and the lower end is that of Wilson's interval of the agreement.
+        72 (1969) 323-327. Where nearly all agree it is too small, so the lower end is at most that which Wilson's interval of the
+        agreement gives.
 
     >>> kappa = cohen_kappa(np.array([[20, 5], [10, 15]]))
     >>> f"{kappa.value:.2f} ({kappa.low:.2f} to {kappa.high:.2f})"
@@ -129,15 +134,16 @@ def cohen_kappa(table: IntArray) -> Kappa:
     if np.isclose(chance, 1):
         return Kappa(float("nan"), float("nan"), float("nan"))
     kappa = (agreed - chance) / (1 - chance)
+    least = (float(wilson(np.trace(table), n)[0]) - chance) / (1 - chance)
     if np.trace(table) == n:
-        return Kappa(1.0, (float(wilson(n, n)[0]) - chance) / (1 - chance), 1.0)
+        return Kappa(1.0, least, 1.0)
     diagonal = np.diagonal(shares) @ (1 - (rows + columns) * (1 - kappa)) ** 2
     pairs = (columns[:, None] + rows[None, :]) ** 2
     np.fill_diagonal(pairs, 0)
     others = (1 - kappa) ** 2 * float((shares * pairs).sum())
     spread = diagonal + others - (kappa - chance * (1 - kappa)) ** 2
     half = 1.959963984540054 * float(np.sqrt(max(spread, 0) / n)) / (1 - chance)
-    return Kappa(kappa, max(-1.0, kappa - half), min(1.0, kappa + half))
+    return Kappa(kappa, max(-1.0, min(kappa - half, least)), min(1.0, kappa + half))
 
 
 def _read(state: State | None) -> dict[int, str]:

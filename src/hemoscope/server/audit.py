@@ -12,17 +12,17 @@ from hemoscope.server.store.tables import AuditRow
 
 __all__ = ["audit", "trail"]
 
+_MOST_LINES = 1000
+
 
 def audit(session: Session, who: str, what: str, slide: int | None = None, **detail: Any) -> None:
     """Write a line within the transaction of what it tells of."""
     session.add(AuditRow(at=now(), who=who, what=what, slide=slide, detail=detail))
 
 
-def trail(
-    session: Session, *, slide: int | None = None, since: int = 0, most: int = 1000
-) -> list[dict[str, Any]]:
-    """Return lines after one, oldest first, of one slide or of all."""
-    query = select(AuditRow).where(AuditRow.id > since).order_by(AuditRow.id).limit(most)
+def trail(session: Session, *, slide: int | None = None, since: int = 0) -> list[dict[str, Any]]:
+    """Return the next lines after one, oldest first, of one slide or of all."""
+    query = select(AuditRow).where(AuditRow.id > since).order_by(AuditRow.id).limit(_MOST_LINES)
     if slide is not None:
         query = query.where(AuditRow.slide == slide)
     return [

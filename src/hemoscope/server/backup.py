@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import zipfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -21,7 +20,7 @@ from hemoscope.archives import damage_told
 from hemoscope.errors import DataError, StoreError
 from hemoscope.files import atomic_path, lock_folder, refuse_existing
 from hemoscope.progress import Progress
-from hemoscope.server.disk import full_told
+from hemoscope.server.disk import full_told, write_synced
 from hemoscope.server.pictures import Pictures
 from hemoscope.server.settings import Capacity
 from hemoscope.server.store.migrate import migrate
@@ -181,16 +180,9 @@ def _restore_files(store: Store, data: Path, archive: zipfile.ZipFile) -> None:
     for name in archive.namelist():
         kind, _, file = name.partition("/")
         if kind == "uploads" and file in names:
-            _write_synced(uploads.path(file, names[file]), archive.read(name))
+            write_synced(uploads.path(file, names[file]), archive.read(name))
         elif kind == "signed" and Path(file).name == file:
-            _write_synced(data / "signed" / file, archive.read(name))
-
-
-def _write_synced(path: Path, content: bytes) -> None:
-    with full_told(), path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
+            write_synced(data / "signed" / file, archive.read(name))
 
 
 def _batches(table: Table, lines: Iterable[bytes]) -> Iterator[list[dict[str, Any]]]:

@@ -66,7 +66,7 @@ class Counts:
             facts["confusion"],
             reference or self.reference,
             error=errors,
-            unknown_share=facts["unknown_share"],
+            usually_unknown=_usually_unknown(facts),
         )
         with self._lock:
             self._kept[key] = found
@@ -87,3 +87,11 @@ def errors_of(session: Session, slide: int) -> int:
     return (
         session.scalar(select(func.count()).where(FileRow.slide == slide, FileRow.status == "rejected")) or 0
     )
+
+
+def _usually_unknown(facts: dict[str, Any]) -> tuple[int, int] | None:
+    if "unknown_share" in facts:  # of a model that an older hemoscope asked
+        share, n = facts["unknown_share"], facts["n_val"]
+        return None if share is None else (round(share * n), n)
+    usually = facts["usually_unknown"]
+    return None if usually is None else (usually[0], usually[1])

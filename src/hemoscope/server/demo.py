@@ -6,7 +6,6 @@ Drawn cells show how the page works and say nothing about blood.
 from __future__ import annotations
 
 import io
-import os
 import secrets
 import zipfile
 from pathlib import Path
@@ -23,13 +22,14 @@ from hemoscope.packing.pack import pack
 from hemoscope.places import available_cores
 from hemoscope.progress import Progress
 from hemoscope.server.clock import now
+from hemoscope.server.disk import write_synced
 from hemoscope.server.site import Site
 from hemoscope.server.store.store import Store
 from hemoscope.server.store.tables import SlideRow, UploadRow
 from hemoscope.training.recipe import load_recipe
 from hemoscope.training.run import prepare, run_job
 
-__all__ = ["DEMO_SLIDE", "demo_gallery", "fill_demo", "make_demo_model"]
+__all__ = ["DEMO_SLIDE", "fill_demo", "make_demo_model"]
 
 ARCH, PER_CLASS, SIZE_PX, EPOCHS, SEED = "mobilenet_v2", 96, 96, 8, 0
 VERSION = 1  # raised where what is kept in the cache would no longer be made so
@@ -85,11 +85,6 @@ def make_demo_model(folder: Path, progress: Progress | None = None) -> Path:
     return made
 
 
-def demo_gallery(folder: Path) -> Path:
-    """Return the folder of class folders that the demo's model was trained on, for neighbours."""
-    return folder / "cells"
-
-
 def fill_demo(site: Site, folder: Path, progress: Progress | None = None) -> None:
     """Begin a slide of drawn cells, where the store has none; they come in as an uploaded archive."""
     with site.store.read() as session:
@@ -101,11 +96,7 @@ def fill_demo(site: Site, folder: Path, progress: Progress | None = None) -> Non
             part.write_bytes(_smear(progress))
     content = archive.read_bytes()
     upload = secrets.token_hex(16)
-    path = site.uploads.path(upload, "smear.zip")
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
+    write_synced(site.uploads.path(upload, "smear.zip"), content)
     _begin(site.store, site.facts["digest"], upload, len(content))
     site.uploads.wake()
 

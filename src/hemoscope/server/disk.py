@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import shutil
 import sys
@@ -11,8 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from hemoscope.errors import HemoscopeError
+from hemoscope.files import DISK_FULL
 
-__all__ = ["DiskFullError", "full_told", "need_room", "sync_folder"]
+__all__ = ["DiskFullError", "full_told", "need_room", "sync_folder", "write_synced"]
 
 
 class DiskFullError(HemoscopeError):
@@ -28,6 +28,18 @@ def sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def write_synced(path: Path, content: bytes) -> None:
+    """Write a file whose content is on the disk when this returns; for its name see `sync_folder`.
+
+    Raises:
+        DiskFullError: If the disk is full.
+    """
+    with full_told(), path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def need_room(folder: Path, wanted: int, *, spare: int) -> None:
@@ -54,7 +66,7 @@ def full_told() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno not in DISK_FULL:
             raise
         raise DiskFullError(
             "the server's disk is full; nothing more was saved. Make room and try again"

@@ -79,10 +79,8 @@ class Folds:
             kept = self._begin(session, row, revision, reading, n)
         elif kept.of < n:
             kept = _grown(session, row, kept, n)
-        state = kept.state
-        for entry in entries_of(session, row.id, revision, since=state.seq):
-            state = log.apply(state, entry)
-        kept = replace(kept, state=state)
+        entries = entries_of(session, row.id, revision, since=kept.state.seq)
+        kept = replace(kept, state=log.fold(kept.state, entries))
         self.keep(reading, kept)
         return kept
 

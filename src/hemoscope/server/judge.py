@@ -78,7 +78,7 @@ class Judge:
             "tta": self.tta,
             "n_val": sum(map(sum, trust.confusion)),
             "confusion": [list(row) for row in trust.confusion],
-            "unknown_share": None if trust.unknown_above is None else trust.unknown_share,
+            "usually_unknown": trust.usually_unknown,
             "review_below": trust.review_below,
             "unknown_above": trust.unknown_above,
             "coverage": trust.coverage,

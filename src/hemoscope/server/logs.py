@@ -13,7 +13,7 @@ from typing import Any
 __all__ = ["log_to"]
 
 _BYTES, _KEPT = 10 << 20, 5
-_FIELDS = ("method", "route", "status", "ms", "images", "seconds")
+_FIELDS = ("method", "route", "status", "ms")
 
 
 class _Lines(logging.Formatter):

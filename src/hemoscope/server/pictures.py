@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
 import re
 import secrets
 from pathlib import Path
@@ -19,7 +18,7 @@ from PIL import Image
 from hemoscope.data.images.decode import decode
 from hemoscope.data.images.square import center_square
 from hemoscope.errors import ImageError
-from hemoscope.server.disk import full_told, sync_folder
+from hemoscope.server.disk import full_told, sync_folder, write_synced
 
 __all__ = ["LARGE_PX", "SIZES_PX", "Pictures"]
 
@@ -67,10 +66,7 @@ class Pictures:
             if not path.exists():
                 part = path.with_name(f".{digest}.{secrets.token_hex(4)}.part")
                 try:
-                    with part.open("wb") as file:
-                        file.write(content)
-                        file.flush()
-                        os.fsync(file.fileno())
+                    write_synced(part, content)
                     part.replace(path)
                 finally:
                     part.unlink(missing_ok=True)

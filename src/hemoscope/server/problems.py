@@ -90,8 +90,8 @@ def _of_starlette(_request: Request, error: Exception) -> JSONResponse:
     return response
 
 
-def _of_a_defect(request: Request, error: Exception) -> JSONResponse:
-    _log.error("defect", exc_info=error, extra={"path": request.scope.get("route_path", "")})
+def _of_a_defect(_request: Request, error: Exception) -> JSONResponse:
+    _log.error("defect", exc_info=error)
     return answer(
         500, "defect", "the server has a defect; nothing of this request was saved. Its log has the reason"
     )

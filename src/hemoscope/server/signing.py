@@ -22,7 +22,7 @@ from hemoscope.server.problems import ApiError
 from hemoscope.server.shapes import Sign
 from hemoscope.server.site import Site
 from hemoscope.server.store.cells import cell_json
-from hemoscope.server.store.slides import coming_of, find_slide, open_slide
+from hemoscope.server.store.slides import coming_of, held_slide, open_slide
 from hemoscope.server.store.tables import ModelRow, SignatureRow, SlideRow, UploadRow
 
 __all__ = ["revise", "sign"]
@@ -104,13 +104,7 @@ def revise(site: Site, slide: int, *, user: str, reason: str) -> None:
         ApiError: If there is none, or it is not signed.
     """
     with site.store.write() as session:
-        find_slide(session, slide)
-        row = session.scalars(
-            select(SlideRow)
-            .where(SlideRow.id == slide)
-            .with_for_update()
-            .execution_options(populate_existing=True)
-        ).one()
+        row = held_slide(session, slide)
         if row.status != "signed":
             raise ApiError(409, "not_signed", f"slide {slide} is not signed, and can be changed as it is")
         row.status, row.revision, row.seq = "open", row.revision + 1, 0

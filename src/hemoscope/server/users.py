@@ -16,11 +16,10 @@ from hemoscope.server.clock import now
 from hemoscope.server.store.store import Store
 from hemoscope.server.store.tables import SessionRow, UserRow
 
-__all__ = ["LOCAL", "ROLES", "Role", "Users", "check_user"]
+__all__ = ["LOCAL", "Role", "Users", "check_user"]
 
 LOCAL = "local"  # everybody, where nobody signs in
 Role = Literal["reader", "administrator"]
-ROLES: tuple[Role, ...] = ("reader", "administrator")
 SHORTEST, LONGEST = 10, 1000  # characters of a password
 _hasher = PasswordHasher()  # argon2id with RFC 9106's second recommendation
 _NOBODY = _hasher.hash(secrets.token_hex(16))  # a name that is not there takes as long as one that is

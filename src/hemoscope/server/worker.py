@@ -25,7 +25,7 @@ from hemoscope.server.metrics import Metrics
 from hemoscope.server.pictures import Pictures
 from hemoscope.server.problems import ApiError
 from hemoscope.server.store.cells import cell_of
-from hemoscope.server.store.slides import progress_of
+from hemoscope.server.store.slides import held_slide, progress_of
 from hemoscope.server.store.store import Store
 from hemoscope.server.store.tables import CellRow, FileRow, SlideRow
 
@@ -201,7 +201,7 @@ class Worker:
 
     def _save(self, slide: int, found: Sequence[tuple[FileRow, Judged]]) -> None:
         with self._store.write() as session:
-            row = session.scalars(select(SlideRow).where(SlideRow.id == slide).with_for_update()).one()
+            row = held_slide(session, slide)
             first = row.cells
             for file, judged in found:
                 now_there = session.get_one(FileRow, file.id)

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import cv2
-import matplotlib as mpl
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
-from hemoscope.report.figure_style import BLUE, GREY, INK, PALE, VERMILION, new_figure, style
+from hemoscope.report.figure_style import BLUE, GREY, INK, PALE, VERMILION, new_figure, picture_font, style
 from hemoscope.stress.corruptions import corrupt
 from hemoscope.stress.result import Example, Stressed, errors_of
 from hemoscope.stress.severities import CORRUPTIONS, SEVERITIES
@@ -114,6 +112,6 @@ def _tile(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 def _text(text: str, width_px: int, height_px: int) -> NDArray[np.uint8]:
     canvas = Image.new("RGB", (width_px, height_px), "white")
-    font = ImageFont.truetype(Path(mpl.get_data_path()) / "fonts/ttf/DejaVuSans.ttf", 11)
+    font = picture_font(11)
     ImageDraw.Draw(canvas).text((4, math.floor(height_px / 2)), text, "black", font, anchor="lm")
     return np.asarray(canvas)

@@ -5,13 +5,12 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-import matplotlib as mpl
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from hemoscope.report.figure_style import picture_font
 from hemoscope.report.montage import THUMB_PX
 
 __all__ = ["Tile", "contact_sheet"]
@@ -42,7 +41,7 @@ def contact_sheet(tiles: Sequence[Tile], pixels: Mapping[str, NDArray[np.uint8]]
     rows = -(-len(tiles) // columns)
     sheet = Image.new("RGB", (columns * width, rows * height), "white")
     draw = ImageDraw.Draw(sheet)
-    font = ImageFont.truetype(Path(mpl.get_data_path()) / "fonts/ttf/DejaVuSans.ttf", FONT_PX)
+    font = picture_font(FONT_PX)
     for place, tile in enumerate(tiles):
         left = place % columns * width + MARGIN_PX
         top = place // columns * height + MARGIN_PX

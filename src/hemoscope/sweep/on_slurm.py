@@ -95,9 +95,7 @@ def _executor(folder: Path, parameters: dict[str, Any]):
     try:
         import submitit
     except ImportError as error:
-        raise MissingPackageError(
-            "SLURM needs the extra `slurm`, which is not installed: uv sync --extra slurm, or pip install hemoscope[slurm]"
-        ) from error
+        raise MissingPackageError.of("SLURM", error, extra="slurm") from error
     cluster = parameters.pop("cluster", "slurm")
     most = {"slurm_max_num_timeout": TIMEOUTS, "local_max_num_timeout": TIMEOUTS}
     try:

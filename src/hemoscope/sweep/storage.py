@@ -151,22 +151,20 @@ class RunStore:
         if here != found:
             self._fetch(name, found, folder)
 
-    def push(self, name: str, *, only: tuple[str, ...] = ()) -> None:
+    def push(self, name: str) -> None:
         """Keep the files of a working copy, DONE last; where it is there, what only training needed goes.
 
         Args:
             name: Of the run.
-            only: Files to keep; by default all.
 
         Raises:
             OSError: If the storage does not take them.
         """
         folder = self.local / name
         here = {file.name for file in folder.iterdir() if file.is_file() and not file.name.startswith(".")}
-        chosen = here.intersection(only) if only else here
-        for file in sorted(chosen, key=lambda file: file == DONE):
+        for file in sorted(here, key=lambda file: file == DONE):
             self._put(folder / file, f"{name}/{file}")
-        if DONE in chosen:
+        if DONE in here:
             for file in self._files(name).keys() - here:
                 self._fs.delete_file(f"{self._root}/{name}/{file}")
 

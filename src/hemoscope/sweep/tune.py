@@ -92,9 +92,7 @@ def search(
     try:
         from ray import tune
     except ImportError as error:
-        raise MissingPackageError(
-            "a search needs the extra `ray`, which is not installed: uv sync --extra ray, or pip install hemoscope[ray]"
-        ) from error
+        raise MissingPackageError.of("a search", error, extra="ray") from error
     _heard.clear()
     _listeners[:] = [on_trial]
     out = out.absolute()

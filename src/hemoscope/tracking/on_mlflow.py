@@ -50,9 +50,7 @@ def import_mlflow(*, hurried: bool = False) -> Any:
         import mlflow
         import sqlalchemy
     except ImportError as error:
-        raise MissingPackageError(
-            f"MLflow needs the package {error.name}; install hemoscope with its extra: pip install 'hemoscope[track]'"
-        ) from None
+        raise MissingPackageError.of("MLflow", error, extra="track") from None
     del sqlalchemy
     return mlflow
 

@@ -42,10 +42,7 @@ class OnTensorBoard:
         try:
             import tensorboard
         except ImportError as error:
-            raise MissingPackageError(
-                f"TensorBoard needs the package {error.name}; install hemoscope with its extra: "
-                "pip install 'hemoscope[track]'"
-            ) from None
+            raise MissingPackageError.of("TensorBoard", error, extra="track") from None
         del tensorboard
         self._folder = folder
         self.where = str(folder)

@@ -16,6 +16,7 @@ from hemoscope.records import FloatArray, IntArray
 
 __all__ = ["Batches", "upload"]
 
+_AT_ONCE = 1024  # images on their way to the device
 CANVAS_SHARE = 0.5  # of free device memory; the network and its activations need the rest
 
 
@@ -63,11 +64,11 @@ class Batches:
         return self.normalise(warp_on_device(pixels, where, image_px=self.image_px, fill=self.fill))
 
 
-def upload(canvas: Canvas, device: torch.device, *, at_once: int = 1024) -> Tensor:
+def upload(canvas: Canvas, device: torch.device) -> Tensor:
     """Return the whole canvas in the memory of a device, uint8, shape (N, S, S, 3)."""
     pixels = torch.empty(canvas.pixels.shape, dtype=torch.uint8, device=device)
-    for start in range(0, len(pixels), at_once):
-        here = slice(start, start + at_once)
+    for start in range(0, len(pixels), _AT_ONCE):
+        here = slice(start, start + _AT_ONCE)
         pixels[here] = torch.from_numpy(np.array(canvas.pixels[here]))  # a memory map is read-only
     return pixels
 

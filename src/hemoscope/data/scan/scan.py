@@ -123,6 +123,8 @@ def usable(manifest: Manifest, *, skip_bad: bool | None, at_least: int = 2) -> M
         DataError: If there are errors and `skip_bad` is off, or too few classes remain.
     """
     where = show(manifest.root)
+    classes = tuple(name for name, count in manifest.counts.items() if count)
+    enough = len(classes) >= at_least
     errors = [p for p in manifest.errors if at_least > 1 or not p.what.startswith(_TOO_FEW)]
     if errors and not skip_bad:
         lines = [f"  {show(p.path)}: {p.what}" for p in errors[:_SHOWN]]
@@ -132,10 +134,9 @@ def usable(manifest: Manifest, *, skip_bad: bool | None, at_least: int = 2) -> M
             f"{where} has {len(errors)} problem(s) that stop {'the work' if skip_bad is None else 'training'}:\n"
             + "\n".join(lines)
             + f"\nLook at all of them: hemoscope data check {where}. "
-            + ("Move them out of it" if skip_bad is None else "Leave them out: --skip-bad")
+            + ("Move them out of it" if skip_bad is None else "Leave them out: --skip-bad" if enough else "")
         )
-    classes = tuple(name for name, count in manifest.counts.items() if count)
-    if len(classes) < at_least:
+    if not enough:
         raise DataError(
             f"expected images of at least {at_least} {'classes' if at_least > 1 else 'class'} in {where}, found {len(classes)}. "
             f"See: hemoscope data check {where}"

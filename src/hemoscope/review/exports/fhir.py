@@ -33,9 +33,7 @@ def as_fhir(report: Report) -> str:
     try:
         from fhir.resources.R4B.bundle import Bundle
     except ImportError as error:
-        raise MissingPackageError(
-            "FHIR needs the package fhir.resources; install it with: pip install 'hemoscope[serve]'"
-        ) from error
+        raise MissingPackageError.of("FHIR", error, extra="serve") from error
     device = _device(report)
     # By class: two of them may have one label.
     observations = {

@@ -16,6 +16,7 @@ __all__ = [
     "coming_of",
     "drop_open",
     "find_slide",
+    "held_slide",
     "list_slides",
     "open_slide",
     "progress_of",
@@ -38,19 +39,24 @@ def find_slide(session: Session, slide: int) -> SlideRow:
     return row
 
 
+def held_slide(session: Session, slide: int) -> SlideRow:
+    """Return a slide as it is now, held until the transaction ends.
+
+    Raises:
+        ApiError: If there is none.
+    """
+    find_slide(session, slide)
+    found = select(SlideRow).where(SlideRow.id == slide)
+    return session.scalars(found.with_for_update().execution_options(populate_existing=True)).one()
+
+
 def open_slide(session: Session, slide: int) -> SlideRow:
     """Return a slide that may be changed, held until the transaction ends.
 
     Raises:
         ApiError: If there is none, or it is signed.
     """
-    find_slide(session, slide)
-    row = session.scalars(
-        select(SlideRow)
-        .where(SlideRow.id == slide)
-        .with_for_update()
-        .execution_options(populate_existing=True)
-    ).one()
+    row = held_slide(session, slide)
     if row.status != "open":
         raise ApiError(
             409,
