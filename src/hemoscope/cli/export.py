@@ -71,6 +71,7 @@ def export(
         raise typer.BadParameter("expected another file than --out", param_hint="--int8")
     from hemoscope.bundle.file import read_bundle
     from hemoscope.export.onnx import checked, need_packages
+    from hemoscope.export.onnx import export as write_onnx
     from hemoscope.files import atomic_path, refuse_existing
     from hemoscope.packing.labelled import decoded, sides_of, some_images
 
@@ -89,11 +90,11 @@ def export(
         images = [decoded(image) for image, _ in sides["val"][:: len(sides["val"]) // COMPARED + 1]]
     else:
         images = some_images(data, COMPARED) if data else []
-    content, parity = checked(bundle, images)
     done = None
     if int8:
         from hemoscope.export.int8 import quantised
 
+        content, parity = checked(bundle, images)
         with progress() as tell:
             small, done = quantised(bundle, content, val=sides["val"], test=sides["test"], progress=tell)
         refuse_existing(out, int8, overwrite=overwrite)  # once more: minutes have passed
@@ -101,8 +102,7 @@ def export(
             part.write_bytes(content)
             other.write_bytes(small)
     else:
-        with atomic_path(out) as part:
-            part.write_bytes(content)
+        parity = write_onnx(bundle, out, images=images, overwrite=overwrite)
     result: dict[str, object] = {
         "onnx": out,
         "compared": parity.n,

@@ -26,13 +26,12 @@ from hemoscope.ensemble.halves import halves
 from hemoscope.errors import BundleError, DataError
 from hemoscope.evaluation.intervals import wilson
 from hemoscope.export.onnx import finished, graph, open_session
-from hemoscope.files import atomic_path, refuse_existing
 from hemoscope.packing.calibrate import Goals, calibrate, measure
 from hemoscope.packing.labelled import Labelled, decoded
 from hemoscope.progress import Progress
 from hemoscope.records import FloatArray, Predictions
 
-__all__ = ["Quantised", "quantise", "quantised"]
+__all__ = ["Quantised", "quantised"]
 
 SCALES = 128  # images that set the scales
 _OPERATORS = ["Conv", "Gemm"]  # MatMul is the resampling
@@ -77,42 +76,22 @@ class Quantised:
     mib_int8: float
 
 
-def quantise(
-    bundle: Bundle,
-    source: Path,
-    out: Path,
-    *,
-    val: Labelled,
-    test: Labelled,
-    overwrite: bool = False,
-    progress: Progress | None = None,
-) -> Quantised:
-    """Write an INT8 form of an exported bundle and count what it costs.
+def quantised(
+    bundle: Bundle, source: bytes, *, val: Labelled, test: Labelled, progress: Progress | None = None
+) -> tuple[bytes, Quantised]:
+    """Return an INT8 form of an exported bundle, and what it costs.
 
     Args:
         bundle: What was exported.
         source: What `export` wrote of it.
-        out: The file to write.
         val: The validation images of its runs, all of them, ordered by path: scales and thresholds.
         test: The test images, for counting.
-        overwrite: Replace what is at `out`.
         progress: Called with (what is done, done, in all).
 
     Raises:
-        DataError: If `out` is there already, or a side has no image.
+        DataError: If a side has no image.
         BundleError: If the bundle remembers other cells than those of `val`.
     """
-    refuse_existing(out, overwrite=overwrite)
-    content, found = quantised(bundle, source.read_bytes(), val=val, test=test, progress=progress)
-    with atomic_path(out) as part:
-        part.write_bytes(content)
-    return found
-
-
-def quantised(
-    bundle: Bundle, source: bytes, *, val: Labelled, test: Labelled, progress: Progress | None = None
-) -> tuple[bytes, Quantised]:
-    """Return an INT8 form of what `export` wrote, and what it costs; see `quantise`."""
     if not val or not test:
         raise DataError(
             f"INT8 needs validation images for scales and thresholds and test images to be counted; got {len(val):,} "
