@@ -32,7 +32,8 @@ from hemoscope.suspects.gather import gather
 from hemoscope.sweep.local import run_sweep
 from hemoscope.sweep.plan import plan
 from hemoscope.training.recipe import Recipe, load_recipe
-from hemoscope.training.run import prepare, scan_cached
+from hemoscope.training.run import prepare
+from hemoscope.training.scanned import scan_cached
 
 RATES = (0.0, 0.01, 0.02, 0.05)
 DRAWN_PX = 96

@@ -34,7 +34,8 @@ from hemoscope.progress import Progress
 from hemoscope.records import Manifest, Side, Split
 from hemoscope.runs import Run
 from hemoscope.training.recipe import load_recipe
-from hemoscope.training.run import ready, run_job, scan_cached
+from hemoscope.training.run import ready, run_job
+from hemoscope.training.scanned import scan_cached
 
 if TYPE_CHECKING:
     from hemoscope.adapt.adapt import Outcome

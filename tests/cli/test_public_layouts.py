@@ -15,7 +15,7 @@ from PIL import Image
 
 from hemoscope.data.split_file import read_split
 from hemoscope.data.synthetic.scene import draw_cell
-from hemoscope.training.run import scan_cached
+from hemoscope.training.scanned import scan_cached
 
 CLASSES = ("lymphocyte", "neutrophil", "platelet")
 TINY = ["--recipe", "demo", "--epochs", "1", "--device", "cpu"]

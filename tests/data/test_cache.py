@@ -12,7 +12,7 @@ import pytest
 from hemoscope.data.cache import clear, kept
 from hemoscope.data.canvas import ABOUT, open_canvas
 from hemoscope.files import lock_folder
-from hemoscope.training.run import scan_cached
+from hemoscope.training.scanned import scan_cached
 
 
 @pytest.fixture

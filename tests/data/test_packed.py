@@ -18,7 +18,8 @@ from hemoscope.data.cache import clear, kept
 from hemoscope.data.canvas import open_canvas
 from hemoscope.data.split import make_split
 from hemoscope.errors import DataError
-from hemoscope.training.run import prepare, scan_cached
+from hemoscope.training.run import prepare
+from hemoscope.training.scanned import scan_cached
 
 
 @pytest.fixture(autouse=True)

@@ -34,7 +34,7 @@ from hemoscope.packing.labelled import Labelled, decoded, sides_of
 from hemoscope.predict.model import Model, on_device
 from hemoscope.predict.network import ask
 from hemoscope.runs import Run
-from hemoscope.training.run import scan_cached
+from hemoscope.training.scanned import scan_cached
 
 pytest.importorskip("onnx", reason="the extra `export` is not installed")
 

@@ -23,7 +23,7 @@ from hemoscope.predict.model import Model, load
 from hemoscope.predict.verdict import decide
 from hemoscope.records import Predictions
 from hemoscope.runs import Run
-from hemoscope.training.run import scan_cached
+from hemoscope.training.scanned import scan_cached
 
 
 @pytest.fixture(scope="module")

@@ -74,7 +74,7 @@ def check(root: DataDir, *, as_json: JsonFlag = False) -> None:
     the scores; notes are counted.
     """
     from hemoscope.data.audit import audit as look_at
-    from hemoscope.training.run import scan_cached
+    from hemoscope.training.scanned import scan_cached
 
     with progress() as report:
         manifest = scan_cached(root, report)

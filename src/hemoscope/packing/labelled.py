@@ -16,7 +16,7 @@ from hemoscope.data.split import Policy, make_split, read_split
 from hemoscope.errors import DataError
 from hemoscope.predict.evaluate import pixels_of
 from hemoscope.records import Manifest
-from hemoscope.training.run import scan_cached
+from hemoscope.training.scanned import scan_cached
 
 __all__ = ["Labelled", "decoded", "in_order", "sides_of", "some_images"]
 

@@ -30,7 +30,7 @@ from hemoscope.progress import Progress
 from hemoscope.records import Predictions
 from hemoscope.runs import MODEL, Run
 from hemoscope.training.recipe import Recipe
-from hemoscope.training.run import scan_cached
+from hemoscope.training.scanned import scan_cached
 
 __all__ = ["LIMITS_OF_BUNDLES", "PICKED", "Voting", "pack"]
 

@@ -20,7 +20,7 @@ from hemoscope.errors import DataError
 from hemoscope.predict.scorable import Scorable
 from hemoscope.progress import Progress
 from hemoscope.records import SIDES, CellImage, FloatArray, IntArray, Manifest, Predictions
-from hemoscope.training.run import scan_cached
+from hemoscope.training.scanned import scan_cached
 
 __all__ = ["STATUSES", "Evaluated", "limited_vote", "pixels_of", "predict_labelled", "scanned", "seen_before"]
 

@@ -92,7 +92,7 @@ def _images_at(data: Path | None) -> Path | None:
     """Return the folder or `.npz` that a data set's paths are below: of a list, a zip or Parquet too."""
     from hemoscope.data.scan.packed import parquet_in
     from hemoscope.data.scan.walk import walk
-    from hemoscope.training.run import scan_cached
+    from hemoscope.training.scanned import scan_cached
 
     if data is None or (data.is_file() and data.suffix.lower() == ".npz"):
         return data

@@ -18,7 +18,7 @@ from hemoscope.progress import Progress
 from hemoscope.records import Manifest, Split, collected_later
 from hemoscope.suspects.corrected import Corrected, without
 from hemoscope.suspects.gather import Answers, Sides, gather
-from hemoscope.training.run import scan_cached
+from hemoscope.training.scanned import scan_cached
 
 __all__ = ["LabelAudit", "Pair", "Suspect", "audit_labels"]
 

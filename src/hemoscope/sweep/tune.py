@@ -120,8 +120,11 @@ def search(
                 verbose=0,
             ),
         )
-    with redirect_stdout(sys.stderr):  # Ray Tune prints a box
-        results = tuner.fit()
+    try:
+        with redirect_stdout(sys.stderr):  # Ray Tune prints a box
+            results = tuner.fit()
+    finally:
+        _listeners.clear()
     found = [
         Trial(r.config, r.metrics.get(METRIC, 0.0), r.metrics.get("reason", ""))
         for r in results

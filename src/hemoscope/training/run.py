@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,19 +14,19 @@ from hemoscope.data.camera import camera_of
 from hemoscope.data.canvas import open_canvas
 from hemoscope.data.folds import fold_split
 from hemoscope.data.images.framing import SQUARE, Framing, by_nucleus
-from hemoscope.data.scan.scan import scan, usable
+from hemoscope.data.scan.scan import usable
 from hemoscope.data.split import Policy, make_split
 from hemoscope.data.split_file import read_split, write_split
 from hemoscope.errors import ConfigError, DataError, HemoscopeError, SplitError
 from hemoscope.files import lock_folder
 from hemoscope.models.registry import get_arch
-from hemoscope.places import cache_dir
 from hemoscope.progress import Progress
 from hemoscope.records import SIDES, Manifest, Split
 from hemoscope.runs import Run
 from hemoscope.training.last_words import is_of_the_net
 from hemoscope.training.ranks import Ranks, ranks_here
 from hemoscope.training.recipe import Recipe
+from hemoscope.training.scanned import scan_cached
 
 if TYPE_CHECKING:
     import torch
@@ -36,7 +35,7 @@ if TYPE_CHECKING:
     from hemoscope.training.job import Job
     from hemoscope.training.loop import Watcher
 
-__all__ = ["Prepared", "done_run", "job_name", "prepare", "ready", "run_job", "scan_cached"]
+__all__ = ["Prepared", "done_run", "job_name", "prepare", "ready", "run_job"]
 
 
 @dataclass(frozen=True)
@@ -67,13 +66,6 @@ class Prepared:
         split = fold_split(self.manifest, folds=self.folds, fold=fold, seed=self.split.seed or 0)
         _check_trained(split, split.policy)
         return replace(self, split=split)
-
-
-def scan_cached(root: Path, progress: Progress | None = None) -> Manifest:
-    """Scan a data folder, reading only files that changed since the last scan of it."""
-    name = hashlib.sha256(str(root.resolve()).encode("utf-8", "surrogateescape")).hexdigest()[:16]
-    with ranks_here().one_first(f"scan {name}"):
-        return scan(root, progress=progress, cache=cache_dir() / "scan" / name)
 
 
 def prepare(
