@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
@@ -43,12 +44,12 @@ def print_json(value: object) -> None:
 
 
 def percent(value: float | None, digits: int = 2) -> str:
-    """Return a fraction as a percentage, or n/a.
+    """Return a fraction as a percentage, or n/a for none or NaN.
 
     >>> percent(0.995136), percent(None)
     ('99.51 %', 'n/a')
     """
-    return "n/a" if value is None else f"{100 * value:.{digits}f} %"
+    return "n/a" if value is None or math.isnan(value) else f"{100 * value:.{digits}f} %"
 
 
 def print_table(rows: Sequence[Sequence[str]], *, right: Sequence[int] = ()) -> None:

@@ -228,8 +228,7 @@ def _print_in_blood(document: Mapping[str, Any]) -> None:
         low, high = one["precision_ci"]
         missing = math.isnan(low)
         bounds = "no interval" if missing else f"{percent(low)} to {percent(high)}"
-        value = "n/a" if math.isnan(one["precision"]) else percent(one["precision"])
-        share = "n/a" if math.isnan(one["share_met"]) else percent(one["share_met"])
+        value, share = percent(one["precision"]), percent(one["share_met"])
         rows.append([name, share, value, bounds])
     print_table(rows, right=(1, 2, 3))
     if missing := found["without_images"]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -131,7 +130,7 @@ def _print_networks(document: Mapping[str, Any]) -> None:
             percent(network["clean"]["balanced_accuracy"]),
             percent(network["mean_error"]),
             _points(network["added_error"]),
-            *([_whole(network["mce"]), _whole(network["relative_mce"])] if reference else []),
+            *([percent(network["mce"], 1), percent(network["relative_mce"], 1)] if reference else []),
         ]
         for network in document["networks"]
     ]
@@ -158,10 +157,6 @@ def _errors(corruption: Mapping[str, Any]) -> str:
 
 def _points(share: float) -> str:
     return f"{100 * share:+.2f} points"
-
-
-def _whole(ratio: float) -> str:
-    return "n/a" if math.isnan(ratio) else f"{100 * ratio:.1f} %"
 
 
 def _line(text: str) -> None:
