@@ -54,7 +54,7 @@ class MissingPackageError(HemoscopeError):
     def of(cls, what: str, error: ImportError, *, extra: str) -> MissingPackageError:
         """Return the error of what needs a package that could not be imported, with the command that installs it."""
         return cls(
-            f"{what} needs the package {error.name}, which is not installed: pip install 'hemoscope[{extra}]', or in a "
+            f"{what} needs {error.name or extra}, which cannot be imported: pip install 'hemoscope[{extra}]', or in a "
             f"clone uv sync --all-extras"
         )
 

@@ -108,8 +108,8 @@ class TestWhatIsWritten:
         assert done.returncode == 0
         assert "unlike the cells it knows" not in done.stderr
         trust = read_bundle(adapted_file).card.calibration
-        measured = {**trust.measured, "called_unknown": {"rate": 0.9}}
-        assert trust.model_copy(update={"measured": measured}).usually_unknown == 0.9
+        measured = {**trust.measured, "called_unknown": {"count": 9, "of": 10}}
+        assert trust.model_copy(update={"measured": measured}).usually_unknown == (9, 10)
         assert trust.model_copy(update={"unknown_above": None}).usually_unknown is None
 
     def test_what_another_camera_has_cost_is_gained_back(

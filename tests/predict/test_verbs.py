@@ -231,6 +231,17 @@ def test_nothing_is_no_count(single_file: Path, ranges: Path, tmp_path: Path):
     assert "no image to count" in result.stderr
     assert "1 .txt" in result.stderr
     assert list(out.iterdir()) == []
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad" / "torn.png").write_bytes(b"no image")
+    words = ("--ranges", ranges, "--out", out, "--device", "cpu")
+    result = hemoscope("differential", single_file, tmp_path / "bad", *words)
+    assert result.returncode == 1
+    assert "none of 1 files can be read" in result.stderr
+    assert "torn.png" in result.stderr
+    assert list(out.iterdir()) == []
+    (out / "cells.csv").write_text("of an earlier count")
+    hemoscope("differential", single_file, tmp_path / "empty", *words, "--overwrite")
+    assert (out / "cells.csv").read_text() == "of an earlier count"
     result = hemoscope("predict", single_file, tmp_path / "empty", "--out", tmp_path / "rows.csv")
     assert result.returncode == 1
     assert "there was no image in" in result.stderr

@@ -5,6 +5,7 @@ What the network says is chance and stays the same; these tests are of what beco
 
 from __future__ import annotations
 
+import logging
 import secrets
 import threading
 from collections.abc import Callable, Iterator
@@ -128,3 +129,16 @@ def listening_on(model: Model, data: Path, store: str = "") -> Iterator[str]:
         site.events.close()
         servers[0].should_exit = True
         thread.join()
+
+
+@pytest.fixture
+def server_log(tmp_path: Path) -> Iterator[Path]:
+    """The file that the server's log goes to in this test."""
+    from hemoscope.server.logs import log_to
+
+    log_to(tmp_path / "server.log")
+    yield tmp_path / "server.log"
+    logger = logging.getLogger("hemoscope.server")
+    for handler in list(logger.handlers):
+        logger.removeHandler(handler)
+        handler.close()

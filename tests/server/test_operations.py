@@ -18,7 +18,6 @@ from sqlalchemy import delete
 from hemoscope.errors import ConfigError, RunError, StoreError
 from hemoscope.predict.model import Model
 from hemoscope.server import events
-from hemoscope.server.logs import log_to
 from hemoscope.server.serve import listen
 from hemoscope.server.settings import Settings
 from hemoscope.server.store.migrate import migrate
@@ -46,21 +45,15 @@ def test_figures_count_images_and_requests_by_route_and_never_by_name(client: Cl
     assert "cell_000" not in text
 
 
-def test_the_log_has_no_name_of_a_file_slide_or_folder(client: Client, tmp_path: Path):
-    log_to(tmp_path / "server.log")
-    try:
-        slide = client.new_slide("Mrs Miller")
-        client.send(slide, "miller_1957.png", noise(1))
-        client.send(slide, "miller_bad.png", b"x")
-        client.settled(slide)
-        client.get(f"/images/{'0' * 64}")
-        client.http.get("/Miller?name=Miller")
-        logging.getLogger("hemoscope.server").error("defect", exc_info=ValueError("miller_1957.png"))
-    finally:
-        for handler in list(logging.getLogger("hemoscope.server").handlers):
-            logging.getLogger("hemoscope.server").removeHandler(handler)
-            handler.close()
-    text = (tmp_path / "server.log").read_text("utf-8")
+def test_the_log_has_no_name_of_a_file_slide_or_folder(client: Client, server_log: Path):
+    slide = client.new_slide("Mrs Miller")
+    client.send(slide, "miller_1957.png", noise(1))
+    client.send(slide, "miller_bad.png", b"x")
+    client.settled(slide)
+    client.get(f"/images/{'0' * 64}")
+    client.http.get("/Miller?name=Miller")
+    logging.getLogger("hemoscope.server").error("defect", exc_info=ValueError("miller_1957.png"))
+    text = server_log.read_text("utf-8")
     lines = [json.loads(line) for line in text.splitlines()]
     assert {line["route"] for line in lines if "route" in line} >= {"/slides/{slide}/uploads", "other"}
     assert "iller" not in text

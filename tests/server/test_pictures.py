@@ -147,7 +147,7 @@ def test_the_nearest_reference_cell_of_a_cell_is_its_own_image_on_a_signed_slide
             assert n["source"] == "Smear 17"
 
 
-def test_a_gallery_s_cells_are_reference_cells_too(started, tmp_path: Path):
+def test_a_gallery_s_cells_are_reference_cells_too(started, tmp_path: Path, server_log: Path):
     for n, name in enumerate(
         ("basophil", "eosinophil", "ig", "lymphocyte", "monocyte", "neutrophil", "platelet", "erythroblast")
     ):
@@ -163,3 +163,6 @@ def test_a_gallery_s_cells_are_reference_cells_too(started, tmp_path: Path):
         (found,) = by_class[client.cells(slide)[0]["pred"]]
         assert found["source"] == "gallery"
         assert client.get(f"/images/{found['digest']}", px=64).status_code == 200
+    told = server_log.read_text("utf-8")
+    assert "gallery, a file: No such file or directory" in told
+    assert "lost.png" not in told

@@ -137,7 +137,10 @@ def gather(
             )
         names.setdefault(one.hash, name)
     # Of equal ones that with the fewest conversions, in whatever order they came.
-    by_hash = {one.hash: one for one in sorted(seen, key=lambda one: one.conversions, reverse=True)}
+    by_hash = {
+        one.hash: one
+        for one in sorted(seen, key=lambda one: (len(one.conversions), one.conversions), reverse=True)
+    }
     open_ones = sorted(set(by_hash) - set(target))
     drawn = evenly(open_ones, most)
     known = sorted(sha for sha, c in target.items() if c != NONE_OF_THEM)

@@ -39,7 +39,7 @@ def shown_as(subject: Subject) -> str:
 
 
 def scores_table(found: Comparison) -> TextTable:
-    """Return a line a subject: errors, accuracy with Wilson's interval, the other scores with the bootstrap's."""
+    """Return a line a subject: errors, accuracy with Wilson's interval, the other scores with theirs."""
     rows = [
         (
             subject.label,
@@ -60,7 +60,7 @@ def scores_table(found: Comparison) -> TextTable:
     ]
     caption = (
         f"Scores on the {found.side} side, {found.subjects[0].scores.n:,} images, in percent with 95 % intervals: Wilson's of the "
-        "accuracy, BCa bootstrap within the classes of the others. Means are over the classes that have images."
+        "accuracy, BCa bootstrap within the classes of the others, and of the balanced accuracy a sum of exact ones where a class has few images or no error. Means are over the classes that have images."
     )
     head = ("Network", "Errors", "Accuracy", *COLUMNS.values())
     return TextTable("scores", caption, head, plain(rows), raw=Raw(raw_head, tuple(raw)))

@@ -152,8 +152,11 @@ def count_cells(
     trust = model.trust(tta=tta)
     tally = predict_to(out, model, images, tta=tta, keep_parts=True, overwrite=overwrite)
     if tally.n == tally.error:
-        why = f": none of {tally.n:,} files can be read ({_first_error(out)})" if tally.n else ""
-        out.unlink(missing_ok=True)
+        why = ""
+        if tally.n:
+            why = f": none of {tally.n:,} files can be read ({_first_error(out)})"
+            out.unlink()
+            clear_parts(out)
         raise DataError(f"there is no image to count{why}; expected the images of one smear")
     counts: Counter[str] = Counter()
     to_review: Counter[str] = Counter()

@@ -138,22 +138,24 @@ def balanced_accuracy(confusion: NDArray[np.integer]) -> FloatArray:
 def balanced_estimate(confusion: IntArray, *, draws: int = DRAWS) -> Estimate:
     """Return the balanced accuracy with an interval that holds where classes have few images, too.
 
-    One image drawn again is always itself: the bootstrap takes a class of few as known. So where a class has fewer than `FEW`, or
-    nothing is wrong, it is that of a sum of independent rates, each with Clopper and Pearson's.
+    One image drawn again is always itself: the bootstrap takes a class of few, and one without an error or without a hit, as known.
+    So where a class has fewer than `FEW`, or nothing or all of it is wrong, it is that of a sum of independent rates, each with Clopper
+    and Pearson's.
 
     Source:
         G. Y. Zou, A. Donner, Stat. Med. 27 (2008) 1693-1702.
     """
     counts = np.asarray(confusion)
-    found = intervals_of(counts, {"it": balanced_accuracy}, draws=draws)["it"]
     images = counts.sum(axis=1)
-    there = images > 0
-    if images[there].min() >= FEW and np.isfinite(found.low):
-        return found
-    right, n = _diagonal(counts)[there], images[there]
+    right, n = _diagonal(counts)[images > 0], images[images > 0]
+    if not len(n) or (
+        n.min() >= FEW and ((right > 0) & (right < n)).all()
+    ):  # of no image it is an error there
+        return intervals_of(counts, {"it": balanced_accuracy}, draws=draws)["it"]
     low, high = np.transpose([clopper_pearson(int(k), int(m)) for k, m in zip(right, n, strict=True)])
     down, up = (float(np.sqrt(((right / n - end) ** 2).sum()) / len(n)) for end in (low, high))
-    return Estimate(found.value, found.value - down, found.value + up)
+    value = float((right / n).mean())
+    return Estimate(value, value - down, value + up)
 
 
 def macro_precision(confusion: NDArray[np.integer]) -> FloatArray:

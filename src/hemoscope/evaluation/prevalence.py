@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from hemoscope.errors import ShapeError
 from hemoscope.evaluation.bootstrap import DRAWS, Estimate
+from hemoscope.evaluation.summary import MOST_CLASSES
 from hemoscope.records import FloatArray, IntArray
 
 __all__ = ["precision_at", "predictive_values", "shares_met"]
@@ -69,13 +70,17 @@ def predictive_values(confusion: NDArray[np.integer], shares: ArrayLike) -> Floa
 
 
 def precision_at(confusion: IntArray, shares: Sequence[float], *, seed: int = 0) -> list[Estimate]:
-    """Return the same with 95 % intervals, one a class; NaN where it is not defined.
+    """Return the same with 95 % intervals, one a class; NaN where it is not defined, and no interval of more than
+    `MOST_CLASSES` classes.
 
     What was never mistaken among some hundred images can be mistaken, and in blood a rare mistake in a frequent class decides. Images
     drawn again never show it, so how the model errs is drawn from Dirichlet(row + 1/C), as for a differential count.
     """
     value = predictive_values(confusion, shares)
     share, c = np.nan_to_num(shares_met(confusion, shares)), len(value)
+    none = float("nan")
+    if c > MOST_CLASSES:
+        return [Estimate(float(each), none, none) for each in value]
     rng = np.random.default_rng(seed)
     drawn = []
     step = max(1, _IN_HAND // c**2)

@@ -178,13 +178,14 @@ def _said(
 
 
 def _check_same(name: str, probs: FloatArray, stored: Predictions) -> None:
+    """Refuse other weights or images; where a network is sure of nothing, nothing tells."""
     second, first = np.sort(stored.probs, axis=1)[:, -2:].T
     clear = first - second > CLEAR
     differ, n = int((clear & (probs.argmax(axis=1) != stored.pred)).sum()), int(clear.sum())
     if differ > max(CHANGED * n, A_FEW):
         raise DataError(
             f"{name} answers differently now: {differ:,} of its {n:,} clear predictions have changed; expected the weights and images "
-            "it was evaluated with. Name their folder: --data DIR"
+            "it was evaluated with, in the folder it was trained on or in --data"
         )
 
 

@@ -106,7 +106,7 @@ def measure(
     *,
     strange_distances: Mapping[str, FloatArray] = MappingProxyType({}),
 ) -> dict[str, Any]:
-    """Return what the thresholds do on test images, by name; NaN where nothing was there to count.
+    """Return what the thresholds do on test images, by name; a rate of nothing is None.
 
     Args:
         test: What the same model said of the test images.

@@ -92,6 +92,6 @@ def errors_of(session: Session, slide: int) -> int:
 def _usually_unknown(facts: dict[str, Any]) -> tuple[int, int] | None:
     if "unknown_share" in facts:  # of a model that an older hemoscope asked
         share, n = facts["unknown_share"], facts["n_val"]
-        return None if share is None else (round(share * n), n)
+        return None if share is None else (round(share * n), max(n, 1))
     usually = facts["usually_unknown"]
     return None if usually is None else (usually[0], usually[1])

@@ -133,14 +133,14 @@ class References:
         try:
             nucleus_px = worker.ask(lambda judge: judge.model.seen_px(some)).result()
         except HemoscopeError as error:
-            _log.warning("gallery: %s", error)
+            _log.warning("gallery: %s", type(error).__name__)
             return
         for name, paths in drawn.items():
             for start in range(0, len(paths), _AT_ONCE):
                 try:
                     self._take(name, paths[start : start + _AT_ONCE], pictures, worker, nucleus_px)
                 except (HemoscopeError, OSError) as error:
-                    _log.warning("gallery, some cells of %s: %s", name, error)
+                    _log.warning("gallery, some cells of %s: %s", name, type(error).__name__)
 
     def _take(
         self, name: str, paths: list[Path], pictures: Pictures, worker: Worker, nucleus_px: float | None
@@ -166,7 +166,7 @@ def _read(paths: list[Path]) -> Iterator[bytes]:
         try:
             yield path.read_bytes()
         except OSError as error:
-            _log.warning("gallery: %s", error)
+            _log.warning("gallery, a file: %s", error.strerror)  # its name is nobody's
 
 
 def _floats(rows: list[bytes]) -> NDArray[np.float32]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from hemoscope.evaluation.bootstrap import balanced_accuracy, intervals_of
+from hemoscope.evaluation.bootstrap import balanced_accuracy, balanced_estimate
 from hemoscope.evaluation.intervals import wilson
 from hemoscope.paper import CLASSES
 from hemoscope.records import IntArray
@@ -84,7 +84,7 @@ def by_class(model: str, states: Sequence[str]) -> Iterator[str]:
             if n := confusions[0][c].sum():
                 rates = [(counts[c, c] / n, *wilson(counts[c, c], n)) for counts in confusions]
                 yield row(label, name, n, *(with_bounds(*map(float, rate)) for rate in rates))
-        found = [intervals_of(counts, {"it": balanced_accuracy})["it"] for counts in confusions]
+        found = [balanced_estimate(counts) for counts in confusions]
         told = [with_bounds(one.value, one.low, one.high) for one in found]
         yield row(label, "balanced", confusions[0].sum(), *told)
 

@@ -133,8 +133,14 @@ def usable(manifest: Manifest, *, skip_bad: bool | None, at_least: int = 2) -> M
         raise DataError(
             f"{where} has {len(errors)} problem(s) that stop {'the work' if skip_bad is None else 'training'}:\n"
             + "\n".join(lines)
-            + f"\nLook at all of them: hemoscope data check {where}. "
-            + ("Move them out of it" if skip_bad is None else "Leave them out: --skip-bad" if enough else "")
+            + f"\nLook at all of them: hemoscope data check {where}"
+            + (
+                ". Move them out of it"
+                if skip_bad is None
+                else ". Leave them out: --skip-bad"
+                if enough
+                else ""
+            )
         )
     if not enough:
         raise DataError(
