@@ -70,8 +70,9 @@ def predictive_values(confusion: NDArray[np.integer], shares: ArrayLike) -> Floa
 
 
 def precision_at(confusion: IntArray, shares: Sequence[float], *, seed: int = 0) -> list[Estimate]:
-    """Return the same with 95 % intervals, one a class; NaN where it is not defined, and no interval of more than
-    `MOST_CLASSES` classes.
+    """Return the same with 95 % intervals, one a class; NaN where it is not defined.
+
+    Of more than `MOST_CLASSES` classes there is no interval.
 
     What was never mistaken among some hundred images can be mistaken, and in blood a rare mistake in a frequent class decides. Images
     drawn again never show it, so how the model errs is drawn from Dirichlet(row + 1/C), as for a differential count.
