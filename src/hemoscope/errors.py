@@ -6,9 +6,11 @@ file are collected first and raised once.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterable
 
 __all__ = [
+    "DISK_FULL",
     "BundleError",
     "ConfigError",
     "DataError",
@@ -25,6 +27,9 @@ __all__ = [
     "UnknownNameError",
     "WeightsError",
 ]
+
+DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+"""Numbers of the system's errors of a disk, or a share of one, without room."""
 
 
 class HemoscopeError(Exception):

@@ -5,7 +5,6 @@ Everything hemoscope writes goes through here: a crash leaves the old file or no
 
 from __future__ import annotations
 
-import errno
 import glob
 import hashlib
 import os
@@ -17,11 +16,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from hemoscope.encoding import json_text, to_text
-from hemoscope.errors import DataError, RunError
+from hemoscope.errors import DISK_FULL, DataError, RunError
 from hemoscope.plain_files import check_plain
 
 __all__ = [
-    "DISK_FULL",
     "atomic_path",
     "lock_folder",
     "new_folder",
@@ -31,9 +29,6 @@ __all__ = [
     "write_json",
     "write_text",
 ]
-
-DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
-"""Numbers of the system's errors of a disk, or a share of one, without room."""
 
 
 @contextmanager

@@ -8,8 +8,7 @@ import sys
 import warnings
 from io import TextIOWrapper
 
-from hemoscope.errors import ConfigError, HemoscopeError, UnknownNameError
-from hemoscope.files import DISK_FULL
+from hemoscope.errors import DISK_FULL, ConfigError, HemoscopeError, UnknownNameError
 
 __all__ = ["main"]
 

@@ -9,8 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from hemoscope.errors import HemoscopeError
-from hemoscope.files import DISK_FULL
+from hemoscope.errors import DISK_FULL, HemoscopeError
 
 __all__ = ["DiskFullError", "full_told", "need_room", "sync_folder", "write_synced"]
 
