@@ -17,6 +17,7 @@ FOLDER = "docs/results/2026-11-other-labs"
 PAGE = f"{FOLDER}/README.md"
 LABS = {"jiangxi": "Jiangxi", "bccd": "BCCD", "chula": "Chulalongkorn"}
 SMALL = "resnet18-robust.image_px128.canvas_px176-s0-f0f01404"
+FULL = "resnet18-robust-s0-813c5ce9"
 STATES = {
     "nothing": ["before"],
     "its cells, new batch statistics": ["new statistics"],
@@ -58,6 +59,17 @@ def by_what_is_known() -> Iterator[str]:
     goals = ("80 each", None, "90 to 95")
     for (known, states), goal in zip(STATES.items(), goals, strict=True):
         yield of_state(SMALL, known, states, goal)
+    yield of_state(FULL, "nothing, at 224 px", ["before"], "80 each")
+    yield of_state(FULL, "its cells, new batch statistics, at 224 px", ["new statistics"], None)
+
+
+@quoted_in("README.md")
+def at_full_size() -> Iterator[str]:
+    limited, opened = (
+        [whole(share) for share in shares]
+        for shares in zip(*(limited_and_open(FULL, lab, "before") for lab in LABS), strict=True)
+    )
+    yield f"at 224 px, nothing known, {listed(limited)} % ({listed(opened)} %)"
 
 
 @quoted_in("README.md")
