@@ -148,9 +148,7 @@ def balanced_estimate(confusion: IntArray, *, draws: int = DRAWS) -> Estimate:
     counts = np.asarray(confusion)
     images = counts.sum(axis=1)
     right, n = _diagonal(counts)[images > 0], images[images > 0]
-    if not len(n) or (
-        n.min() >= FEW and ((right > 0) & (right < n)).all()
-    ):  # of no image it is an error there
+    if (n >= FEW).all() and ((right > 0) & (right < n)).all():
         return intervals_of(counts, {"it": balanced_accuracy}, draws=draws)["it"]
     low, high = np.transpose([clopper_pearson(int(k), int(m)) for k, m in zip(right, n, strict=True)])
     down, up = (float(np.sqrt(((right / n - end) ** 2).sum()) / len(n)) for end in (low, high))
