@@ -128,6 +128,27 @@ def test_files_dropped_again_after_a_break_are_not_sent_twice(running: Running, 
         assert progress_of(session, 1) == {"received": 6, "predicted": 6, "rejected": 0, "total": 6}
 
 
+def test_a_file_whose_beginning_was_heard_but_not_answered_is_begun_once(running: Running, window: Window):
+    page = window.open()
+    heard: list[str] = []
+
+    def loses(route: Any) -> None:
+        if len(heard) < 3:
+            heard.append(route.fetch().text())
+            route.abort()
+        else:
+            route.continue_()
+
+    page.route("**/api/v1/slides/1/uploads", loses)
+    files = {f"{i}.png": base64.b64encode(png_of("monocyte", i)).decode() for i in range(6)}
+    page.evaluate(DROP_MANY, [".drop-zone", files])
+    page.get_by_label("Title of the slide").fill("Six")
+    page.get_by_role("button", name="Make the slide").click()
+    page.wait_for_function("() => document.querySelectorAll('[data-cell]').length === 6")
+    with running.site.store.read() as session:
+        assert progress_of(session, 1) == {"received": 6, "predicted": 6, "rejected": 0, "total": 6}
+
+
 def test_a_folder_is_one_slide_and_files_that_no_person_made_are_left_out(
     running: Running, window: Window, tmp_path: Path
 ):

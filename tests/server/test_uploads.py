@@ -9,6 +9,7 @@ import tarfile
 import time
 import zipfile
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 from starlette.requests import ClientDisconnect
@@ -32,6 +33,29 @@ def test_a_file_sent_in_pieces_is_whole_at_its_last_byte(on_both: Client):
         assert on_both.get(f"/uploads/{upload}").json() == put
     assert put["done"]
     assert on_both.settled(slide)["cells"] == 3
+
+
+def test_a_file_begun_again_under_its_name_is_the_same_one(on_both: Client):
+    slide, content = on_both.new_slide(), smear(2)
+    file = {"name": "smear.zip", "bytes": len(content), "upload": "0f" * 16}
+    begun = on_both.post(f"/slides/{slide}/uploads", file).json()
+    assert begun == {"upload": "0f" * 16, "offset": 0, "done": False}
+    on_both.put(f"/uploads/{begun['upload']}", content[:100], offset=0)
+    assert on_both.post(f"/slides/{slide}/uploads", file).json() == {**begun, "offset": 100}
+    assert on_both.put(f"/uploads/{begun['upload']}", content[100:], offset=100).json()["done"]
+    assert on_both.settled(slide)["progress"] == {"received": 2, "predicted": 2, "rejected": 0, "total": 2}
+    other = {**file, "upload": "../../passwd"}
+    assert on_both.post(f"/slides/{slide}/uploads", other).status_code == 422
+
+
+@pytest.mark.parametrize("change", [{"name": "other.zip"}, {"bytes": 99}])
+def test_an_upload_s_name_that_is_another_file_s_is_refused(client: Client, change: dict[str, Any]):
+    file = {"name": "smear.zip", "bytes": 100, "upload": "0f" * 16}
+    slides = [client.new_slide(), client.new_slide()]
+    client.post(f"/slides/{slides[0]}/uploads", file)
+    for slide, body in ((slides[0], {**file, **change}), (slides[1], file)):
+        refused = client.post(f"/slides/{slide}/uploads", body)
+        assert (refused.status_code, refused.json()["error"]["code"]) == (409, "other_file")
 
 
 def test_bytes_from_another_place_are_refused_with_the_place_to_go_on_from(client: Client):

@@ -72,6 +72,11 @@ class BeginUpload(_Body):
 
     name: str = Field(min_length=1, max_length=1000, pattern=r"^[^\x00]*$")
     bytes: int = Field(ge=0, lt=2**53)
+    upload: str | None = Field(
+        default=None,
+        pattern=r"^[0-9a-f]{32}$",
+        description="Its name, drawn at random by the client: the same request sent again, as after an answer that was lost, then begins nothing anew.",
+    )
 
 
 class CommandBody(_Body):

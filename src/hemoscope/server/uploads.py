@@ -59,11 +59,12 @@ class Uploads:
         ending = next((e for e in _ARCHIVES if name.lower().endswith(e)), "")
         return self._folder / f"{upload}{ending}"
 
-    def begin(self, slide: int, name: str, size: int, *, by: str) -> UploadRow:
-        """Take note of a file that is coming.
+    def begin(self, slide: int, name: str, size: int, *, by: str, upload: str | None = None) -> UploadRow:
+        """Take note of a file that is coming, or find it noted already under the name that the client gave it.
 
         Raises:
-            ApiError: If it is too large, the slide is signed or full, or too much waits already.
+            ApiError: If it is too large, the slide is signed or full, too much waits already, or the name is
+                another file's.
             DiskFullError: If the disk has no room for it.
         """
         most = self._capacity.upload_bytes
@@ -81,9 +82,11 @@ class Uploads:
                     "other_model",
                     "the slide was begun with another model than the one that is served now; begin another slide",
                 )
+            if upload is not None and (noted := session.get(UploadRow, upload)) is not None:
+                return _same(noted, slide, name, size)
             self._refuse_many(session, slide)
             row = UploadRow(
-                id=secrets.token_hex(16),
+                id=upload or secrets.token_hex(16),
                 slide=slide,
                 name=name,
                 bytes=size,
@@ -220,6 +223,12 @@ class Uploads:
         if whole:
             self.wake()
         return found
+
+
+def _same(noted: UploadRow, slide: int, name: str, size: int) -> UploadRow:
+    if (noted.slide, noted.name, noted.bytes) != (slide, name, size):
+        raise ApiError(409, "other_file", "this name of an upload is another file's; draw another at random")
+    return noted
 
 
 def _whole(row: UploadRow) -> UploadRow:

@@ -19,7 +19,7 @@ _ID = Path(pattern=r"^[0-9a-f]{32}$")
 @router.post("/slides/{slide}/uploads", status_code=201, response_model=UploadShape)
 def begin_upload(slide: SlideId, body: BeginUpload, site: Here, who: Who) -> dict[str, Any]:
     """Announce an image or an archive (zip, tar) and get the name to send its bytes to."""
-    return _shape(site.uploads.begin(slide, body.name, body.bytes, by=who.name))
+    return _shape(site.uploads.begin(slide, body.name, body.bytes, by=who.name, upload=body.upload))
 
 
 @router.get("/uploads/{upload}", response_model=UploadShape)

@@ -43,13 +43,13 @@ async function patiently(work, onWait) {
   }
 }
 
-/** The upload that a file was begun as, where it can be gone on with. @param {string} mark @param {number} size @param {(why: string) => void} onWait */
-async function begunBefore(mark, size, onWait) {
-  const known = localStorage.getItem(mark);
-  if (!known) return null;
+/** A name for an upload, hard to guess; `randomUUID` is not there without TLS. */
+const drawName = () => Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+
+/** How far an upload has come, or null if the server has not heard of it. @param {string} upload @param {(why: string) => void} onWait */
+async function begunBefore(upload, onWait) {
   try {
-    const found = await patiently(() => request("GET", `/uploads/${known}`), onWait);
-    return found.done && found.offset < size ? null : found; // it was given up when the slide was signed
+    return await patiently(() => request("GET", `/uploads/${upload}`), onWait);
   } catch (error) {
     if (error instanceof ApiError && error.status === 404) return null;
     throw error;
@@ -59,12 +59,18 @@ async function begunBefore(mark, size, onWait) {
 /** @param {string} slide @param {{name: string, file: File}} item @param {(bytes: number) => void} onBytes @param {(why: string) => void} onWait */
 async function sendOne(slide, { name, file }, onBytes, onWait) {
   const mark = markOf(slide, { name, file });
-  let begun = await begunBefore(mark, file.size, onWait);
-  if (!begun) {
-    begun = await patiently(() => post(`/slides/${slide}/uploads`, { name, bytes: file.size }), onWait);
-    remember(mark, begun.upload);
+  let upload = localStorage.getItem(mark);
+  let begun = upload && (await begunBefore(upload, onWait));
+  if (begun?.done && begun.offset < file.size) {
+    upload = null; // it was given up when the slide was signed
+    begun = null;
   }
-  const { upload } = begun;
+  if (!begun) {
+    // The name is kept before it is sent: if no answer comes, the file is still found again under it.
+    upload ??= drawName();
+    remember(mark, upload);
+    begun = await patiently(() => post(`/slides/${slide}/uploads`, { name, bytes: file.size, upload }), onWait);
+  }
   let { offset } = begun;
   onBytes(offset);
   for (let { done } = begun; !done; ) {
