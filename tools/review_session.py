@@ -182,7 +182,7 @@ class Session:
         known["status"] = "signed"
         if known["revision"] == 1 and self.rng.random() < 0.5:
             self.doing = "revising"
-            self._post(f"/slides/{slide}/revise", {"reason": "again"})
+            self._post(f"/slides/{slide}/revise", {"revision": 1, "reason": "again"})
             known |= {"status": "open", "revision": 2}
 
     def _expect(self, holds: bool, fact: str) -> None:

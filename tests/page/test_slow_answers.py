@@ -12,7 +12,7 @@ from hemoscope.server import signing
 from hemoscope.server.events import Events
 from hemoscope.server.guard import Reader
 from hemoscope.server.readings import Asked, Readings
-from hemoscope.server.shapes import Sign
+from hemoscope.server.shapes import Revise, Sign
 from hemoscope.server.store.tables import UploadRow
 from tests.page.conftest import Running, Window, serving
 from tests.page.drawn_slide import png_of
@@ -284,7 +284,7 @@ def test_a_window_that_was_cut_off_comes_back_to_the_revision_that_was_opened_me
     with serving(folder, small_model, port) as second:
         asked = Sign(name="B", reason="later", revision=1, base=1, cells=12)
         signing.sign(second.site, slide, asked, user="B")
-        signing.revise(second.site, slide, user="B", reason="again")
+        signing.revise(second.site, slide, Revise(revision=1, reason="again"), user="B")
         page.context.set_offline(False)
         page.wait_for_selector("text=Revision 2")
         saved(page)

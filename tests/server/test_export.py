@@ -80,7 +80,7 @@ def test_a_signed_revision_is_the_same_for_ever(started, store_url: str, tmp_pat
         client.review_all(slide)
         client.sign(slide)
         before = {form: taken(client, slide, form, revision=1) for form in forms}
-        client.post(f"/slides/{slide}/revise", {"reason": "more cells"})
+        client.post(f"/slides/{slide}/revise", {"revision": 1, "reason": "more cells"})
         client.send(slide, "more.zip", smear(3, seed=9))
         client.send(slide, "bad.png", b"x")
         client.settled(slide)

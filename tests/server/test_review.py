@@ -111,11 +111,39 @@ def test_a_signature_waits_for_files_that_were_begun_unless_it_is_without_them(o
     assert on_both.sign(slide, without_files=True).status_code == 200
 
 
+def test_a_command_that_is_sent_again_is_done_once_even_on_a_slide_that_was_signed_meanwhile(
+    on_both: Client, slide: int
+):
+    on_both.review_all(slide)
+    base = on_both.seen(slide)["base"]
+    body = {"revision": 1, "base": base, "reading": 1, "client": "window", "answered": 0}
+    path = f"/slides/{slide}/commands"
+    place = {**body, "command": {"kind": "place", "cells": [0], "to": "ig"}}
+    first = on_both.post(path, place).json()
+    assert first["seq"] == base + 1
+    assert on_both.post(path, place).json() == first
+    undo = {**body, "command": {"kind": "undo"}, "answered": first["seq"]}
+    second = on_both.post(path, undo).json()
+    assert [on_both.post(path, undo).json()["seq"], second["seq"]] == [base + 2, base + 2]
+    assert on_both.post(path, {**undo, "client": "another"}).json()["seq"] == base + 3
+    assert on_both.sign(slide, reason="later").status_code == 200
+    assert on_both.post(path, undo).json()["entry"] == second["entry"]
+    assert on_both.post(path, {**undo, "answered": base + 2}).json()["error"]["code"] == "signed"
+
+
+def test_a_slide_that_is_begun_again_by_the_same_request_is_one(on_both: Client):
+    body = {"title": "Once", "once": "0f" * 16}
+    first = on_both.post("/slides", body).json()
+    assert on_both.post("/slides", body).json() == first
+    assert len(on_both.get("/slides").json()) == 1
+    assert on_both.post("/slides", {**body, "once": "f0" * 16}).json()["id"] != first["id"]
+
+
 def test_a_command_for_a_revision_that_was_signed_meanwhile_is_refused(on_both: Client, slide: int):
     on_both.review_all(slide)
     base = on_both.seen(slide)["base"]
     on_both.sign(slide)
-    on_both.post(f"/slides/{slide}/revise", {"reason": "again"})
+    on_both.post(f"/slides/{slide}/revise", {"revision": 1, "reason": "again"})
     on_both.review_all(slide)
     refused = on_both.place(slide, [0], "ig", base=base, revision=1)
     assert (refused.status_code, refused.json()["error"]["code"]) == (409, "other_revision")
@@ -132,7 +160,7 @@ def test_a_signed_slide_changes_only_as_a_new_revision_that_begins_where_it_was_
     assert on_both.place(slide, [0], "basophil").status_code == 409
     begun = on_both.post(f"/slides/{slide}/uploads", {"name": "more.png", "bytes": 3})
     assert (begun.status_code, begun.json()["error"]["code"]) == (409, "signed")
-    revised = on_both.post(f"/slides/{slide}/revise", {"reason": "wrong smear"})
+    revised = on_both.post(f"/slides/{slide}/revise", {"revision": 1, "reason": "wrong smear"})
     assert revised.json()["revision"] == 2
     assert revised.json()["status"] == "open"
     assert [s["log"] for s in revised.json()["signatures"]] == [signature["log"]]

@@ -64,6 +64,16 @@ def test_neither_sees_the_model_s_answers_or_the_other_s_before_both_have_finish
     assert found["agreement"]["agreed"] == 9
 
 
+def test_a_window_that_claims_to_be_the_other_reader_s_is_not_told_what_that_one_did(
+    closed: Client, slide: int
+):
+    assert closed.place(slide, [0], "neutrophil", reading=1, window="ada's").status_code == 200
+    become(closed, "bob")
+    body = {"revision": 1, "base": 1, "reading": 1, "client": "ada's", "answered": 0}
+    refused = closed.post(f"/slides/{slide}/commands", {**body, "command": {"kind": "undo"}})
+    assert (refused.status_code, refused.json()["error"]["code"]) == (403, "other_reader")
+
+
 def test_how_far_each_reader_has_come_is_told_to_both(closed: Client, slide: int):
     closed.place(slide, [0, 1, 2], "neutrophil", reading=1)
     become(closed, "bob")
@@ -235,7 +245,7 @@ def test_the_audit_shows_a_share_of_the_accepted_cells_without_the_model_s_answe
     bias = client.get(f"/slides/{slide}/agreement").json()["bias"]["local"]
     assert (bias["wrong"], bias["followed"]) == (len(audited), len(audited))
     assert client.sign(slide).status_code == 200
-    assert client.post(f"/slides/{slide}/revise", {"reason": "white count"}).status_code == 200
+    assert client.post(f"/slides/{slide}/revise", {"revision": 1, "reason": "white count"}).status_code == 200
     later = client.get(f"/slides/{slide}/agreement").json()["bias"]["local"]
     assert (later["wrong"], later["followed"]) == (len(audited), len(audited))  # who said what first stays
     exported = client.get(f"/slides/{slide}/export/json").json()["automation_bias"]["local"]

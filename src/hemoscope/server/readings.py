@@ -21,7 +21,13 @@ from hemoscope.server.events import Events
 from hemoscope.server.folds import Folds, Read, entries_of
 from hemoscope.server.guard import LOCAL, Reader
 from hemoscope.server.problems import ApiError
-from hemoscope.server.store.slides import coming_of, drop_open, open_slide
+from hemoscope.server.store.slides import (
+    coming_of,
+    drop_open,
+    held_slide,
+    refuse_other_revision,
+    refuse_signed,
+)
 from hemoscope.server.store.store import Store
 from hemoscope.server.store.tables import EntryRow, SlideRow
 from hemoscope.server.uploads import Uploads
@@ -40,6 +46,8 @@ class Asked:
         reading: In which reading.
         reader: Who asks.
         client: Which of the reader's windows.
+        answered: The last entry of that window whose answer came, where windows wait for each answer. A later one of it is
+            then this very command, sent again since its answer was lost.
     """
 
     command: Command
@@ -48,6 +56,7 @@ class Asked:
     reading: Reading
     reader: Reader
     client: str = ""
+    answered: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +82,7 @@ class Readings:
         self.counts, self.folds = counts, Folds()
 
     def perform(self, slide: int, asked: Asked) -> Done:
-        """Perform a command and save its entry.
+        """Perform a command and save its entry, or find the entry of one that is sent again.
 
         Raises:
             ApiError: If somebody else touched the same cells since `base`, with their entries; if the slide is signed or
@@ -81,8 +90,13 @@ class Readings:
             DataError: If it cannot be done.
         """
         with self._store.write() as session:
-            row = open_slide(session, slide)
-            _refuse_other_revision(row, asked)
+            row = held_slide(session, slide)
+            if (done := _done_before(session, row, asked)) is not None:
+                return Done(
+                    done, count_json(self.counts.of(session, self.folds.read(session, row, asked.reading)))
+                )
+            refuse_signed(row)
+            refuse_other_revision(row, asked.revision)
             before = self.folds.read(session, row, asked.reading)
             two = row.readings == 2
             if two:
@@ -218,14 +232,12 @@ def complete(*states: State) -> bool:
     return all(state.held and len(state.reviewed) == len(state.held) for state in states)
 
 
-def _refuse_other_revision(row: SlideRow, asked: Asked) -> None:
-    if asked.revision != row.revision:
-        raise ApiError(
-            409,
-            "other_revision",
-            f"the slide has come to revision {row.revision}, the command is for {asked.revision}; load it anew",
-            revision=row.revision,
-        )
+def _done_before(session: Session, row: SlideRow, asked: Asked) -> Entry | None:
+    if not asked.client or asked.answered is None:
+        return None
+    window = (asked.reader.name, asked.client)
+    entries = entries_of(session, row.id, asked.revision, since=asked.answered)
+    return next((entry for entry in entries if (entry.reader, entry.client) == window), None)
 
 
 def _refuse_conflict(session: Session, row: SlideRow, before: Read, asked: Asked) -> None:

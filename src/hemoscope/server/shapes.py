@@ -65,6 +65,12 @@ class NewSlide(_Body):
     white_count: float | None = Field(default=None, gt=0, le=10_000)
     readings: Literal[1, 2] = 1
     blind: bool = False
+    once: str | None = Field(
+        default=None,
+        pattern=r"^[0-9a-f]{32}$",
+        description="Drawn at random by the client: the same request sent again, as after an answer that was lost, then finds the slide that "
+        "it began.",
+    )
 
 
 class BeginUpload(_Body):
@@ -87,6 +93,11 @@ class CommandBody(_Body):
     reading: Reading = 1
     command: Command
     client: str = Field(default="", max_length=100, pattern=r"^[ -~]*$")
+    answered: Seq | None = Field(
+        default=None,
+        description="The last entry of this client whose answer came, 0 before the first, where the client waits for each: a command sent "
+        "again, as after an answer that was lost, is then done once.",
+    )
 
 
 class Sign(_Body):
@@ -103,8 +114,9 @@ class Sign(_Body):
 
 
 class Revise(_Body):
-    """Why a signed slide is opened again."""
+    """Why a signed revision of a slide is opened again."""
 
+    revision: Revision
     reason: Prose = Field(min_length=1)
 
 

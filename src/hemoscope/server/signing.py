@@ -19,10 +19,10 @@ from hemoscope.server.counts import count_json, errors_of
 from hemoscope.server.disk import full_told, sync_folder
 from hemoscope.server.folds import Read, entries_of
 from hemoscope.server.problems import ApiError
-from hemoscope.server.shapes import Sign
+from hemoscope.server.shapes import Revise, Sign
 from hemoscope.server.site import Site
 from hemoscope.server.store.cells import cell_json
-from hemoscope.server.store.slides import coming_of, held_slide, open_slide
+from hemoscope.server.store.slides import coming_of, held_slide, open_slide, refuse_other_revision
 from hemoscope.server.store.tables import ModelRow, SignatureRow, SlideRow, UploadRow
 
 __all__ = ["revise", "sign"]
@@ -97,18 +97,19 @@ def sign(site: Site, slide: int, asked: Sign, *, user: str) -> dict[str, Any]:
     return shown
 
 
-def revise(site: Site, slide: int, *, user: str, reason: str) -> None:
+def revise(site: Site, slide: int, asked: Revise, *, user: str) -> None:
     """Open a signed slide again as its next revision, with the places it was signed with.
 
     Raises:
-        ApiError: If there is none, or it is not signed.
+        ApiError: If there is none, it is not signed, or another revision of it is.
     """
     with site.store.write() as session:
         row = held_slide(session, slide)
         if row.status != "signed":
             raise ApiError(409, "not_signed", f"slide {slide} is not signed, and can be changed as it is")
+        refuse_other_revision(row, asked.revision)
         row.status, row.revision, row.seq = "open", row.revision + 1, 0
-        audit(session, user, "revised", slide, revision=row.revision, reason=reason)
+        audit(session, user, "revised", slide, revision=row.revision, reason=asked.reason)
         revision = row.revision
     site.events.tell(slide, "revised", {"revision": revision})
 

@@ -6,7 +6,7 @@ import asyncio
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sqlalchemy import func, select
 
@@ -37,7 +37,11 @@ __all__ = ["Site", "open_site"]
 
 @dataclass(frozen=True)
 class Site:
-    """The parts of a server."""
+    """The parts of a server.
+
+    Attributes:
+        begun: The latest slides, by what their clients called the requests.
+    """
 
     settings: Settings
     store: Store
@@ -54,6 +58,7 @@ class Site:
     references: References
     codes: Codes
     facts: dict
+    begun: dict[str, int] = field(default_factory=dict)
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Begin to work on what waits."""

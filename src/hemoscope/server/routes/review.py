@@ -82,6 +82,7 @@ def post_command(slide: SlideId, body: CommandBody, site: Here, who: Who) -> JSO
             reading=body.reading,
             reader=who,
             client=body.client,
+            answered=body.answered,
         ),
     )
     entry = done.entry.model_dump(mode="json")

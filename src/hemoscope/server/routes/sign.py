@@ -27,7 +27,7 @@ def sign(slide: SlideId, body: Sign, site: Here, who: Who) -> dict[str, Any]:
 @router.post("/slides/{slide}/revise", response_model=SlideDetail)
 def revise(slide: SlideId, body: Revise, site: Here, who: Who) -> dict[str, Any]:
     """Open a signed slide as its next revision."""
-    signing.revise(site, slide, user=who.name, reason=body.reason)
+    signing.revise(site, slide, body, user=who.name)
     return slide_detail(site, slide)
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import secrets
 from typing import Any, Literal
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse, StreamingResponse
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from hemoscope.differential.reference import ReferenceTable
 from hemoscope.encoding import jsonable
@@ -23,6 +25,7 @@ from hemoscope.server.store.tables import ModelRow, SignatureRow, SlideRow
 __all__ = ["router", "slide_detail"]
 
 router = APIRouter(tags=["slides"])
+_REMEMBERED = 1000  # slides: a request that is sent again comes soon
 
 
 @router.get("/model", response_model=ModelShape)
@@ -49,21 +52,34 @@ def get_slides(site: Here) -> list[dict[str, Any]]:
 @router.post("/slides", status_code=201, response_model=SlideDetail)
 def new_slide(body: NewSlide, site: Here, who: Who) -> dict[str, Any]:
     """Begin a slide."""
-    with site.store.write() as session:
-        row = SlideRow(
-            title=body.title,
-            white_count=body.white_count,
-            readings=body.readings,
-            blind=body.blind,
-            model=site.facts["digest"],
-            created=now(),
-            by=who.name,
-        )
-        session.add(row)
-        session.flush()
-        audit(session, who.name, "began", row.id)
-        made = row.id
+    once = body.once or secrets.token_hex(16)
+    try:
+        with site.store.write() as session:
+            if once not in site.begun:
+                site.begun[once] = _begin(session, body, site.facts["digest"], who.name)
+    except BaseException:
+        site.begun.pop(once, None)  # it was not saved
+        raise
+    made = site.begun[once]
+    while len(site.begun) > _REMEMBERED:
+        site.begun.pop(next(iter(site.begun)), None)
     return slide_detail(site, made)
+
+
+def _begin(session: Session, body: NewSlide, model: str, by: str) -> int:
+    row = SlideRow(
+        title=body.title,
+        white_count=body.white_count,
+        readings=body.readings,
+        blind=body.blind,
+        model=model,
+        created=now(),
+        by=by,
+    )
+    session.add(row)
+    session.flush()
+    audit(session, by, "began", row.id)
+    return row.id
 
 
 @router.get("/slides/{slide}", response_model=SlideDetail)

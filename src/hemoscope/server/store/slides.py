@@ -20,6 +20,8 @@ __all__ = [
     "list_slides",
     "open_slide",
     "progress_of",
+    "refuse_other_revision",
+    "refuse_signed",
     "rejected_of",
     "slide_json",
 ]
@@ -57,13 +59,37 @@ def open_slide(session: Session, slide: int) -> SlideRow:
         ApiError: If there is none, or it is signed.
     """
     row = held_slide(session, slide)
+    refuse_signed(row)
+    return row
+
+
+def refuse_signed(row: SlideRow) -> None:
+    """Refuse a change of a slide that is signed.
+
+    Raises:
+        ApiError: If it is.
+    """
     if row.status != "open":
         raise ApiError(
             409,
             "signed",
-            f"slide {slide} is signed and does not change; POST /slides/{slide}/revise opens it again",
+            f"slide {row.id} is signed and does not change; POST /slides/{row.id}/revise opens it again",
         )
-    return row
+
+
+def refuse_other_revision(row: SlideRow, seen: int) -> None:
+    """Refuse a change of a revision that is not the latest one.
+
+    Raises:
+        ApiError: If it is not.
+    """
+    if seen != row.revision:
+        raise ApiError(
+            409,
+            "other_revision",
+            f"the slide has come to revision {row.revision}, the request is for {seen}; load it anew",
+            revision=row.revision,
+        )
 
 
 def list_slides(session: Session) -> list[dict[str, Any]]:

@@ -1,6 +1,6 @@
 // Files to a slide, a few at a time, in chunks. A broken connection goes on from the server's offset; so does the same file dropped again later.
 
-import { ApiError, post, request } from "./api.js";
+import { ApiError, drawName, post, request } from "./api.js";
 import { t } from "./text.js";
 
 const CHUNK = 4 * 1024 * 1024;
@@ -16,12 +16,22 @@ const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 /** @param {string} slide @param {{name: string, file: File}} item */
 const markOf = (slide, { name, file }) => `${REMEMBER}/${slide}/${name}/${file.size}/${file.lastModified}`;
 
-/** @param {string} mark @param {string} upload */
+/** The upload that a file was begun as; null forgets it. @param {string} mark @param {string | null} upload */
 function remember(mark, upload) {
   try {
-    localStorage.setItem(mark, upload);
+    if (upload === null) localStorage.removeItem(mark);
+    else localStorage.setItem(mark, upload);
   } catch {
-    // no room: should this break off, the file is sent again
+    // no room, or not allowed: should this break off, the file is sent again
+  }
+}
+
+/** @param {string} mark */
+function recall(mark) {
+  try {
+    return localStorage.getItem(mark);
+  } catch {
+    return null;
   }
 }
 
@@ -43,9 +53,6 @@ async function patiently(work, onWait) {
   }
 }
 
-/** A name for an upload, hard to guess; `randomUUID` is not there without TLS. */
-const drawName = () => Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
-
 /** How far an upload has come, or null if the server has not heard of it. @param {string} upload @param {(why: string) => void} onWait */
 async function begunBefore(upload, onWait) {
   try {
@@ -56,10 +63,19 @@ async function begunBefore(upload, onWait) {
   }
 }
 
-/** @param {string} slide @param {{name: string, file: File}} item @param {(bytes: number) => void} onBytes @param {(why: string) => void} onWait */
-async function sendOne(slide, { name, file }, onBytes, onWait) {
+/** Read before it is sent: a request whose file is gone looks like one whose server is. @param {File} file @param {number} offset */
+async function read(file, offset) {
+  try {
+    return new Blob([await file.slice(offset, offset + CHUNK).arrayBuffer()]);
+  } catch {
+    throw new Error(t("arriving.unreadable"));
+  }
+}
+
+/** @param {string} slide @param {{name: string, file: File}} item @param {string | null} as @param {(bytes: number) => void} onBytes @param {(why: string) => void} onWait */
+async function sendOne(slide, { name, file }, as, onBytes, onWait) {
   const mark = markOf(slide, { name, file });
-  let upload = localStorage.getItem(mark);
+  let upload = recall(mark);
   let begun = upload && (await begunBefore(upload, onWait));
   if (begun?.done && begun.offset < file.size) {
     upload = null; // it was given up when the slide was signed
@@ -69,15 +85,16 @@ async function sendOne(slide, { name, file }, onBytes, onWait) {
     // The name is kept before it is sent: if no answer comes, the file is still found again under it.
     upload ??= drawName();
     remember(mark, upload);
-    begun = await patiently(() => post(`/slides/${slide}/uploads`, { name, bytes: file.size, upload }), onWait);
+    begun = await patiently(() => post(`/slides/${slide}/uploads`, { name, bytes: file.size, upload }, { as }), onWait);
   }
   let { offset } = begun;
   onBytes(offset);
   for (let { done } = begun; !done; ) {
     const from = offset;
+    const piece = await read(file, offset);
     const answer = await patiently(async () => {
       try {
-        return await request("PUT", `/uploads/${upload}?offset=${offset}`, file.slice(offset, offset + CHUNK));
+        return await request("PUT", `/uploads/${upload}?offset=${offset}`, piece, { as });
       } catch (error) {
         if (error instanceof ApiError && (error.status === 0 || error.status === 409)) {
           const there = await request("GET", `/uploads/${upload}`);
@@ -97,9 +114,10 @@ async function sendOne(slide, { name, file }, onBytes, onWait) {
  * Send files to a slide.
  * @param {string} slide
  * @param {{name: string, file: File}[]} items
+ * @param {string | null} as who sends them
  * @param {(progress: UploadProgress & {waiting: string}) => void} onProgress
  */
-export async function sendAll(slide, items, onProgress) {
+export async function sendAll(slide, items, as, onProgress) {
   /** @type {UploadProgress & {waiting: string}} */
   const progress = { total: items.length, done: 0, bytes: items.reduce((sum, i) => sum + i.file.size, 0), sent: 0, failed: [], waiting: "" };
   const queue = [...items];
@@ -110,6 +128,7 @@ export async function sendAll(slide, items, onProgress) {
         await sendOne(
           slide,
           item,
+          as,
           (bytes) => { progress.sent += bytes; tell(); },
           (why) => { progress.waiting = why; tell(); },
         );
@@ -121,6 +140,6 @@ export async function sendAll(slide, items, onProgress) {
     }
   };
   await Promise.all(Array.from({ length: AT_ONCE }, line));
-  if (!progress.failed.length) for (const item of items) localStorage.removeItem(markOf(slide, item));
+  if (!progress.failed.length) for (const item of items) remember(markOf(slide, item), null);
   return progress;
 }

@@ -1,7 +1,7 @@
 // What a person does, in order, to the server's log. A move is seen at once and taken back with a message where the server refuses it.
 
 import { batch, signal } from "../vendor/preact.js";
-import { ApiError, CLIENT, get, post } from "../lib/api.js";
+import { ApiError, CLIENT, post } from "../lib/api.js";
 import { t } from "../lib/text.js";
 import { session } from "./session.js";
 import * as at from "./slide.js";
@@ -10,15 +10,17 @@ import { say, tell, tellError } from "./toasts.js";
 /** @typedef {import("../types.d.ts").Command} Command */
 /** @typedef {import("../types.d.ts").Entry} Entry */
 /** @typedef {import("../types.d.ts").Reading} Reading */
-/** @typedef {{slide: number, revision: number, reading: Reading, base: number, command: Command, touched: Set<number>, done: (ok: boolean) => void}} Pending */
+/** @typedef {{slide: number, revision: number, reading: Reading, base: number, command: Command, as: string | null, touched: Set<number>, done: (ok: boolean) => void}} Pending */
 
 /** What the server has not taken yet, of this slide or of one that was left meanwhile. @type {Pending[]} */
 const pending = [];
 /** Those who wait until nothing is pending. @type {(() => void)[]} */
 const waitingForAll = [];
 let running = false;
-/** The last entry of our own that the server told. */
-let last = { slide: 0, revision: 0, seq: 0 };
+/** The last entry of our own that the server told, by slide and revision. @type {Map<string, number>} */
+const told = new Map();
+/** How long an answer may take. */
+const PATIENCE_MS = 60_000;
 /** Commands that the server has not answered yet. */
 export const unsaved = signal(0);
 /** The server does not take them now; they are sent again. */
@@ -72,7 +74,8 @@ export function run(command) {
   showCommand(command);
   const touched = touchedBy(command);
   return new Promise((done) => {
-    pending.push({ slide, revision, reading: at.reading.value, base: seenOf(touched), command, touched, done });
+    const as = session.value?.user ?? null;
+    pending.push({ slide, revision, reading: at.reading.value, base: seenOf(touched), command, as, touched, done });
     unsaved.value = pending.length;
     pump();
   });
@@ -104,7 +107,7 @@ async function pump() {
     const next = pending[0];
     try {
       const answer = await send(next);
-      last = { slide: next.slide, revision: next.revision, seq: answer.seq };
+      told.set(`${next.slide}/${next.revision}`, answer.seq);
       waiting.value = false;
       pending.shift();
       if (next.slide === at.slide.value?.id) await taken(next, answer);
@@ -134,21 +137,15 @@ async function taken(one, answer) {
 }
 
 /**
- * Send a command until the server has it or refuses it. Where an answer was lost, the log says whether the command arrived.
+ * Send a command until the server has it or refuses it. By `answered` it knows one that came before and whose answer was lost.
  * @param {Pending} one
  */
-async function send({ slide, revision, reading, base, command }) {
-  const path = `/slides/${encodeURIComponent(slide)}`;
-  const since = Math.max(base, answered(slide, revision));
+async function send({ slide, revision, reading, base, command, as }) {
+  const path = `/slides/${encodeURIComponent(slide)}/commands`;
+  const body = { revision, base, reading, command, client: CLIENT, answered: answered(slide, revision) };
   for (let attempt = 0; ; attempt += 1) {
     try {
-      if (attempt) {
-        /** @type {Entry[]} */
-        const entries = (await get(`${path}/log?since=${since}&revision=${revision}`)).entries;
-        const mine = entries.findLast((entry) => entry.client === CLIENT);
-        if (mine) return { seq: mine.seq, entry: mine, differential: await get(`${path}/differential?reading=${mine.reading}`) };
-      }
-      return await post(`${path}/commands`, { revision, base, reading, command, client: CLIENT });
+      return await post(path, body, { as, signal: AbortSignal.timeout(PATIENCE_MS) });
     } catch (error) {
       if (!(error instanceof ApiError) || !error.passes) throw error;
       if (!attempt && error.status >= 500) tellError(error); // the disk is full, the store is away
@@ -159,7 +156,7 @@ async function send({ slide, revision, reading, base, command }) {
 }
 
 /** The last entry of our own in a log. @param {number | undefined} slide @param {number} revision */
-const answered = (slide, revision) => (last.slide === slide && last.revision === revision ? last.seq : 0);
+const answered = (slide, revision) => told.get(`${slide}/${revision}`) ?? 0;
 
 /** Leave out undo and redo that wait behind a refused command: they meant it, and would take back what was done before. @param {Pending} refused */
 function dropUndoing({ slide, revision, reading }) {

@@ -62,7 +62,7 @@ function Signed() {
   const revise = async (event) => {
     const { reason } = fields(event);
     try {
-      await post(`/slides/${at.slide.value?.id}/revise`, { reason });
+      await post(`/slides/${at.slide.value?.id}/revise`, { revision, reason });
       setAsking(false);
       await at.refresh();
     } catch (error) {

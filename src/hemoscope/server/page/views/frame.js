@@ -2,12 +2,19 @@
 
 import { Fragment, html } from "../vendor/preact.js";
 import { t } from "../lib/text.js";
+import { unsaved } from "../state/commands.js";
 import { model, session, signOut } from "../state/session.js";
 import { change, settings } from "../state/settings.js";
 import { tellError } from "../state/toasts.js";
+import { isSending } from "../state/uploads.js";
 import { Icon } from "./icon.js";
 
 const THEMES = /** @type {const} */ (["auto", "light", "dark"]);
+
+function leave() {
+  if ((unsaved.value || isSending()) && !confirm(t("sign_out.unsaved"))) return;
+  signOut().catch(tellError);
+}
 
 export function Brand() {
   return html`<span class="brand"><img src="/static/icon.svg" alt="" width="26" height="26" /><span>hemoscope</span></span>`;
@@ -31,7 +38,7 @@ export function Person() {
   return html`<${Fragment}>
     <${ThemeButton} />
     ${user && html`<span class="person" title=${t("person.title")}>${user}</span>`}
-    ${sign_in && html`<button class="button quiet small" onClick=${() => signOut().catch(tellError)}>${t("sign_out")}</button>`}
+    ${sign_in && html`<button class="button quiet small" onClick=${leave}>${t("sign_out")}</button>`}
   <//>`;
 }
 
