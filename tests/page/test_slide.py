@@ -457,3 +457,20 @@ def test_accepted_cells_read_again_blindly_tell_whether_a_wrong_suggestion_was_f
     assert "Followed" in page.locator(".bias").inner_text()
     page.get_by_role("button", name="Back to the review").click()
     page.wait_for_selector('[data-place="unidentified"] [data-cell]')
+
+
+def test_where_more_cells_come_than_two_readers_read_the_wall_has_the_whole_sample(
+    running: Running, window: Window
+):
+    slide = running.put_slide(cells=400, readings=2)
+    with running.site.store.write() as session:
+        session.get_one(SlideRow, slide).cells = 250  # the others are still to come
+    page = window.open(slide)
+    assert page.locator(".review-progress .number").inner_text() == "0 of 200 reviewed"
+    with running.site.store.write() as session:
+        session.get_one(SlideRow, slide).cells = 400
+    with page.expect_response("**/state?*"):
+        running.site.events.tell(slide, "cells", {"since": 250, "cells": 400})
+    of = len(running.places(slide))
+    page.wait_for_function("n => document.querySelector('.section-count').textContent === `${n} cells`", arg=of)
+    page.wait_for_selector(f".review-progress >> text=0 of {of} reviewed")

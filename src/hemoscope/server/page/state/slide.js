@@ -140,12 +140,13 @@ export async function loadState() {
   if (old) await loadState(); // older than what has been answered meanwhile
 }
 
-/** The cells that have come since; all of them where the reading is another one. */
+/** The cells that have come since; all of them where the reading is another one, or two readers have a sample, which each new cell draws anew. */
 export function loadCells(anew = false) {
-  const since = cells.value.size && !anew ? Math.max(...cells.value.keys()) + 1 : 0;
-  return latest(anew ? "all cells" : "cells", () => get(`${path()}/cells?since=${since}${ofReading("&")}`), ({ cells: found }) => {
-    if (!found.length && !anew) return;
-    const all = anew ? new Map() : new Map(cells.value);
+  const whole = anew || slide.value?.readings === 2;
+  const since = cells.value.size && !whole ? Math.max(...cells.value.keys()) + 1 : 0;
+  return latest(whole ? "all cells" : "cells", () => get(`${path()}/cells?since=${since}${ofReading("&")}`), ({ cells: found }) => {
+    if (!found.length && !whole) return;
+    const all = whole ? new Map() : new Map(cells.value);
     for (const cell of found) all.set(cell.cell, cell);
     cells.value = all;
   });
