@@ -279,3 +279,30 @@ def test_a_move_that_collides_with_another_windows_is_taken_back_with_a_message(
     second.wait_for_selector(f'[data-place="review"] [data-cell="{cell}"]', state="detached")
     assert running.places(slide)[cell] == "lymphocyte"
     assert running.state(slide).seq == 1
+
+
+def go_to(page: Any, slide: int, title: str) -> None:
+    """Open a slide in a window that shows another."""
+    page.evaluate(f"location.hash = '#/slides/{slide}'")
+    page.wait_for_selector(f".slide-title >> text={title}")
+    page.wait_for_selector("[data-cell]")
+
+
+def test_what_was_chosen_on_one_slide_is_not_chosen_on_the_next(running: Running, windows: Any):
+    first = running.put_slide(cells=40, title="First")
+    next_one = running.put_slide(cells=40, title="Next")
+    page = windows(1440, 2000).open(next_one)  # all cells are drawn
+    go_to(page, first, "First")
+    page.locator(f'[data-cell="{thumbs(page, "review")[0]}"]').focus()
+    page.keyboard.press("Shift+F10")
+    page.wait_for_selector(".menu")
+    page.evaluate("history.back()")
+    page.wait_for_selector(".slide-title >> text=Next")
+    page.wait_for_selector("[data-cell]")
+    assert page.locator(".menu").count() == 0
+    go_to(page, first, "First")
+    cells = thumbs(page, "neutrophil")
+    page.locator(f'[data-cell="{cells[0]}"]').click()
+    go_to(page, next_one, "Next")
+    page.locator(f'[data-cell="{cells[6]}"]').click(modifiers=["Shift"])
+    assert page.locator(".selection-bar strong").inner_text() == "1 cell selected"

@@ -125,6 +125,15 @@ export function chooseOnly(cell) {
   selected.value = new Set([cell]);
 }
 
+/** Forget what was chosen on a slide that is left: numbers of cells mean others on the next. */
+export function forget() {
+  clearSelection();
+  anchor = null;
+  focused.value = null;
+  opened.value = null;
+  menu.value = null;
+}
+
 /** All of the section in question; a second time, or where there is none, all there are. */
 export function selectAll() {
   const place = currentPlace();

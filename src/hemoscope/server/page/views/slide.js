@@ -87,9 +87,7 @@ export function SlideView({ id }) {
       document.removeEventListener("keydown", keyed);
       end();
       at.closeSlide();
-      wall.clearSelection();
-      wall.opened.value = null;
-      wall.focused.value = null;
+      wall.forget();
     };
   }, [id]);
   const slide = at.slide.value;
