@@ -92,11 +92,16 @@ function Picture({ cell, heat, strength }) {
 /** @param {{cell: Cell}} props */
 function Note({ cell }) {
   const kept = at.notes.value[cell.cell] ?? "";
-  const [text, setText] = useState(kept);
-  useEffect(() => setText(kept), [cell.cell, kept]);
-  const keep = () => { if (text !== kept) run({ kind: "note", cell: cell.cell, text }); };
-  return html`<label class="field note"><span>${t("cell.note")}</span>
-    <textarea rows="2" maxlength="2000" value=${text} readonly=${at.signed.value} onInput=${(/** @type {Event} */ e) => setText(/** @type {HTMLTextAreaElement} */ (e.target).value)} onBlur=${keep}></textarea></label>`;
+  // What is being typed and the note that it began with: what somebody else saves meanwhile does not replace it.
+  const [typed, setTyped] = useState(/** @type {{text: string, before: string} | null} */ (null));
+  const keep = () => {
+    if (typed && typed.text !== kept) run({ kind: "note", cell: cell.cell, text: typed.text });
+    setTyped(null);
+  };
+  const type = (/** @type {Event} */ e) => setTyped({ text: /** @type {HTMLTextAreaElement} */ (e.target).value, before: typed?.before ?? kept });
+  return html`<div class="note"><label class="field"><span>${t("cell.note")}</span>
+    <textarea rows="2" maxlength="2000" value=${typed?.text ?? kept} readonly=${at.signed.value} onInput=${type} onBlur=${keep}></textarea></label>
+    <span class="quiet-text" role="status">${typed && typed.before !== kept && t("cell.note_theirs", { text: kept })}</span></div>`;
 }
 
 /** @param {{cell: Cell, onAct: (action: string) => void}} props */
@@ -156,7 +161,7 @@ export function CellView() {
           <${Probabilities} cell=${cell} />
           <p class="quiet-text">${t("cell.margin", { margin: percent(cell.margin ?? NaN, 1) })}${cell.distance !== null ? `, ${t("cell.distance", { distance: number(cell.distance, 3) })}` : ""}</p>
           <${Neighbours} cell=${cell} />`}
-        <${Note} cell=${cell} />
+        <${Note} key=${id} cell=${cell} />
       </div>
     </div>
   <//>`;

@@ -1,6 +1,6 @@
 // The differential as the server counts it: before and after review, both intervals, flags, and whether more review would change anything.
 
-import { html, useEffect, useState } from "../vendor/preact.js";
+import { html, useState } from "../vendor/preact.js";
 import { number, t } from "../lib/text.js";
 import { run } from "../state/commands.js";
 import { model } from "../state/session.js";
@@ -69,21 +69,26 @@ function settlesText(straddles) {
 /** @param {{found: Differential}} props */
 function White({ found }) {
   const kept = at.whiteCount.value;
-  const [text, setText] = useState(kept === null ? "" : String(kept));
+  // What is being typed and the count that it began with: what somebody else states meanwhile does not replace it.
+  const [typed, setTyped] = useState(/** @type {{text: string, before: number | null} | null} */ (null));
   const [wrong, setWrong] = useState(false);
-  useEffect(() => setText(kept === null ? "" : String(kept)), [kept]);
+  const type = (/** @type {Event} */ e) => setTyped({ text: /** @type {HTMLInputElement} */ (e.target).value, before: typed ? typed.before : kept });
   const keep = () => {
-    const value = text.trim() === "" ? null : Number(text.replace(",", "."));
+    if (!typed) return;
+    const value = typed.text.trim() === "" ? null : Number(typed.text.replace(",", "."));
     const bad = value !== null && !(value > 0 && value <= 10000);
     setWrong(bad);
-    if (!bad && value !== kept) run({ kind: "white_count", value });
+    if (bad) return;
+    if (value !== kept) run({ kind: "white_count", value });
+    setTyped(null);
   };
   const corrected = found.corrected_white;
   return html`<section class="white" aria-label=${t("white.title")}>
-    <label class="field inline"><span>${t("white.title")}</span><span class="with-unit"><input inputmode="decimal" value=${text} disabled=${at.signed.value} aria-invalid=${wrong}
-      onInput=${(/** @type {Event} */ e) => setText(/** @type {HTMLInputElement} */ (e.target).value)} onBlur=${keep} onKeyDown=${(/** @type {KeyboardEvent} */ e) => { if (e.key === "Enter") keep(); }} />
+    <label class="field inline"><span>${t("white.title")}</span><span class="with-unit"><input inputmode="decimal" value=${typed?.text ?? kept ?? ""} disabled=${at.signed.value} aria-invalid=${wrong}
+      onInput=${type} onBlur=${keep} onKeyDown=${(/** @type {KeyboardEvent} */ e) => { if (e.key === "Enter") keep(); }} />
       <span class="unit">${t("unit.giga")}</span></span></label>
     ${wrong && html`<p class="refused" role="alert">${t("white.wrong")}</p>`}
+    <span class="quiet-text" role="status">${typed && typed.before !== kept && t("white.theirs", { value: kept ?? "–" })}</span>
     ${corrected && html`<p class="corrected"><strong>${t("white.corrected", { value: number(corrected.value, 2) })}</strong><span class="working">${corrected.working}</span></p>`}
     ${!corrected && found.erythroblasts !== null && html`<p class="quiet-text">${t("white.erythroblasts", { value: number(found.erythroblasts, 1) })}</p>`}
   </section>`;

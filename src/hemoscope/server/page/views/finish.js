@@ -20,7 +20,8 @@ const fields = (event) => {
   return Object.fromEntries([...form].map(([name, value]) => [name, String(value).trim()]));
 };
 
-function Sign() {
+/** @param {{written: Record<string, string>}} props written: name and reason as far as they are typed; they stay while another tab is looked at */
+function Sign({ written }) {
   const [refused, setRefused] = useState("");
   const [told, setTold] = useState(0); // open cells that the server knows of, and this window does not
   const [sending, setSending] = useState(0); // files that were begun and have not come whole
@@ -33,6 +34,7 @@ function Sign() {
       const { id, revision, cells } = at.slide.value ?? {};
       await post(`/slides/${id}/sign`, { name, reason, revision, base: at.seq.value, cells, without_files: Boolean(without) });
       await at.loadSlide();
+      for (const each of Object.keys(written)) delete written[each];
       setRefused("");
     } catch (error) {
       setRefused(error instanceof Error ? error.message : String(error));
@@ -42,12 +44,16 @@ function Sign() {
       if (error.code === "not_seen") await at.refresh().catch(tellError);
     }
   };
-  return html`<form class="stack finish-block" onSubmit=${sign}>
+  const type = (/** @type {Event} */ event) => {
+    const { name, value } = /** @type {HTMLInputElement | HTMLTextAreaElement} */ (event.target);
+    if (name !== "without") written[name] = value;
+  };
+  return html`<form class="stack finish-block" onSubmit=${sign} onInput=${type}>
     <h3>${t("sign.title")}</h3>
     <p class="quiet-text">${t("sign.why")}</p>
     ${open > 0 && html`<p class="warning"><${Icon} name="warn" />${t("sign.open", { n: open })}</p>`}
-    <label class="field"><span>${t("sign.name")}</span><input name="name" required maxlength="200" autocomplete="name" defaultValue=${session.value?.sign_in ? (session.value.user ?? "") : ""} /></label>
-    ${open > 0 && html`<label class="field"><span>${t("sign.reason")}</span><textarea name="reason" rows="2" required maxlength="2000"></textarea></label>`}
+    <label class="field"><span>${t("sign.name")}</span><input name="name" required maxlength="200" autocomplete="name" defaultValue=${written.name ?? (session.value?.sign_in ? (session.value.user ?? "") : "")} /></label>
+    ${open > 0 && html`<label class="field"><span>${t("sign.reason")}</span><textarea name="reason" rows="2" required maxlength="2000" defaultValue=${written.reason ?? ""}></textarea></label>`}
     ${sending > 0 && html`<label class="tick"><input type="checkbox" name="without" /><span>${t("sign.without", { n: sending })}</span></label>`}
     ${refused && html`<p class="refused" role="alert">${refused}</p>`}
     <button class="button primary"><${Icon} name="sign" />${t("sign.go")}</button>
@@ -178,6 +184,7 @@ function Audit() {
   </section>`;
 }
 
-export function FinishPanel() {
-  return html`<div class="finish">${at.signed.value ? html`<${Signed} />` : html`<${Sign} />`}<${Exports} /><${Earlier} /><${Audit} /></div>`;
+/** @param {{written: Record<string, string>}} props */
+export function FinishPanel({ written }) {
+  return html`<div class="finish">${at.signed.value ? html`<${Signed} />` : html`<${Sign} written=${written} />`}<${Exports} /><${Earlier} /><${Audit} /></div>`;
 }

@@ -1,6 +1,6 @@
 // One slide: the wall in the middle, places beside it, the count and what follows from it on the other side.
 
-import { html, useEffect, useState } from "../vendor/preact.js";
+import { html, useEffect, useRef, useState } from "../vendor/preact.js";
 import { monitorForElements } from "../vendor/drag.js";
 import { t } from "../lib/text.js";
 import { onEntry, unsaved, waiting } from "../state/commands.js";
@@ -78,6 +78,7 @@ export function SlideView({ id }) {
   const [tab, setTab] = useState("count");
   const [seen, setSeen] = useState("wall"); // on a narrow screen one of the tabs, or the wall
   const [keysOpen, setKeysOpen] = useState(false);
+  const written = useRef(/** @type {Record<string, string>} */ ({})); // a signature that is being typed
   useEffect(() => {
     at.openSlide(id, onEntry).then(() => { document.title = `${at.slide.value?.title} – hemoscope`; }).catch(tellError);
     const keyed = (/** @type {KeyboardEvent} */ event) => pressed(event, () => setKeysOpen(true));
@@ -108,7 +109,7 @@ export function SlideView({ id }) {
     <aside class="panel" aria-label=${t("panel.label")}>
       <${Tabs} tab=${tab} onTab=${choose} names=${TABS} label=${t("panel.label")} />
       <div class="panel-body" role="tabpanel" id=${`panel-${tab}`} aria-labelledby=${`tab-${tab}`} tabindex="0">
-        ${tab === "count" ? html`<${CountPanel} />` : tab === "readers" ? html`<${ReadersPanel} />` : html`<${FinishPanel} />`}
+        ${tab === "count" ? html`<${CountPanel} />` : tab === "readers" ? html`<${ReadersPanel} />` : html`<${FinishPanel} written=${written.current} />`}
         <${ModelLine} />
       </div>
     </aside>
