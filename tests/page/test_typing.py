@@ -6,6 +6,7 @@ import pytest
 
 from hemoscope.review.commands import Note, WhiteCount
 from tests.page.conftest import Running, Window
+from tests.page.drawn_slide import png_of
 from tests.page.test_moving import saved, thumbs
 from tests.page.test_slow_answers import done_by
 
@@ -63,3 +64,29 @@ def test_name_and_reason_of_a_signature_stay_while_the_count_is_looked_at(runnin
     assert page.get_by_label("Why it is signed with open cells").input_value() == "Smear dried badly"
     page.get_by_role("button", name="Sign the slide").click()
     page.wait_for_selector(".facts >> text=A. Reader")
+
+
+def test_a_new_slide_that_is_refused_keeps_what_was_chosen(running: Running, window: Window):
+    page = window.open()
+    files = [{"name": f"{i}.png", "mimeType": "image/png", "buffer": png_of("monocyte", i)} for i in range(3)]
+    page.locator(".drop-input").set_input_files(files)
+    dialog = page.get_by_role("dialog", name="New slide")
+    title, white = dialog.get_by_label("Title of the slide"), dialog.locator("input[name=white]")
+    make = dialog.get_by_role("button", name="Make the slide")
+    title.fill("   ")
+    make.click()
+    dialog.get_by_text("Expected a title of 1 to 200 characters.").wait_for()
+    title.fill("Smear\u000717 ")
+    white.fill("20000")
+    make.click()
+    dialog.get_by_text("Expected a number above 0").wait_for()
+    white.fill("7,4")
+    page.route("**/api/v1/slides", lambda route: route.abort())
+    make.click()
+    dialog.get_by_text("The slide was not made").wait_for()
+    page.unroute("**/api/v1/slides")
+    make.click()
+    page.wait_for_function("() => document.querySelectorAll('[data-cell]').length === 3")
+    assert page.get_by_role("dialog").count() == 0
+    assert page.locator(".slide-title").inner_text() == "Smear 17"
+    assert running.state(1).white_count == 7.4

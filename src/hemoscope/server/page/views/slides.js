@@ -39,28 +39,44 @@ function SlideRow({ slide }) {
   </tr>`;
 }
 
+const LONGEST_TITLE = 200;
+
+/** A title as the server takes it; what was dropped may be named with control characters. @param {string} title */
+const tidy = (title) => title.replace(/\p{Cc}/gu, " ").trim();
+
 /** @param {{items: import("../lib/dropped.js").Item[], title: string, onClose: () => void}} props */
-function NewSlide({ items, title, onClose }) {
+function NewSlide({ items, title: dropped, onClose }) {
+  const [refused, setRefused] = useState("");
+  const [busy, setBusy] = useState(false);
   /** @param {SubmitEvent} event */
-  const make = (event) => {
+  const make = async (event) => {
     event.preventDefault();
+    if (busy) return;
     const form = new FormData(/** @type {HTMLFormElement} */ (event.target));
-    const white = String(form.get("white") ?? "").replace(",", ".").trim();
+    const title = tidy(String(form.get("title")));
+    const written = String(form.get("white") ?? "").replace(",", ".").trim();
+    const white = written ? Number(written) : null;
     const readings = form.get("second") ? 2 : 1;
-    newSlide(
-      { title: String(form.get("title")).trim(), white_count: white ? Number(white) : null, readings, blind: readings === 2 },
-      items,
-    );
-    onClose();
+    if (!title || title.length > LONGEST_TITLE) setRefused(t("new.name_wrong", { most: LONGEST_TITLE }));
+    else if (white !== null && !(white > 0 && white <= 10000)) setRefused(t("white.wrong"));
+    else {
+      setRefused("");
+      setBusy(true);
+      const made = await newSlide({ title, white_count: white, readings, blind: readings === 2 }, items);
+      setBusy(false);
+      if (made) onClose();
+      else setRefused(t("new.refused")); // the files that were chosen stay here
+    }
   };
   return html`<${Dialog} title=${t("new.title")} onClose=${onClose} class="narrow">
     <form class="stack" onSubmit=${make}>
       ${items.length > 0 && html`<p class="quiet-text">${t("new.files", { n: items.length })}</p>`}
-      <label class="field"><span>${t("new.name")}</span><input name="title" required maxlength="200" value=${title} autofocus /></label>
+      <label class="field"><span>${t("new.name")}</span><input name="title" required maxlength=${LONGEST_TITLE} defaultValue=${tidy(dropped).slice(0, LONGEST_TITLE)} autofocus /></label>
       <label class="field"><span>${t("new.white")}</span>
         <span class="with-unit"><input name="white" inputmode="decimal" pattern="[0-9]+([.,][0-9]+)?" placeholder="–" aria-describedby="white-why" /><span class="unit">${t("unit.giga")}</span></span>
         <span class="quiet-text" id="white-why">${t("new.white_why")}</span></label>
       <label class="tick"><input type="checkbox" name="second" /><span>${t("new.second")}</span></label>
+      ${refused && html`<p class="refused" role="alert">${refused}</p>`}
       <div class="row end"><button type="button" class="button" onClick=${onClose}>${t("cancel")}</button>
         <button class="button primary">${t("new.make")}</button></div>
     </form>
