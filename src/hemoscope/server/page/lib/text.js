@@ -5,18 +5,32 @@ let catalog = {};
 let language = "en";
 let plural = new Intl.PluralRules(language);
 
-/** Read the catalog of the browser's language, or the English one. */
+const AGAIN_MS = 3000;
+
+/** A catalog, or null if there is none that can be read. @param {string} name @returns {Promise<Record<string, string> | null>} */
+async function catalogOf(name) {
+  try {
+    const answer = await fetch(`/static/catalog/${name}.json`);
+    return answer.ok ? await answer.json() : null;
+  } catch {
+    return null;
+  }
+}
+
+/** Read the catalog of the browser's language, or the English one; that one is asked for until it comes. */
 export async function loadTexts() {
   const wanted = navigator.language.slice(0, 2).toLowerCase();
-  const english = await (await fetch("/static/catalog/en.json")).json();
+  let english = await catalogOf("en");
+  while (!english) {
+    await new Promise((again) => setTimeout(again, AGAIN_MS));
+    english = await catalogOf("en");
+  }
   catalog = english;
-  if (wanted !== "en") {
-    const other = await fetch(`/static/catalog/${wanted}.json`);
-    if (other.ok) {
-      catalog = { ...english, ...(await other.json()) };
-      language = wanted;
-      plural = new Intl.PluralRules(language);
-    }
+  const other = wanted === "en" ? null : await catalogOf(wanted);
+  if (other) {
+    catalog = { ...english, ...other };
+    language = wanted;
+    plural = new Intl.PluralRules(language);
   }
   document.documentElement.lang = language;
 }

@@ -1,7 +1,7 @@
 // One slide as the server tells it: its cells, their places, the count. Commands are in commands.js.
 
 import { batch, computed, signal } from "../vendor/preact.js";
-import { apiUrl, get } from "../lib/api.js";
+import { ApiError, apiUrl, get } from "../lib/api.js";
 import { model, session } from "./session.js";
 import { tellError } from "./toasts.js";
 
@@ -221,9 +221,10 @@ export async function switchReading(wanted) {
 }
 
 /**
- * Open a slide and listen to what happens on it.
+ * Open a slide and listen to what happens on it. While nobody answers it is asked for again.
  * @param {string} id
  * @param {(entry: import("../types.d.ts").Entry) => void} onEntry
+ * @throws {ApiError} where it is refused
  */
 export async function openSlide(id, onEntry) {
   closeSlide();
@@ -234,7 +235,18 @@ export async function openSlide(id, onEntry) {
     seq.value = 0;
   });
   listen(id, onEntry);
-  await refresh();
+  for (let told = false; ; told = true) {
+    try {
+      await refresh();
+      return;
+    } catch (error) {
+      if (current !== id) return;
+      if (ready.value || !(error instanceof ApiError && error.passes)) throw error;
+      if (!told) tellError(error);
+      await new Promise((again) => setTimeout(again, AGAIN_MS));
+      if (current !== id || ready.value) return; // another slide, or the news has had it loaded
+    }
+  }
 }
 
 /**
@@ -247,7 +259,7 @@ function listen(id, onEntry) {
   events = stream;
   stream.addEventListener("open", () => {
     if (!connected.value) refresh().catch(tellError);
-    else if (ready.value) loadState().catch(tellError); // what happened before anybody listened
+    else if (slide.value) loadState().catch(tellError); // what happened before anybody listened
     connected.value = true;
   });
   stream.addEventListener("error", () => {

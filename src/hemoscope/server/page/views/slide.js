@@ -73,14 +73,27 @@ function scrollWhileDragging() {
   });
 }
 
+/** @param {{why: string}} props */
+function NoSlide({ why }) {
+  return html`<main class="sign-in"><div class="card"><${Brand} /><p role="alert">${why}</p><a class="button" href="#/">${t("slides.back")}</a></div></main>`;
+}
+
 /** @param {{id: string}} props */
 export function SlideView({ id }) {
   const [tab, setTab] = useState("count");
   const [seen, setSeen] = useState("wall"); // on a narrow screen one of the tabs, or the wall
+  const [problem, setProblem] = useState("");
   const [keysOpen, setKeysOpen] = useState(false);
   const written = useRef(/** @type {Record<string, string>} */ ({})); // a signature that is being typed
   useEffect(() => {
-    at.openSlide(id, onEntry).then(() => { document.title = `${at.slide.value?.title} – hemoscope`; }).catch(tellError);
+    at.openSlide(id, onEntry).catch((error) => {
+      if (at.ready.value) {
+        tellError(error);
+        return;
+      }
+      at.closeSlide();
+      setProblem(error instanceof Error ? error.message : String(error));
+    });
     const keyed = (/** @type {KeyboardEvent} */ event) => pressed(event, () => setKeysOpen(true));
     document.addEventListener("keydown", keyed);
     const end = scrollWhileDragging();
@@ -92,6 +105,8 @@ export function SlideView({ id }) {
     };
   }, [id]);
   const slide = at.slide.value;
+  useEffect(() => { if (slide) document.title = `${slide.title} – hemoscope`; }, [slide?.title]);
+  if (problem) return html`<${NoSlide} why=${problem} />`;
   if (!slide || !at.ready.value) return html`<p class="loading">${t("loading")}</p>`;
   const empty = !at.cells.value.size;
   const choose = (/** @type {string} */ name) => { setTab(name); setSeen(name); };

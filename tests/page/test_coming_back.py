@@ -1,0 +1,74 @@
+"""A window and its server that lose each other, in a real browser: it asks again, listens anew and shows what there is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.page.conftest import Running, Window
+from tests.page.test_slow_answers import Held
+
+pytestmark = pytest.mark.slow
+
+
+def fails_once(page: Any, pattern: str, **answer: Any) -> None:
+    """Let the first request to an address be answered so, and the others by the server."""
+    failed: list[str] = []
+
+    def answered(route: Any) -> None:
+        if failed:
+            route.continue_()
+        else:
+            failed.append(route.request.url)
+            route.fulfill(**answer)
+
+    page.route(pattern, answered)
+
+
+def test_a_slide_whose_first_question_fails_is_asked_for_again(running: Running, window: Window):
+    slide = running.put_slide(cells=20)
+    fails_once(window.page, "**/cells?since*", status=502, body="bad gateway")
+    window.open(slide)
+    assert window.page.locator(".toast-error >> text=status 502").count() == 1
+
+
+def test_a_page_that_is_not_told_who_is_here_asks_again(running: Running, window: Window):
+    away = {"error": {"code": "store_away", "message": "the store does not answer"}}
+    fails_once(window.page, "**/api/v1/session", status=503, json=away)
+    window.open()
+    assert window.page.locator(".toast-error >> text=the store does not answer").count() == 1
+
+
+def test_a_slide_that_does_not_exist_is_told_with_a_way_back(running: Running, window: Window):
+    page = window.page
+    page.goto(f"{running.url}#/slides/999")
+    page.wait_for_selector("[role=alert] >> text=there is no slide 999")
+    page.get_by_role("link", name="To the slides").click()
+    page.wait_for_selector(".drop-zone")
+
+
+def test_a_page_whose_catalog_is_malformed_or_comes_late_speaks_english(running: Running, windows: Any):
+    german = windows(locale="de-DE")
+    german.page.route("**/static/catalog/de.json", lambda route: route.fulfill(body='{"a": "b",}'))
+    german.open().get_by_role("heading", name="Slides").wait_for()
+    late = windows()
+    fails_once(late.page, "**/static/catalog/en.json", status=502, body="bad gateway")
+    late.open().get_by_role("heading", name="Slides").wait_for()
+
+
+def test_the_title_of_a_slide_is_not_that_of_the_list(running: Running, window: Window):
+    slide = running.put_slide(cells=20, title="Smear 17")
+    page = window.page
+    held = Held(page, "**/slides/*/cells?since*")
+    page.goto(f"{running.url}#/slides/{slide}")
+    held.wait()
+    page.evaluate("location.hash = '#/'")
+    page.wait_for_selector(".drop-zone")
+    with page.expect_response("**/cells?since*") as answer:
+        held.let_go()
+    answer.value.finished()
+    page.evaluate("() => new Promise((drawn) => requestAnimationFrame(() => setTimeout(drawn)))")
+    assert page.title() == "Slides – hemoscope"
+    page.evaluate(f"location.hash = '#/slides/{slide}'")
+    page.wait_for_function("() => document.title === 'Smear 17 – hemoscope'")
