@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.page.conftest import Running, Window
-from tests.page.test_slow_answers import Held
+from tests.page.conftest import Running, Window, serving
+from tests.page.test_moving import saved, thumbs
+from tests.page.test_slow_answers import Held, press
 
 pytestmark = pytest.mark.slow
 
@@ -72,3 +74,30 @@ def test_the_title_of_a_slide_is_not_that_of_the_list(running: Running, window: 
     assert page.title() == "Slides – hemoscope"
     page.evaluate(f"location.hash = '#/slides/{slide}'")
     page.wait_for_function("() => document.title === 'Smear 17 – hemoscope'")
+
+
+def test_a_server_restored_from_an_older_backup_is_shown_as_it_is(
+    windows_at: Any, small_model: Any, tmp_path: Path
+):
+    with serving(tmp_path / "one", small_model) as first:
+        slide, port = first.put_slide(cells=12), first.site.settings.port
+        page = windows_at(first).open(slide)
+        cell, *_ = thumbs(page, "review")
+        press(page, cell, "n")
+        page.wait_for_selector(f'[data-place="neutrophil"] [data-cell="{cell}"]')
+        saved(page)
+        page.context.set_offline(True)
+    page.wait_for_selector("text=Connection lost")
+    questions: list[str] = []
+    page.on("request", lambda request: questions.append(request.url) if "/state" in request.url else None)
+    with serving(tmp_path / "two", small_model, port) as second:  # from before that move
+        second.put_slide(cells=12)
+        page.context.set_offline(False)
+        page.wait_for_selector(f'[data-place="review"] [data-cell="{cell}"]')
+        page.wait_for_selector(".toast-error >> text=gone back to an earlier state")
+        saved(page)
+        press(page, cell, "e")
+        page.wait_for_selector(f'[data-place="eosinophil"] [data-cell="{cell}"]')
+        saved(page)
+        assert second.places(slide)[cell] == "eosinophil"
+        assert len(questions) < 10

@@ -2,8 +2,9 @@
 
 import { batch, computed, signal } from "../vendor/preact.js";
 import { ApiError, apiUrl, get } from "../lib/api.js";
+import { t } from "../lib/text.js";
 import { model, session } from "./session.js";
-import { tellError } from "./toasts.js";
+import { tell, tellError } from "./toasts.js";
 
 /** @typedef {import("../types.d.ts").Cell} Cell */
 /** @typedef {import("../types.d.ts").Slide} Slide */
@@ -119,11 +120,20 @@ async function latest(what, ask, put) {
 /** What is shown on top of the server's state: commands on their way to it. `since`: the last that it has answered. */
 export const onTop = { show: () => {}, since: (/** @type {number} */ _revision) => 0 };
 
+/** @typedef {{revision: number, seq: number}} Point how far a log has come */
+/** @param {Point} state @param {Point} than */
+const older = (state, than) => state.revision < than.revision || (state.revision === than.revision && state.seq < than.seq);
+/** The last entry that this window has heard of. @returns {Point} */
+const newest = () => ({ revision, seq: Math.max(seq.value, onTop.since(revision)) });
+
 export async function loadState() {
-  let old = false;
+  const before = newest();
+  let overtaken = false;
   await latest("state", () => get(`${path()}/state${ofReading()}`), (state) => {
-    old = state.revision < revision || (state.revision === revision && state.seq < Math.max(seq.value, onTop.since(revision)));
-    if (old) return;
+    const lost = older(state, before); // known before it was asked for: the server was restored from a backup
+    overtaken = !lost && older(state, newest());
+    if (overtaken) return;
+    if (lost && older(state, { revision, seq: seq.value })) tell(t("slide.went_back"), "error");
     batch(() => {
       const all = Object.entries(state.places).map(([n, place]) => /** @type {[number, Place]} */ ([Number(n), place]));
       places.value = new Map(reading.value === "settle" ? all.filter(([cell]) => differing.value.has(cell)) : all);
@@ -137,7 +147,7 @@ export async function loadState() {
       onTop.show();
     });
   });
-  if (old) await loadState(); // older than what has been answered meanwhile
+  if (overtaken) await loadState(); // by what has been answered meanwhile
 }
 
 /** The cells that have come since; all of them where the reading is another one, or two readers have a sample, which each new cell draws anew. */
