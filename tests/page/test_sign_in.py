@@ -7,7 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import delete
 
+from hemoscope.server import events
+from hemoscope.server.store.tables import SessionRow
 from tests.page.conftest import Running, Window, serving
 from tests.page.test_moving import middle, saved, thumbs
 
@@ -84,3 +87,13 @@ def test_the_second_reader_opens_the_slide_in_the_second_reading(named: Running,
         page.wait_for_function("() => document.querySelectorAll('[data-cell]').length === 6")
         assert len(thumbs(page, "review")) == 5
         assert page.locator(".toast-error").count() == 0
+
+
+def test_a_page_whose_session_has_ended_asks_to_sign_in(
+    named: Running, windows_at: Any, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(events, "ALIVE_S", 0.05)  # how often a stream asks whether it may go on
+    page = signed_in(windows_at(named), "ada", named.put_slide(cells=12))
+    with named.site.store.write() as session:
+        session.execute(delete(SessionRow))
+    page.get_by_label("Password").wait_for()

@@ -275,6 +275,7 @@ function listen(id, onEntry) {
   stream.addEventListener("error", () => {
     connected.value = false;
     if (stream.readyState !== EventSource.CLOSED) return; // it tries again by itself
+    get(path(id)).catch(() => {}); // a stream does not say why; where the session has ended, this refusal leads to signing in
     setTimeout(() => { if (events === stream) listen(id, onEntry); }, AGAIN_MS);
   });
   stream.addEventListener("progress", (event) => {
