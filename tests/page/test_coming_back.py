@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
+from hemoscope.review.commands import Place
 from tests.page.conftest import Running, Window, serving
 from tests.page.test_moving import saved, thumbs
-from tests.page.test_slow_answers import Held, press
+from tests.page.test_slow_answers import Held, done_by, press
 
 pytestmark = pytest.mark.slow
 
@@ -101,3 +102,41 @@ def test_a_server_restored_from_an_older_backup_is_shown_as_it_is(
         saved(page)
         assert second.places(slide)[cell] == "eosinophil"
         assert len(questions) < 10
+
+
+def be_seen(page: Any, *, seen: bool) -> None:
+    """Let a window be hidden behind another, or seen again; a browser without a screen shows all of them."""
+    page.evaluate(
+        """(hidden) => {
+            Object.defineProperty(document, "hidden", {value: hidden, configurable: true});
+            document.dispatchEvent(new Event("visibilitychange"));
+        }""",
+        not seen,
+    )
+
+
+def listening(running: Running, page: Any, n: int) -> None:
+    """Wait until so many windows listen."""
+    while running.site.events.streams != n:
+        page.wait_for_timeout(10)
+
+
+def test_a_window_that_is_not_seen_holds_no_connection_and_catches_up_when_it_is(
+    running: Running, windows: Any
+):
+    slides = [running.put_slide(cells=40, title=f"Smear {n}") for n in range(8)]
+    first = windows(1440, 2000)  # all cells are drawn
+    page = first.open(slides[0])
+    cell, other, *_ = thumbs(page, "review")
+    for slide in slides[1:]:
+        be_seen(page, seen=False)
+        page = first.page.context.new_page()
+        page.goto(f"{running.url}#/slides/{slide}")
+        page.wait_for_selector("[data-cell]")
+    listening(running, page, 1)
+    done_by(running, slides[0], "bob", Place(cells=(cell,), to="monocyte"))
+    be_seen(first.page, seen=True)
+    first.page.wait_for_selector(f'[data-place="monocyte"] [data-cell="{cell}"]')
+    listening(running, page, 2)
+    done_by(running, slides[0], "bob", Place(cells=(other,), to="ig"))
+    first.page.wait_for_selector(f'[data-place="ig"] [data-cell="{other}"]')

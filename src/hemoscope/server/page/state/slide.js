@@ -88,6 +88,8 @@ export const openCells = computed(() => {
 const AGAIN_MS = 3000;
 /** @type {EventSource | null} */
 let events = null;
+/** Listen anew to the slide that is open. */
+let listenAgain = () => {};
 
 /** The slide that is open, or on its way. @type {number | string | null} */
 let current = null;
@@ -260,11 +262,15 @@ export async function openSlide(id, onEntry) {
 }
 
 /**
- * Hear what happens on a slide; after a break, load what was missed.
+ * Hear what happens on a slide while its window is seen; after a break, load what was missed.
  * @param {string | number} id
  * @param {(entry: import("../types.d.ts").Entry) => void} onEntry
  */
 function listen(id, onEntry) {
+  events?.close();
+  events = null;
+  listenAgain = () => listen(id, onEntry);
+  if (document.hidden) return; // six connections to a host are all that a browser has, for all its windows
   const stream = new EventSource(apiUrl(`${path(id)}/events`));
   events = stream;
   stream.addEventListener("open", () => {
@@ -276,7 +282,7 @@ function listen(id, onEntry) {
     connected.value = false;
     if (stream.readyState !== EventSource.CLOSED) return; // it tries again by itself
     get(path(id)).catch(() => {}); // a stream does not say why; where the session has ended, this refusal leads to signing in
-    setTimeout(() => { if (events === stream) listen(id, onEntry); }, AGAIN_MS);
+    setTimeout(() => { if (events === stream) listenAgain(); }, AGAIN_MS);
   });
   stream.addEventListener("progress", (event) => {
     if (slide.value) slide.value = { ...slide.value, progress: JSON.parse(event.data) };
@@ -290,6 +296,12 @@ function listen(id, onEntry) {
   stream.addEventListener("signed", () => loadSlide().catch(tellError));
   stream.addEventListener("revised", () => refresh().catch(tellError));
 }
+
+document.addEventListener("visibilitychange", () => {
+  if (current === null) return;
+  listenAgain();
+  if (!document.hidden && ready.value) refresh().catch(tellError); // what happened unseen
+});
 
 export function closeSlide() {
   events?.close();
