@@ -8,11 +8,22 @@ from typing import Any
 import pytest
 
 from hemoscope.review.commands import Place
+from hemoscope.server import events
+from hemoscope.server.events import Events
+from hemoscope.server.guard import Reader
+from hemoscope.server.readings import Asked, Readings
 from tests.page.conftest import Running, Window, serving
 from tests.page.test_moving import saved, thumbs
 from tests.page.test_slow_answers import Held, done_by, press
 
 pytestmark = pytest.mark.slow
+
+# A second stream of the page's own: with its third sign of life the first stream has had one, too.
+ALIVE = """() => new Promise((alive) => {
+    const stream = new EventSource(`/api/v1${location.hash.slice(1)}/events`);
+    let n = 0;
+    stream.addEventListener("alive", () => { if (++n === 3) { stream.close(); alive(); } });
+})"""
 
 
 def fails_once(page: Any, pattern: str, **answer: Any) -> None:
@@ -140,3 +151,33 @@ def test_a_window_that_is_not_seen_holds_no_connection_and_catches_up_when_it_is
     listening(running, page, 2)
     done_by(running, slides[0], "bob", Place(cells=(other,), to="ig"))
     first.page.wait_for_selector(f'[data-place="ig"] [data-cell="{other}"]')
+
+
+def test_a_stream_without_a_sign_of_life_is_listened_to_anew(running: Running, windows: Any):
+    slide = running.put_slide(cells=40)
+    window = windows(1440, 2000)  # all cells are drawn
+    window.page.clock.install()
+    page = window.open(slide)
+    cell, *_ = thumbs(page, "review")
+    listening(running, page, 1)
+    unheard = Asked(
+        Place(cells=(cell,), to="ig"), revision=1, base=0, reading=1, reader=Reader("bob", "reader")
+    )
+    Readings(running.site.store, Events(1), running.site.readings.counts, running.site.uploads).perform(
+        slide, unheard
+    )  # as if its news were lost on the way
+    page.clock.fast_forward(46_000)
+    page.wait_for_selector(f'[data-place="ig"] [data-cell="{cell}"]')
+
+
+def test_a_stream_that_lives_is_not_left(running: Running, window: Window, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(events, "ALIVE_S", 0.05)
+    window.page.clock.install()
+    begun: list[str] = []
+    window.page.on("request", lambda request: begun.append(request.url) if "/events" in request.url else None)
+    page = window.open(running.put_slide(cells=12))
+    listening(running, page, 1)
+    for _ in range(3):
+        page.clock.fast_forward(30_000)
+        page.evaluate(ALIVE)
+    assert len(begun) == 1 + 3

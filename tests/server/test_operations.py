@@ -269,10 +269,10 @@ def test_the_news_of_a_user_who_was_removed_end(
         slide = http.post("/slides", json={"title": "A"}, headers=headers).json()["id"]
         with http.stream("GET", f"/slides/{slide}/events") as stream:
             lines = stream.iter_lines()
-            while next(lines) != ": alive":  # signed in, it goes on
+            while next(lines) != "event: alive":  # signed in, it goes on
                 pass
             users.remove("ada")
-            assert set(lines) <= {"", ": alive"}
+            assert set(lines) <= {"", "event: alive", "data: {}"}
     store.close()
 
 

@@ -21,7 +21,7 @@ __all__ = ["Events"]
 
 ALIVE_S = 15
 _MOST_WAITING = 1000  # news of one browser; beyond it the browser begins anew
-_ALIVE = ": alive\n\n"
+_ALIVE = "event: alive\ndata: {}\n\n"  # a comment would be hidden from scripts
 _END = "event: end\ndata: {}\n\n"
 
 
@@ -72,7 +72,7 @@ class Events:
                 queue.put_nowait(text)
 
     def listen(self, slide: int, still: Callable[[], bool]) -> AsyncIterator[str]:
-        """Return a slide's news as an event stream, with a sign of life every 15 seconds.
+        """Return a slide's news as an event stream, with a sign of life, `alive`, after 15 seconds without any.
 
         Args:
             slide: Its number.

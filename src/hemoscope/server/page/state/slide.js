@@ -86,6 +86,8 @@ export const openCells = computed(() => {
 });
 
 const AGAIN_MS = 3000;
+/** Without a word for so long, three times what the server lets pass between two, a stream is taken for dead. */
+const SILENT_MS = 45_000;
 /** @type {EventSource | null} */
 let events = null;
 /** Listen anew to the slide that is open. */
@@ -273,6 +275,17 @@ function listen(id, onEntry) {
   if (document.hidden) return; // six connections to a host are all that a browser has, for all its windows
   const stream = new EventSource(apiUrl(`${path(id)}/events`));
   events = stream;
+  let silent = 0;
+  const heard = () => {
+    clearTimeout(silent);
+    silent = window.setTimeout(() => {
+      if (events !== stream) return;
+      connected.value = false; // so that what was missed is loaded
+      listenAgain();
+    }, SILENT_MS);
+  };
+  heard();
+  for (const kind of ["open", "alive", "progress", "cells", "entry", "signed", "revised"]) stream.addEventListener(kind, heard);
   stream.addEventListener("open", () => {
     if (!connected.value) refresh().catch(tellError);
     else if (slide.value) loadState().catch(tellError); // what happened before anybody listened
