@@ -306,3 +306,14 @@ def test_what_was_chosen_on_one_slide_is_not_chosen_on_the_next(running: Running
     go_to(page, next_one, "Next")
     page.locator(f'[data-cell="{cells[6]}"]').click(modifiers=["Shift"])
     assert page.locator(".selection-bar strong").inner_text() == "1 cell selected"
+
+
+def test_a_selection_is_given_up_with_its_reading(running: Running, windows: Any):
+    page = windows(1440, 2000).open(running.put_slide(cells=109))
+    page.mouse.move(*middle(page, thumbs(page, "review")[0]))
+    page.keyboard.press("ControlOrMeta+a")
+    page.wait_for_selector(".selection-bar")
+    page.get_by_role("tab", name="Readers").click()
+    page.get_by_role("button", name="Blind check").click()
+    page.wait_for_selector(".reading-banner")
+    assert page.locator(".selection-bar").count() == 0

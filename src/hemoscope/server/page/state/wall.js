@@ -1,7 +1,7 @@
 // What is selected, focused and pointed at on the wall, and which cells a key press means.
 
-import { computed, signal } from "../vendor/preact.js";
-import { places, sections } from "./slide.js";
+import { computed, effect, signal } from "../vendor/preact.js";
+import { places, reading, sections } from "./slide.js";
 
 /** @type {{value: Set<number>}} */
 export const selected = signal(new Set());
@@ -125,14 +125,18 @@ export function chooseOnly(cell) {
   selected.value = new Set([cell]);
 }
 
-/** Forget what was chosen on a slide that is left: numbers of cells mean others on the next. */
+/** Forget what was chosen on a slide or in a reading that is left: the next has other cells. */
 export function forget() {
-  clearSelection();
+  selected.value = new Set();
   anchor = null;
   focused.value = null;
   opened.value = null;
   menu.value = null;
 }
+
+effect(() => {
+  if (reading.value) forget();
+});
 
 /** All of the section in question; a second time, or where there is none, all there are. */
 export function selectAll() {
