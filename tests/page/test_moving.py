@@ -317,3 +317,46 @@ def test_a_selection_is_given_up_with_its_reading(running: Running, windows: Any
     page.get_by_role("button", name="Blind check").click()
     page.wait_for_selector(".reading-banner")
     assert page.locator(".selection-bar").count() == 0
+
+
+def test_keys_move_a_cell_looked_at_after_a_click_on_next(running: Running, window: Window):
+    slide = running.put_slide()
+    page = window.open(slide)
+    first, second, third, *_ = thumbs(page, "review")
+    page.locator(f'[data-cell="{first}"]').dblclick()
+    page.get_by_role("button", name="Next cell").click()
+    page.keyboard.press("ArrowRight")
+    page.get_by_role("heading", name=f"Cell {third + 1}", exact=True).wait_for()
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("n")
+    page.wait_for_selector(f'[data-place="review"] [data-cell="{second}"]', state="detached")
+    saved(page)
+    assert running.places(slide)[second] == "neutrophil"
+
+
+def test_keys_mean_the_same_on_a_cyrillic_layout(running: Running, window: Window):
+    slide = running.put_slide()
+    page = window.open(slide)
+    cell, *_ = thumbs(page, "review")
+    driver = page.context.new_cdp_session(page)
+
+    def press(key: str, code: str, number: int, *, control: bool = False) -> None:
+        for kind in ("rawKeyDown", "keyUp"):
+            driver.send(
+                "Input.dispatchKeyEvent",
+                {
+                    "type": kind,
+                    "key": key,
+                    "code": code,
+                    "windowsVirtualKeyCode": number,
+                    "modifiers": 2 * control,
+                },
+            )
+
+    page.mouse.move(*middle(page, cell))
+    press("\N{CYRILLIC SMALL LETTER TE}", "KeyN", 78)
+    page.wait_for_selector(f'[data-place="review"] [data-cell="{cell}"]', state="detached")
+    press("\N{CYRILLIC SMALL LETTER YA}", "KeyZ", 90, control=True)
+    page.wait_for_selector(f'[data-place="review"] [data-cell="{cell}"]')
+    saved(page)
+    assert (running.state(slide).seq, running.state(slide).reviewed) == (2, frozenset())

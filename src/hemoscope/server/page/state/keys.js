@@ -43,8 +43,14 @@ export function isTyping(event) {
   return event.repeat || event.isComposing || event.keyCode === 229 || typesText(event.target);
 }
 
+/** What a key press writes; where that is a letter of another script, the Latin one on the same key. @param {KeyboardEvent} event */
+export function letterOf(event) {
+  const foreign = /^\p{L}$/u.test(event.key) && !/^\p{Script=Latin}$/u.test(event.key);
+  return (foreign && /^Key([A-Z])$/.exec(event.code)?.[1] || event.key).toLowerCase();
+}
+
 /** The action of a key press, or undefined. @param {KeyboardEvent} event */
 export function actionOf(event) {
   if (!settings.value.keysOn || isTyping(event) || event.ctrlKey || event.altKey || event.metaKey) return undefined;
-  return byKey.value.get(event.key.toLowerCase());
+  return byKey.value.get(event.key.toLowerCase()) ?? byKey.value.get(letterOf(event));
 }

@@ -1,10 +1,10 @@
 // One cell looked at closely: its picture, what the model says and why, what it resembles, and a note.
 
-import { html, useEffect, useState } from "../vendor/preact.js";
+import { html, useEffect, useLayoutEffect, useState } from "../vendor/preact.js";
 import { apiUrl, get, imageUrl } from "../lib/api.js";
 import { number, percent, refusal, t } from "../lib/text.js";
 import { placeLabel, redo, run, undo } from "../state/commands.js";
-import { actionOf, actions, CONFIRM, isTyping, keys } from "../state/keys.js";
+import { actionOf, actions, CONFIRM, isTyping, keys, letterOf } from "../state/keys.js";
 import { model } from "../state/session.js";
 import { settings } from "../state/settings.js";
 import * as at from "../state/slide.js";
@@ -132,13 +132,18 @@ export function CellView() {
     const action = actionOf(event);
     const control = event.ctrlKey || event.metaKey;
     if (isTyping(event)) return;
-    if (control && event.key.toLowerCase() === "z") (event.shiftKey ? redo : undo)();
+    if (control && letterOf(event) === "z") (event.shiftKey ? redo : undo)();
     else if (event.key === "ArrowRight" && event.target instanceof HTMLInputElement === false) go(1);
     else if (event.key === "ArrowLeft" && event.target instanceof HTMLInputElement === false) go(-1);
     else if (action && !at.signed.value) doIt(action);
     else return;
     event.preventDefault();
   };
+  // On the document: the focus is on no fixed part of the dialog, and on none where its button has gone.
+  useLayoutEffect(() => {
+    document.addEventListener("keydown", keyed);
+    return () => document.removeEventListener("keydown", keyed);
+  });
   if (!cell) return null;
   const place = at.places.value.get(id) ?? "";
   const hidden = at.blind.value;
@@ -148,7 +153,7 @@ export function CellView() {
     <button class="button quiet icon-only" aria-label=${t("cell.previous")} title=${t("cell.previous")} disabled=${beside(id, -1) === null} onClick=${() => go(-1)}><${Icon} name="left" /></button>
     <button class="button quiet icon-only" aria-label=${t("cell.next")} title=${t("cell.next")} disabled=${beside(id, 1) === null} onClick=${() => go(1)}><${Icon} name="right" /></button>`;
   return html`<${Dialog} title=${name} onClose=${close} class="cell-view" extra=${extra}>
-    <div class="cell-columns" onKeyDown=${keyed} tabindex="-1" autofocus>
+    <div class="cell-columns" tabindex="-1" autofocus>
       <div class="cell-left">
         <${Picture} cell=${cell} heat=${heat} strength=${strength} />
         ${!hidden && html`<div class="row"><button class=${`button small ${heat ? "on" : ""}`} aria-pressed=${heat} onClick=${() => setHeat(!heat)} title=${t("cell.heat_why")}>${t("cell.heat")}</button>

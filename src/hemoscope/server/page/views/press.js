@@ -1,7 +1,7 @@
 // What a key press on a slide does. Letters mean the cells selected, pointed at or focused; the rest moves about.
 
 import { confirm, place, redo, undo } from "../state/commands.js";
-import { actionOf, CONFIRM, isTyping } from "../state/keys.js";
+import { actionOf, CONFIRM, isTyping, letterOf } from "../state/keys.js";
 import { settings } from "../state/settings.js";
 import { signed } from "../state/slide.js";
 import * as wall from "../state/wall.js";
@@ -24,14 +24,14 @@ export function act(action, cells) {
 export function pressed(event, showKeys) {
   if (document.querySelector("dialog[open]") || wall.menu.value) return;
   const control = event.ctrlKey || event.metaKey;
-  if (control && !event.altKey && event.key.toLowerCase() === "z" && !isTyping(event)) {
+  if (control && !event.altKey && letterOf(event) === "z" && !isTyping(event)) {
     event.preventDefault();
     if (event.shiftKey) redo();
     else undo();
-  } else if (control && event.key.toLowerCase() === "y" && !isTyping(event)) {
+  } else if (control && letterOf(event) === "y" && !isTyping(event)) {
     event.preventDefault();
     redo();
-  } else if (control && event.key.toLowerCase() === "a" && !isTyping(event)) {
+  } else if (control && letterOf(event) === "a" && !isTyping(event)) {
     event.preventDefault();
     wall.selectAll();
   } else if (event.key === "Tab") wall.byKeyboard();
