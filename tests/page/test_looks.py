@@ -1,4 +1,4 @@
-"""Every view for everybody: axe finds nothing serious, in light and dark, from phone to wall screen."""
+"""Every view for everybody: axe finds nothing serious, in light and dark, from phone to wall screen; focus and what is told."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from tests.page.conftest import Running
-from tests.page.test_moving import thumbs
+from tests.page.conftest import Running, Window
+from tests.page.test_moving import saved, thumbs
+from tests.page.test_slow_answers import Held, press
 
 pytestmark = pytest.mark.slow
 SIZES = {"phone": (390, 844), "laptop": (1440, 900), "wall": (2560, 1440)}
@@ -71,3 +72,25 @@ def test_nothing_is_wider_than_the_screen(running: Running, windows: Any, size: 
     for where in (None, slide):
         page = window.open(where)
         assert page.evaluate("() => document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_what_is_not_saved_is_told_to_a_screen_reader(running: Running, window: Window):
+    page = window.open(running.put_slide())
+    held = Held(page, "**/commands")
+    press(page, thumbs(page, "review")[0], "n")
+    page.locator("header [role=status]", has_text="Saving").wait_for(state="attached")
+    held.let_go()
+    page.locator("header [role=status]", has_text="All saved").wait_for(state="attached")
+    page.context.set_offline(True)
+    press(page, thumbs(page, "review")[0], "n")
+    page.locator("header [role=status]", has_text="Not saved yet").wait_for(state="attached")
+    page.context.set_offline(False)
+    saved(page)
+
+
+def test_the_focus_goes_to_a_cell_where_the_button_to_confirm_all_has_gone(running: Running, windows: Any):
+    page = windows(1440, 2000).open(running.put_slide(cells=40))  # all cells are drawn
+    confirm = page.locator('[data-place="review"] .section-head button', has_text="Confirm")
+    confirm.press("Enter")
+    confirm.wait_for(state="detached")
+    page.wait_for_function("() => document.activeElement.dataset.cell !== undefined")

@@ -25,6 +25,7 @@ import { Tools } from "./tools.js";
 import { Wall } from "./wall.js";
 
 const TABS = /** @type {const} */ (["count", "readers", "finish"]);
+const PASSES_MS = 1000;
 const ICONS = { wall: "wall", count: "count", readers: "people", finish: "sign" };
 
 /** @param {{tab: string, onTab: (tab: string) => void, names: readonly string[], label: string}} props */
@@ -46,6 +47,12 @@ function Tabs({ tab, onTab, names, label }) {
 
 function Header() {
   const { title, revision } = at.slide.value ?? { title: "", revision: 1 };
+  const saved = waiting.value ? t("saved.retry") : !at.connected.value ? t("saved.away") : unsaved.value ? t("saved.busy") : t("saved.all");
+  const [told, setTold] = useState(saved); // not what passes at once: every move would be told three times
+  useEffect(() => {
+    const timer = setTimeout(() => setTold(saved), PASSES_MS);
+    return () => clearTimeout(timer);
+  }, [saved]);
   return html`<header class="top">
     <a class="home" href="#/"><${Brand} /><span class="unseen">${t("slides.title")}</span></a>
     <span class="crumb" aria-hidden="true">/</span>
@@ -54,7 +61,8 @@ function Header() {
     ${at.signed.value && html`<span class="tag state-signed"><${Icon} name="lock" />${t("slide.signed")}</span>`}
     <${ResearchOnly} />
     <span class="grow"></span>
-    <span class=${`saved ${unsaved.value ? "busy" : ""}`}>${waiting.value ? t("saved.retry") : !at.connected.value ? t("saved.away") : unsaved.value ? t("saved.busy") : t("saved.all")}</span>
+    <span class=${`saved ${unsaved.value ? "busy" : ""}`}>${saved}</span>
+    <span class="unseen" role="status">${told}</span>
     <${Person} />
   </header>`;
 }

@@ -25,13 +25,20 @@ function Head({ section }) {
   const { place, cells, unreviewed } = section;
   const share = blind.value ? "" : shareHere(differential.value, place);
   const ids = (/** @type {boolean} */ all) => cells.filter((c) => all || !reviewed.value.has(c.cell)).map((c) => c.cell);
+  /** @param {MouseEvent} event */
+  const confirmAll = (event) => {
+    confirm(ids(false));
+    if (event.detail > 0) return; // a pointer's; by keyboard the focus would be lost with the button
+    const left = sections.value.find((s) => s.place === place)?.cells ?? [];
+    wall.focusCell(left[0]?.cell ?? wall.flat.value[0] ?? null);
+  };
   const mayConfirm = !signed.value && !blind.value && unreviewed > 0 && place !== "unidentified" && place !== "not_classed";
   return html`<header class="section-head" style=${{ height: `${HEAD}px` }}>
     <h2 id=${`head-${place}`}><${Dot} place=${place} /><span class="section-name" title=${placeLabel(place)}>${placeLabel(place)}</span></h2>
     <span class="section-count">${t("section.count", { n: cells.length })}${share && html`<span class="section-share">${share}</span>`}</span>
     ${unreviewed > 0 && unreviewed < cells.length && html`<span class="quiet-text wide-only">${t("section.unreviewed", { n: unreviewed })}</span>`}
     <span class="grow"></span>
-    ${mayConfirm && html`<button class="button small" onClick=${() => confirm(ids(false))} title=${t("section.confirm_why")}>${t("section.confirm", { n: unreviewed })}</button>`}
+    ${mayConfirm && html`<button class="button small" onClick=${confirmAll} title=${t("section.confirm_why")}>${t("section.confirm", { n: unreviewed })}</button>`}
     ${!signed.value && html`<button class="button quiet small wide-only" onClick=${() => { wall.selected.value = new Set([...wall.selected.value, ...ids(true)]); }}>${t("section.select")}</button>`}
   </header>`;
 }
