@@ -94,3 +94,25 @@ def test_the_focus_goes_to_a_cell_where_the_button_to_confirm_all_has_gone(runni
     confirm.press("Enter")
     confirm.wait_for(state="detached")
     page.wait_for_function("() => document.activeElement.dataset.cell !== undefined")
+
+
+FILL = """() => {
+    for (let size = 1 << 20, n = 0; size; ) {
+        try { localStorage.setItem(`full ${n++}`, "x".repeat(size)); } catch { size >>= 1; }
+    }
+}"""
+NOT_ALLOWED = """Object.defineProperty(window, "localStorage", {
+    get() { throw new DOMException("denied", "SecurityError"); },
+})"""
+
+
+def test_a_browser_that_may_remember_nothing_or_has_no_room_shows_the_page(running: Running, windows: Any):
+    denied = windows()
+    denied.page.add_init_script(NOT_ALLOWED)
+    denied.open()
+    page = windows().open()
+    page.evaluate("() => localStorage.clear()")
+    page.evaluate(FILL)
+    page.reload()
+    page.get_by_role("button", name="Light or dark").click()
+    page.wait_for_selector("html[data-theme=light]")

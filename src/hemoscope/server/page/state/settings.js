@@ -27,7 +27,11 @@ export function change(some) {
 }
 
 effect(() => {
-  localStorage.setItem(STORE, JSON.stringify(settings.value));
+  try {
+    localStorage.setItem(STORE, JSON.stringify(settings.value));
+  } catch {
+    // no room, or not allowed: they are remembered as long as the window is open
+  }
   const { theme } = settings.value;
   if (theme === "auto") delete document.documentElement.dataset.theme;
   else document.documentElement.dataset.theme = theme;
