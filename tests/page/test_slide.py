@@ -474,3 +474,18 @@ def test_where_more_cells_come_than_two_readers_read_the_wall_has_the_whole_samp
     of = len(running.places(slide))
     page.wait_for_function("n => document.querySelector('.section-count').textContent === `${n} cells`", arg=of)
     page.wait_for_selector(f".review-progress >> text=0 of {of} reviewed")
+
+
+def test_a_list_that_leaves_out_older_slides_says_so(running: Running, window: Window):
+    running.put_slide(cells=4, title="The first")
+    with running.site.store.write() as session:
+        session.add_all(
+            SlideRow(
+                title=f"Smear {n}", white_count=None, readings=1, blind=False, model=MODEL, cells=0, open=0,
+                created="2026-11-27T08:12:00+00:00", by="local",
+            )
+            for n in range(500)
+        )  # fmt: skip
+    page = window.open()
+    page.get_by_text("Only the newest 500 slides are listed").wait_for()
+    assert page.get_by_role("link", name="The first").count() == 0

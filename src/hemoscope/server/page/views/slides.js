@@ -13,6 +13,8 @@ import { Icon } from "./icon.js";
 /** @typedef {import("../types.d.ts").Slide} Slide */
 
 const AGAIN_MS = 4000;
+/** As many as the server lists. */
+const MOST_LISTED = 500;
 
 /** @param {Slide} slide */
 function stateOf(slide) {
@@ -105,6 +107,7 @@ export function SlidesView() {
           <th scope="col">${t("slides.reviewed")}</th><th scope="col" class="number">${t("slides.rejected")}</th><th scope="col">${t("slides.created")}</th></tr></thead>
         <tbody>${slides.map((slide) => html`<${SlideRow} key=${slide.id} slide=${slide} />`)}</tbody>
       </table></div>`}
+      ${slides && slides.length >= MOST_LISTED && html`<p class="nothing">${t("slides.most", { most: MOST_LISTED })}</p>`}
       <${ModelLine} />
     </main>
     ${fresh && html`<${NewSlide} ...${fresh} onClose=${() => setFresh(null)} />`}
