@@ -472,7 +472,9 @@ def test_where_more_cells_come_than_two_readers_read_the_wall_has_the_whole_samp
     with page.expect_response("**/state?*"):
         running.site.events.tell(slide, "cells", {"since": 250, "cells": 400})
     of = len(running.places(slide))
-    page.wait_for_function("n => document.querySelector('.section-count').textContent === `${n} cells`", arg=of)
+    page.wait_for_function(
+        "n => document.querySelector('.section-count').textContent === `${n} cells`", arg=of
+    )
     page.wait_for_selector(f".review-progress >> text=0 of {of} reviewed")
 
 

@@ -101,7 +101,7 @@ function Note({ cell }) {
   const type = (/** @type {Event} */ e) => setTyped({ text: /** @type {HTMLTextAreaElement} */ (e.target).value, before: typed?.before ?? kept });
   return html`<div class="note"><label class="field"><span>${t("cell.note")}</span>
     <textarea rows="2" maxlength="2000" value=${typed?.text ?? kept} readonly=${at.signed.value} onInput=${type} onBlur=${keep}></textarea></label>
-    <span class="quiet-text" role="status">${typed && typed.before !== kept && t("cell.note_theirs", { text: kept })}</span></div>`;
+    ${typed && typed.before !== kept && html`<p class="quiet-text" role="status">${t("cell.note_theirs", { text: kept })}</p>`}</div>`;
 }
 
 /** @param {{cell: Cell, onAct: (action: string) => void}} props */

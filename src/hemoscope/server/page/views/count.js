@@ -88,7 +88,7 @@ function White({ found }) {
       onInput=${type} onBlur=${keep} onKeyDown=${(/** @type {KeyboardEvent} */ e) => { if (e.key === "Enter") keep(); }} />
       <span class="unit">${t("unit.giga")}</span></span></label>
     ${wrong && html`<p class="refused" role="alert">${t("white.wrong")}</p>`}
-    <span class="quiet-text" role="status">${typed && typed.before !== kept && t("white.theirs", { value: kept ?? "–" })}</span>
+    ${typed && typed.before !== kept && html`<p class="quiet-text" role="status">${t("white.theirs", { value: kept ?? "–" })}</p>`}
     ${corrected && html`<p class="corrected"><strong>${t("white.corrected", { value: number(corrected.value, 2) })}</strong><span class="working">${corrected.working}</span></p>`}
     ${!corrected && found.erythroblasts !== null && html`<p class="quiet-text">${t("white.erythroblasts", { value: number(found.erythroblasts, 1) })}</p>`}
   </section>`;
