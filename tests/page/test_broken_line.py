@@ -88,6 +88,21 @@ def test_a_slide_that_is_begun_again_by_the_browser_itself_is_one(
         assert list(session.scalars(select(SlideRow.title))) == ["Once"]
 
 
+def test_a_slide_that_is_made_again_after_nobody_answered_is_the_one_that_was_made(
+    running: Running, window: Window, line: BrokenLine
+):
+    page = over(window, line).open()
+    page.get_by_role("button", name="New slide").click()
+    line.fate = nth_of("POST /api/v1/slides ", "cut the answer")
+    page.get_by_label("Title of the slide").fill("Once")
+    page.get_by_role("button", name="Make the slide").click()
+    page.wait_for_selector("dialog .refused")
+    page.get_by_role("button", name="Make the slide").click()
+    page.wait_for_selector(".slide-title >> text=Once")
+    with running.site.store.read() as session:
+        assert list(session.scalars(select(SlideRow.title))) == ["Once"]
+
+
 def test_a_move_behind_one_whose_answer_was_cut_is_not_taken_for_it(
     running: Running, windows: Any, line: BrokenLine
 ):

@@ -1,7 +1,7 @@
 // Files on their way to slides, whichever view is open.
 
 import { signal } from "../vendor/preact.js";
-import { drawName, post } from "../lib/api.js";
+import { post } from "../lib/api.js";
 import { t } from "../lib/text.js";
 import { sendAll } from "../lib/upload.js";
 import { session } from "./session.js";
@@ -33,13 +33,13 @@ export const isSending = () => Object.values(sending.value).some((s) => !s.finis
 
 /**
  * Make a slide of what was dropped and open it.
- * @param {{title: string, white_count?: number | null, readings?: number, blind?: boolean}} about
+ * @param {{title: string, white_count?: number | null, readings?: number, blind?: boolean, once: string}} about
  * @param {import("../lib/dropped.js").Item[]} items
  * @returns {Promise<boolean>} whether it was made
  */
 export async function newSlide(about, items) {
   try {
-    const slide = await post("/slides", { ...about, once: drawName() });
+    const slide = await post("/slides", about);
     if (items.length) addFiles(slide.id, items).catch(tellError);
     location.hash = `#/slides/${encodeURIComponent(slide.id)}`;
     return true;

@@ -1,7 +1,7 @@
 // The list of slides, and how a new one begins.
 
-import { html, useEffect, useState } from "../vendor/preact.js";
-import { get } from "../lib/api.js";
+import { html, useEffect, useRef, useState } from "../vendor/preact.js";
+import { drawName, get } from "../lib/api.js";
 import { moment, t } from "../lib/text.js";
 import { newSlide } from "../state/uploads.js";
 import { tellError } from "../state/toasts.js";
@@ -50,6 +50,7 @@ const tidy = (title) => title.replace(/\p{Cc}/gu, " ").trim();
 function NewSlide({ items, title: dropped, onClose }) {
   const [refused, setRefused] = useState("");
   const [busy, setBusy] = useState(false);
+  const tried = useRef({ about: "", once: "" });
   /** @param {SubmitEvent} event */
   const make = async (event) => {
     event.preventDefault();
@@ -64,7 +65,10 @@ function NewSlide({ items, title: dropped, onClose }) {
     else {
       setRefused("");
       setBusy(true);
-      const made = await newSlide({ title, white_count: white, readings, blind: readings === 2 }, items);
+      const about = { title, white_count: white, readings, blind: readings === 2 };
+      const told = JSON.stringify(about);
+      if (tried.current.about !== told) tried.current = { about: told, once: drawName() }; // else it may have been made, unheard
+      const made = await newSlide({ ...about, once: tried.current.once }, items);
       setBusy(false);
       if (made) onClose();
       else setRefused(t("new.refused")); // the files that were chosen stay here
