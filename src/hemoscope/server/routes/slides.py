@@ -43,10 +43,10 @@ def get_model(site: Here) -> dict[str, Any]:
 
 
 @router.get("/slides", response_model=list[SlideShape])
-def get_slides(site: Here) -> list[dict[str, Any]]:
-    """The slides, the newest first."""
+def get_slides(site: Here, before: int | None = Query(None, ge=1, lt=2**63)) -> list[dict[str, Any]]:
+    """The newest 500 slides, or the newest 500 before one, the newest first."""
     with site.store.read() as session:
-        return list_slides(session)
+        return list_slides(session, before)
 
 
 @router.post("/slides", status_code=201, response_model=SlideDetail)
@@ -133,7 +133,7 @@ def get_order(
     responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
 )
 def get_events(slide: SlideId, request: Request, site: Here) -> StreamingResponse:
-    """News of a slide: `progress`, `cells`, `entry`, `signed`, `revised`, and `end` when the server stops."""
+    """News of a slide: `progress`, `cells`, `entry`, `signed`, `revised`, `alive` in silence, `end` when the server stops."""
     with site.store.read() as session:
         find_slide(session, slide)
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}

@@ -92,9 +92,10 @@ def refuse_other_revision(row: SlideRow, seen: int) -> None:
         )
 
 
-def list_slides(session: Session) -> list[dict[str, Any]]:
-    """Return the latest slides, the newest first, as the API gives them."""
-    rows = session.scalars(select(SlideRow).order_by(SlideRow.id.desc()).limit(MOST_LISTED)).all()
+def list_slides(session: Session, before: int | None = None) -> list[dict[str, Any]]:
+    """Return the latest slides, or the latest before one, the newest first, as the API gives them."""
+    query = select(SlideRow).order_by(SlideRow.id.desc()).limit(MOST_LISTED)
+    rows = session.scalars(query if before is None else query.where(SlideRow.id < before)).all()
     counts = _counts(session, [row.id for row in rows])
     return [slide_json(row, counts[row.id]) for row in rows]
 

@@ -90,11 +90,20 @@ function NewSlide({ items, title: dropped, onClose }) {
 }
 
 export function SlidesView() {
-  const [slides, setSlides] = useState(/** @type {Slide[] | null} */ (null));
+  // Slides that were told once stay, also where newer ones push them out of the server's list.
+  const [known, setKnown] = useState(/** @type {Map<number, Slide> | null} */ (null));
+  const [whole, setWhole] = useState(false); // the oldest has been told
+  const slides = known && [...known.values()].sort((a, b) => b.id - a.id);
+  /** @param {Slide[]} found */
+  const add = (found) => {
+    setKnown((before) => new Map([...(before ?? []), ...found.map((slide) => /** @type {[number, Slide]} */ ([slide.id, slide]))]));
+    if (found.length < MOST_LISTED) setWhole(true);
+  };
+  const older = () => get(`/slides?before=${slides?.at(-1)?.id}`).then(add).catch(tellError);
   const [fresh, setFresh] = useState(/** @type {{items: any[], title: string} | null} */ (null));
   useEffect(() => {
     let live = true;
-    const load = () => get("/slides").then((found) => live && setSlides(found)).catch(tellError);
+    const load = () => get("/slides").then((found) => live && add(found)).catch(tellError);
     load();
     const timer = setInterval(() => { if (!document.hidden) load(); }, AGAIN_MS);
     return () => { live = false; clearInterval(timer); };
@@ -111,7 +120,7 @@ export function SlidesView() {
           <th scope="col">${t("slides.reviewed")}</th><th scope="col" class="number">${t("slides.rejected")}</th><th scope="col">${t("slides.created")}</th></tr></thead>
         <tbody>${slides.map((slide) => html`<${SlideRow} key=${slide.id} slide=${slide} />`)}</tbody>
       </table></div>`}
-      ${slides && slides.length >= MOST_LISTED && html`<p class="nothing">${t("slides.most", { most: MOST_LISTED })}</p>`}
+      ${slides && !whole && html`<p class="nothing"><button class="button" onClick=${older}>${t("slides.older")}</button></p>`}
       <${ModelLine} />
     </main>
     ${fresh && html`<${NewSlide} ...${fresh} onClose=${() => setFresh(null)} />`}
