@@ -112,7 +112,7 @@ def run_card(
         "status": "done",
         "arch": arch,
         "seed": seed,
-        "digest": "0" * 64,
+        "digest": hashlib.sha256(name.encode()).hexdigest(),
         "recipe": {"name": "paper", "epochs": epochs, "batch_size": 32, "lr": 0.001, "weights": "imagenet"},
         "data": {
             "root": "data/pbc",

@@ -48,6 +48,24 @@ def test_same_split_but_other_images_is_left_out_with_that_reason(runs):
     assert (left_out.name, "other images" in left_out.reason) == (folder.name, True)
 
 
+def test_one_run_under_several_names_votes_once_and_is_one_seed(runs):
+    kept = [runs.add("resnet18", test=SMALL, seed=seed).name for seed in (0, 1)]
+    for copy in ("zz-copy", "zz-renamed"):
+        shutil.copytree(runs.root / kept[1], runs.root / copy)
+    report = collect(runs.root)
+    assert [entry.name for entry in report.entries] == kept
+    assert [member.name for member in report.ensemble.members] == kept
+    told = f"the same run as {kept[1]};"
+    assert {item.name: item.reason.startswith(told) for item in report.left_out} == {
+        "zz-copy": True,
+        "zz-renamed": True,
+    }
+    for seed in (0, 1):  # as many as the copies, and of other images
+        runs.add("vgg19", test=SMALL, seed=seed, split="b")
+    runs.add("vgg19", test=SMALL, seed=2, split="b")
+    assert {entry.arch for entry in collect(runs.root).entries} == {"vgg19"}
+
+
 def test_unfinished_failed_and_damaged_runs_are_left_out_with_the_reason(runs):
     runs.add("resnet18", test=SMALL)
     runs.add("vgg11", test=SMALL, done=False)

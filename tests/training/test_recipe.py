@@ -86,6 +86,8 @@ def test_an_option_added_later_changes_no_older_run_s_name():
         (["epochs=10"], "paper.epochs10"),
         (["lr=0.01", "weights=none", "hflip=false"], "paper.lr0.01.weightsnone.hflipFalse"),
         (["lr=0.01", "weights=none", "hflip=false", "epochs=3"], "paper.4changes"),
+        (["schedule=cosine", "warmup=0.3"], "paper.schedulecosine"),  # which has no warm-up
+        (["schedule=warm_cosine", "warmup=0.3"], "paper.schedulewarm_cosine.warmup0.3"),
     ],
 )
 def test_a_changed_recipe_says_so_in_its_label(changes: list[str], label: str):

@@ -15,7 +15,7 @@ from hemoscope.errors import HemoscopeError, RunError
 from hemoscope.evaluation.metrics import log_loss
 from hemoscope.evaluation.summary import Scores, score
 from hemoscope.records import Predictions
-from hemoscope.runs import EpochRow, Run, find_runs
+from hemoscope.runs import EVALUATED, EpochRow, Run, find_runs
 from hemoscope.training.recipe import identity_of
 
 __all__ = ["Entry", "LeftOut", "configuration", "read_runs"]
@@ -66,7 +66,7 @@ class LeftOut:
 
 
 def read_runs(runs_root: Path) -> tuple[list[Entry], tuple[LeftOut, ...]]:
-    """Return the largest group of finished runs of one split, and the runs that are not in it.
+    """Return the largest group of finished runs of one split, each run once, and the runs that are not in it.
 
     Raises:
         RunError: If no finished run can be read.
@@ -130,14 +130,16 @@ def _unfinished(card: Mapping[str, Any]) -> str:
 
 
 def _largest_group(entries: Sequence[Entry]) -> tuple[list[Entry], list[LeftOut]]:
-    """Return the largest group of runs that predicted the same images, and why the others are out."""
-    groups: dict[Any, list[Entry]] = {}
+    """Return the largest group of runs that predicted the same images, each once, and why the others are out."""
+    groups: dict[Any, dict[str, Entry]] = {}
+    copies: list[LeftOut] = []
     for entry in entries:
         key = (entry.split_digest, entry.test.classes, *(_images(p) for p in (entry.val, entry.test)))
-        groups.setdefault(key, []).append(entry)
-    kept = max(
-        groups.values(), key=lambda group: (len(group), max(str(e.card.get("finished_at")) for e in group))
-    )
+        same = groups.setdefault(key, {}).setdefault(_identity(entry), entry)
+        if same is not entry:
+            copies.append(LeftOut(entry.name, f"the same run as {same.name}; it counts once"))
+    each = [list(group.values()) for group in groups.values()]
+    kept = max(each, key=lambda group: (len(group), max(str(e.card.get("finished_at")) for e in group)))
     digest = kept[0].split_digest
     size = "1 run" if len(kept) == 1 else f"{len(kept)} runs"
     why = {
@@ -146,11 +148,18 @@ def _largest_group(entries: Sequence[Entry]) -> tuple[list[Entry], list[LeftOut]
     }
     out = [
         LeftOut(entry.name, f"{why[entry.split_digest == digest]}; its own is {entry.split_digest[:12]}")
-        for group in groups.values()
+        for group in each
         if group is not kept
         for entry in group
     ]
-    return kept, out
+    return kept, [*copies, *out]
+
+
+def _identity(entry: Entry) -> str:
+    """Return what a run and its copies share, whatever their folders are called."""
+    if entry.card["split"].get("policy") == EVALUATED:  # an adapted bundle's answers have the digest of the run before it
+        return entry.name
+    return str(entry.card.get("digest") or entry.name)
 
 
 def _images(predictions: Predictions) -> int:

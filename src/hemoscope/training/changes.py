@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from hemoscope.training.recipe import ADDED_LATER, RECIPES, Recipe
+from hemoscope.training.recipe import ADDED_LATER, RECIPES, Recipe, without_effect
 
 __all__ = ["Change", "built_in", "changes", "describe", "is_papers", "setting"]
 
@@ -36,29 +36,30 @@ def built_in(recipe: Mapping[str, Any]) -> Mapping[str, Any]:
 def changes(recipe: Mapping[str, Any]) -> tuple[Change, ...]:
     """Return the fields that differ from the built-in recipe of that name; none where no such is built in.
 
-    A field that a card lacks was added to hemoscope after the run, and had its default.
+    A field that a card lacks was added to hemoscope after the run, and had its default. One without effect is no change.
 
     >>> [str(change) for change in changes({"name": "paper", "epochs": 4, "lr": 0.001})]
     ['epochs 4 (25)']
     """
-    ours = built_in(recipe)
+    ours, idle = built_in(recipe), {"name", *without_effect(recipe)}
     lacking = {
         field: Recipe.model_fields[field].default for field in sorted(ADDED_LATER) if "epochs" in recipe
     }
     return tuple(
         Change(field, value, ours.get(field))
         for field, value in {**lacking, **recipe}.items()
-        if ours and field != "name" and not _as_in(ours, field, value)
+        if ours and field not in idle and not _as_in(ours, field, value)
     )
 
 
 def is_papers(recipe: Mapping[str, Any]) -> bool:
-    """Return whether every recorded field has the paper's value, whatever the recipe is called.
+    """Return whether every recorded field with an effect has the paper's value, whatever the recipe is called.
 
     >>> is_papers({"name": "mine", "epochs": 25}), is_papers({"name": "paper", "epochs": 4}), is_papers({})
     (True, False, False)
     """
-    fields = {field: value for field, value in recipe.items() if field != "name"}
+    idle = {"name", *without_effect(recipe)}
+    fields = {field: value for field, value in recipe.items() if field not in idle}
     return "epochs" in fields and all(_as_in(_PAPER, field, value) for field, value in fields.items())
 
 

@@ -27,7 +27,16 @@ ADDED_LATER = frozenset(
     }
 )  # fmt: skip
 
-__all__ = ["ADDED_LATER", "RECIPES", "Recipe", "changed", "identity_of", "load_recipe", "parse_value"]
+__all__ = [
+    "ADDED_LATER",
+    "RECIPES",
+    "Recipe",
+    "changed",
+    "identity_of",
+    "load_recipe",
+    "parse_value",
+    "without_effect",
+]
 
 
 class Recipe(BaseModel):
@@ -166,13 +175,14 @@ class Recipe(BaseModel):
     def changes(self) -> dict[str, Any]:
         """Fields that differ from the built-in recipe of that name; empty where there is none.
 
-        A precision is no change: `auto` becomes whatever the device does best.
+        A precision is no change: `auto` becomes whatever the device does best. Nor is a field without effect, or one
+        job would have two names.
 
-        >>> Recipe(epochs=10).changes
+        >>> Recipe(epochs=10, warmup=0.3).changes
         {'epochs': 10}
         """
         base = next((recipe for recipe in RECIPES if recipe.name == self.name), self)
-        fields = self.model_dump(exclude={"precision"})
+        fields = self.model_dump(exclude={"precision", *without_effect({"schedule": self.schedule})})
         return {name: value for name, value in fields.items() if value != getattr(base, name)}
 
     @property
@@ -211,9 +221,17 @@ def identity_of(fields: Mapping[str, Any]) -> dict[str, Any]:
     {'epochs': 4}
     """
     unused = {k for k in ADDED_LATER & fields.keys() if fields[k] == Recipe.model_fields[k].default}
-    if fields.get("schedule") != "warm_cosine":
-        unused.add("warmup")
+    unused |= without_effect(fields)
     return {k: v for k, v in fields.items() if k not in unused}
+
+
+def without_effect(fields: Mapping[str, Any]) -> frozenset[str]:
+    """Return which fields of a recipe play no part beside the others, whatever they hold.
+
+    >>> sorted(without_effect({"schedule": "cosine", "warmup": 0.3}))
+    ['warmup']
+    """
+    return frozenset() if fields.get("schedule") == "warm_cosine" else frozenset({"warmup"})
 
 
 RECIPES: tuple[Recipe, ...] = (
