@@ -30,12 +30,12 @@ from hemoscope.evaluation.calibration import apply_temperature
 from hemoscope.models.registry import arch_names, get_arch
 from hemoscope.packing import pack as pack_module
 from hemoscope.packing.calibrate import Goals
-from hemoscope.packing.pack import pack
+from hemoscope.packing.pack import PICKED, Voting, pack
 from hemoscope.packing.selftest import verify
 from hemoscope.packing.write import card_bytes
 from hemoscope.predict.model import Model, on_device
 from hemoscope.predict.model import load as load_model
-from hemoscope.runs import DONE, Run
+from hemoscope.runs import DONE, Run, find_runs
 from hemoscope.training.recipe import Recipe
 from hemoscope.training.run import prepare, run_job
 
@@ -609,6 +609,22 @@ def test_thresholds_are_of_the_half_that_did_not_choose_the_members(runs: list[R
     assert (named.by_half, named.calibration.n_val) == (False, 18)
     assert any("picked by their validation scores" in limit for limit in named.limits)
     assert not any("picked by their validation scores" in limit for limit in read.limits)
+
+
+def test_a_half_that_picked_a_member_s_epoch_is_no_half_that_picked_nothing(misfiled: Path, tmp_path: Path):
+    recipe = Recipe(weights="none", epochs=1, batch_size=16, image_px=32, precision="fp32")
+    prepared = prepare(misfiled)
+    for select in ("last", "best_val"):
+        chosen = recipe.model_copy(update={"select_epoch": select, "lr": 0.01})
+        run_job("resnet18", chosen, prepared, seed=0, out=tmp_path / "runs", device_name="cpu")
+    for run in find_runs(tmp_path / "runs"):
+        picked = run.card["recipe"]["select_epoch"] == "best_val"
+        voting = Voting(chosen="By name.", by_half=True)
+        card = pack([run], tmp_path / f"{picked}.hemo", voting=voting, device_name="cpu")
+        assert card.calibration.n_val == 9  # of 18
+        assert (PICKED in card.limits) == picked
+        assert ("the epoch of 1 network (select_epoch=best_val)" in card.chosen) == picked
+        assert ("would be broken too often" in card.chosen) != picked
 
 
 def test_sets_by_class_have_a_threshold_a_class_and_hold_each_class(

@@ -157,7 +157,8 @@ def _largest_group(entries: Sequence[Entry]) -> tuple[list[Entry], list[LeftOut]
 
 def _identity(entry: Entry) -> str:
     """Return what a run and its copies share, whatever their folders are called."""
-    if entry.card["split"].get("policy") == EVALUATED:  # an adapted bundle's answers have the digest of the run before it
+    # What an adapted bundle answered has the digest of the run that it was adapted from.
+    if entry.card["split"].get("policy") == EVALUATED:
         return entry.name
     return str(entry.card.get("digest") or entry.name)
 

@@ -132,19 +132,20 @@ def _card(runs: Sequence[Run], said: Mapping[bool, Answers], voting: Voting, goa
         measured = {"answers": answers.made, **jsonable(figures)}  # type: ignore[dict-item]
         return chosen.model_copy(update={"measured": measured})
 
+    picked = sum(run.card["recipe"].get("select_epoch") == "best_val" for run in runs)
     return BundleCard(
         name=_name(runs),
         classes=said[False].val.classes,
         members=tuple(_member(run) for run in runs),
         vote=voting.how,
-        chosen=_chosen(voting, said[False].val),
+        chosen=_chosen(voting, said[False].val, picked),
         data=_public(runs[0].card["data"]),
         split=runs[0].card["split"],
         scores=jsonable(score(said[False].test).to_json()),  # type: ignore[arg-type]
         calibration=trust(said[False]),
         tta=trust(said[True]) if True in said else None,
         intended_use=INTENDED_USE,
-        limits=LIMITS_OF_BUNDLES if voting.by_half else (*LIMITS_OF_BUNDLES, PICKED),
+        limits=LIMITS_OF_BUNDLES if voting.by_half and not picked else (*LIMITS_OF_BUNDLES, PICKED),
         versions={name: version(name) for name in ("hemoscope", "torch", "torchvision", "numpy", "pillow")},
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         by_half=voting.by_half,
@@ -166,15 +167,22 @@ def _name(runs: Sequence[Run]) -> str:
     return name if len(name) <= LONGEST_NAME else f"ensemble-of-{len(runs)}"
 
 
-def _chosen(voting: Voting, val: Predictions) -> str:
-    """Return how the members were chosen, and which images the thresholds are of."""
+def _chosen(voting: Voting, val: Predictions, picked: int) -> str:
+    """Return how the members were chosen, and which images the thresholds are of.
+
+    Args:
+        voting: How the runs came together.
+        val: All validation images.
+        picked: How many runs have the epoch that all of these chose.
+    """
     if not voting.by_half:
         return voting.chosen
     first, second = halves(val.target)
-    return (
-        f"{voting.chosen} {len(first):,} validation images chose; the thresholds are of the other {len(second):,}, "
-        "for a promise made with the images that chose would be broken too often."
-    ).strip()
+    half = f"{voting.chosen} {len(first):,} validation images chose; the thresholds are of the other {len(second):,}"
+    if picked:
+        networks = "1 network" if picked == 1 else f"{picked} networks"
+        return f"{half}. All of them had chosen the epoch of {networks} (select_epoch=best_val).".strip()
+    return f"{half}, for a promise made with the images that chose would be broken too often.".strip()
 
 
 def _turned(run: Run) -> bool:
