@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from hemoscope.data.split_file import write_split
 from hemoscope.errors import ConfigError, DataError, RunError, SplitError, TrainingError, WeightsError
@@ -284,7 +285,8 @@ def test_the_name_is_the_content(prepared: Prepared):
         name(weights="ab"),
     ]
     assert len(set(names)) == 5
-    assert name() == name(recipe=QUICK.model_copy(update={"warmup": 0.3}))  # which its schedule does not look at
+    # Its schedule does not look at it.
+    assert name() == name(recipe=QUICK.model_copy(update={"warmup": 0.3}))
     assert name().startswith("vgg16-paper.5changes-s0-")
     assert name(recipe=Recipe(precision="fp32")).startswith("vgg16-paper-s0-")
 
@@ -409,6 +411,22 @@ def test_a_network_that_died_is_told_and_not_trained_on(prepared: Prepared, tmp_
     (folder,) = tmp_path.glob("squeezenet1_1-*")
     assert Run.open(folder).card["status"] == "failed"
     assert not (folder / "predictions.parquet").exists()
+
+
+def test_a_network_is_not_dead_because_its_validation_images_are_one(discs: Path, tmp_path: Path):
+    root = shutil.copytree(discs, tmp_path / "cells")
+    with Image.open(root / "red/00.png") as image:
+        image.save(root / "red/copy.png", compress_level=0)  # other bytes
+    on_val, on_test = ("red/00.png", "red/copy.png"), ("red/01.png", "blue/01.png", "green/01.png")
+    rows = tuple(
+        row._replace(side="val" if row.path in on_val else "test" if row.path in on_test else "train")
+        for row in prepare(root).split.rows
+    )
+    write_split(Split(rows, "given", None), tmp_path / "split.csv")
+    one = prepare(root, split_file=tmp_path / "split.csv")
+    quick = QUICK.model_copy(update={"epochs": 1, "lr": 0.003})
+    val = learn(one, tmp_path / "runs", "squeezenet1_1", quick).predictions("val")
+    assert val.paths == on_val
 
 
 def test_a_network_that_its_last_step_has_spoilt_is_no_finished_run(prepared: Prepared, tmp_path: Path):

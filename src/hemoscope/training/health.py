@@ -47,12 +47,18 @@ def check_alive(val: Predictions, job: Job, epoch: int) -> None:
     """Look at what a network says of the validation images.
 
     Raises:
-        TrainingError: If it says the same of all of them.
+        TrainingError: If it says the same of all of them, though they differ.
     """
     # A ReLU after the classifier (SqueezeNet's) or a last layer without input passes no gradient back.
     # A probability of exactly 1 is another thing: a softmax out of its range, which training can mend.
-    if len(val) > 1 and np.ptp(val.probs, axis=0).max() == 0 and val.probs.max() < 1:
+    if len(val) > 1 and np.ptp(val.probs, axis=0).max() == 0 and val.probs.max() < 1 and _differ(job):
         raise TrainingError(
             f"{job.name} died in epoch {epoch}: it gives all {len(val):,} validation images the same probabilities "
             f"and cannot learn any more; try a lower rate (--set lr={job.recipe.lr / 10:g}) or another seed"
         )
+
+
+def _differ(job: Job) -> bool:
+    """Whether the validation images are more than copies of one, which any network says the same of."""
+    paths = {row.path for row in job.split.side("val")}
+    return len({image.pixel_hash for image in job.manifest.images if image.path in paths}) > 1
