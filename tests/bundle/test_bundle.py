@@ -17,11 +17,14 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load, save
+from typer.testing import CliRunner
 
 from hemoscope import api
 from hemoscope.bundle import file as module
 from hemoscope.bundle.card import FORMAT
 from hemoscope.bundle.file import Bundle, read_bundle, write_parts
+from hemoscope.cli.app import app
+from hemoscope.data.split_file import write_split
 from hemoscope.differential.count import differential
 from hemoscope.differential.reference import ReferenceClass, ReferenceTable
 from hemoscope.ensemble.vote import vote
@@ -35,6 +38,7 @@ from hemoscope.packing.selftest import verify
 from hemoscope.packing.write import card_bytes
 from hemoscope.predict.model import Model, on_device
 from hemoscope.predict.model import load as load_model
+from hemoscope.records import Split
 from hemoscope.runs import DONE, Run, find_runs
 from hemoscope.training.recipe import Recipe
 from hemoscope.training.run import prepare, run_job
@@ -583,6 +587,24 @@ def test_the_digest_is_that_of_the_content(single_file: Path, tmp_path: Path):
         hashlib.sha256((tmp_path / "again.hemo").read_bytes()).digest()
         == hashlib.sha256(single_file.read_bytes()).digest()
     )
+
+
+def test_a_run_of_one_validation_image_makes_a_bundle_that_calls_nothing_unknown(discs: Path, tmp_path: Path):
+    on_val, on_test = "red/00.png", ("red/01.png", "blue/01.png", "green/01.png")
+    rows = tuple(
+        row._replace(side="val" if row.path == on_val else "test" if row.path in on_test else "train")
+        for row in prepare(discs).split.rows
+    )
+    write_split(Split(rows, "given", None), tmp_path / "split.csv")
+    recipe = Recipe(weights="none", epochs=1, batch_size=16, image_px=32, precision="fp32")
+    one = prepare(discs, split_file=tmp_path / "split.csv")
+    run_job("resnet18", recipe, one, seed=0, out=tmp_path / "runs", device_name="cpu")
+    path = tmp_path / "one.hemo"
+    told = CliRunner().invoke(app, ["bundle", str(tmp_path / "runs"), "--out", str(path), "--device=cpu"])
+    assert told.exit_code == 0, told.output
+    assert "1 validation image is too few: this bundle calls nothing unknown" in told.stderr
+    trust = read_bundle(path).card.calibration
+    assert (trust.n_val, trust.unknown_above, trust.review_below) == (1, None, None)
 
 
 def test_a_run_that_was_scored_over_eight_views_is_calibrated_with_them(misfiled: Path, tmp_path: Path):

@@ -107,10 +107,13 @@ def make(
         )
     if card.calibration.unknown_above is None:
         stored = str(card.calibration.measured["answers"]).startswith("those the runs stored")
+        n = card.calibration.n_val
         why = (
             "the images of the runs were not at hand (--data DIR)"
             if stored
-            else f"{card.calibration.n_val} validation images are too few"
+            else f"{n} validation images are too few"
+            if n != 1
+            else "1 validation image is too few"
         )
         note(f"{why}: this bundle calls nothing unknown")
     if as_json:

@@ -64,9 +64,10 @@ def calibrate(
             those of the validation images.
     """
     near = distance if near is None else near
-    unknown = None if near is None else refusal.unknown_threshold(near, share=goals.unknown_share)
-    if unknown is not None and not np.isfinite(unknown):
-        unknown = None  # too few images to say
+    unknown = None
+    if near is not None and np.isfinite(near).all():  # a cell that is remembered alone is near none
+        unknown = refusal.unknown_threshold(near, share=goals.unknown_share)
+        unknown = unknown if np.isfinite(unknown) else None  # too few images to say
     draft = Calibration(
         n_val=len(val),
         temperature=cal.fit_temperature(val.probs, val.target) if temperature is None else temperature,
