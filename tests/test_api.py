@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from hemoscope import api
 from hemoscope.cli.app import app
+from hemoscope.data.split_file import write_split
 from hemoscope.errors import ConfigError, DataError, RunError, UnknownNameError
 from hemoscope.evaluation.summary import score
 from hemoscope.training.run import prepare
@@ -37,11 +38,13 @@ def test_the_whole_way_from_cells_to_an_answer(discs: Path, tmp_path: Path):
     assert scores.to_json() == score(first.predictions("test")).to_json()
     (discs / "red/broken.png").unlink()
     assert api.evaluate(second.path, discs, device="cpu").n == len(cells.images)
-    voted = api.vote(runs, members=[first.name, second.name], how="soft")
+    both = [first.name, second.name]
+    voted = api.vote(runs, members=both, how="soft")
     mean = (first.predictions("test").probs + second.predictions("test").probs) / 2
     assert np.allclose(voted.predictions.probs, mean)
-    assert "ResNet-18" in api.report(runs, tmp_path / "report").read_text("utf-8")
-    card = api.bundle(runs, tmp_path / "both.hemo", device="cpu")
+    assert "ResNet-18" in api.report(runs, tmp_path / "report", members=both).read_text("utf-8")
+    assert {*both, "ensemble"} == {subject.name for subject in api.compare(runs, members=both).subjects}
+    card = api.bundle(runs, tmp_path / "both.hemo", members=both, device="cpu")
     assert sorted(member.seed for member in card.members) == [0, 1]
     model = api.load(tmp_path / "both.hemo", device="cpu")
     assert set(model.predict([discs / "red/00.png"])) <= set(cells.classes)
@@ -58,6 +61,28 @@ def test_a_run_made_here_is_a_run_made_there(discs: Path, tmp_path: Path):
     cells = api.scan(discs)
     run = api.train("resnet18", cells, api.split(cells), out=tmp_path, device="cpu", **SMALL)
     assert (run.path, (run.path / "DONE").stat().st_mtime_ns) == (made, before)
+
+
+@pytest.mark.parametrize("how", ["drawn", "fold", "read"])
+def test_the_call_on_a_card_is_of_that_run(discs: Path, tmp_path: Path, how: str):
+    root = shutil.copytree(discs, tmp_path / "cells")
+    (root / "red/broken.png").touch()
+    cells = api.scan(root, skip_bad=True)
+    if how == "read":
+        write_split(api.split(cells, seed=5), tmp_path / "mine.csv")
+    sides = {
+        "drawn": lambda: api.split(cells, policy="clean", seed=5),
+        "fold": lambda: api.folds(cells, 3, seed=2)[1],
+        "read": lambda: api.split(cells, file=tmp_path / "mine.csv"),
+    }[how]()
+    run = api.train("resnet18", cells, sides, seed=1, out=tmp_path / "runs", device="cpu", **SMALL)
+    (tmp_path / "mine.csv").unlink(missing_ok=True)
+    before = (run.path / "DONE").stat().st_mtime_ns
+    first, _, second = run.card["command"].partition("; ")
+    named: dict[str, object] = {"api": api}
+    exec(first, named)
+    again = eval(second, named)
+    assert (again.path, (again.path / "DONE").stat().st_mtime_ns) == (run.path, before)
 
 
 def test_folds_are_those_of_the_command_line_and_an_audit_of_them_is_written(discs: Path, tmp_path: Path):

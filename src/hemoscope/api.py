@@ -19,9 +19,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from hemoscope.data.folds import fold_split
+from hemoscope.data.folds import fold_split, is_fold
 from hemoscope.data.scan.scan import usable
 from hemoscope.data.split import Policy, make_split
 from hemoscope.data.split_file import read_split
@@ -34,7 +34,7 @@ from hemoscope.progress import Progress
 from hemoscope.records import Manifest, Side, Split
 from hemoscope.runs import Run
 from hemoscope.training.recipe import load_recipe
-from hemoscope.training.run import ready, run_job
+from hemoscope.training.run import kept_split, ready, run_job
 from hemoscope.training.scanned import scan_cached
 
 if TYPE_CHECKING:
@@ -160,14 +160,25 @@ def train(
         out=a_path(out),
         device_name=device,
         progress=progress,
-        command=_call(arch, cells, recipe=recipe, seed=seed, out=str(out), device=device, **changes),
+        command=_call(arch, cells, sides, recipe=recipe, seed=seed, out=str(out), device=device, **changes),
     )
 
 
-def _call(arch: str, cells: Manifest, **options: Any) -> str:
+def _call(arch: str, cells: Manifest, sides: Split, *, out: str, **options: Any) -> str:
     """Return the call that goes on with a run, for its card."""
-    words = ", ".join(f"{name}={value!r}" for name, value in options.items())
-    return f"cells = api.scan({str(cells.source or cells.root)!r}); api.train({arch!r}, cells, api.split(cells), {words})"
+    data = repr(str(cells.source or cells.root)) + (", skip_bad=True" if cells.left_out else "")
+    words = ", ".join(f"{name}={value!r}" for name, value in {**options, "out": out}.items())
+    return f"cells = api.scan({data}); api.train({arch!r}, cells, {_sides(sides, Path(out))}, {words})"
+
+
+def _sides(split: Split, out: Path) -> str:
+    """Return the call that draws a split again, and reads one that was not drawn from where its runs keep it."""
+    if is_fold(split.policy):
+        _, fold, _, n = split.policy.split()
+        return f"api.folds(cells, {n}, seed={split.seed})[{int(fold) - 1}]"
+    if split.policy in get_args(Policy):
+        return f"api.split(cells, policy={split.policy!r}, seed={split.seed})"
+    return f"api.split(cells, file={str(kept_split(out, split))!r})"
 
 
 def evaluate(
@@ -272,15 +283,23 @@ def vote(runs: File, *, members: str | Sequence[str] = "auto", how: How = "major
     """
     from hemoscope.sweep.storage import runs_at
 
-    named = members if isinstance(members, str) else ",".join(members)
-    found = assemble(runs_at(runs), members=named, how=how)
+    found = assemble(runs_at(runs), members=_named(members), how=how)
     if found.ensemble is None:
         raise RunError(f"there is no ensemble in {runs}: {found.no_ensemble}")
     return found.ensemble
 
 
+def _named(members: str | Sequence[str]) -> str:
+    """Return members as the command line names them."""
+    return members if isinstance(members, str) else ",".join(members)
+
+
 def compare(
-    runs: File, *, side: Literal["test", "val"] = "test", members: str = "auto", how: How = "majority"
+    runs: File,
+    *,
+    side: Literal["test", "val"] = "test",
+    members: str | Sequence[str] = "auto",
+    how: How = "majority",
 ) -> Comparison:
     """Compare runs of one split and their ensemble: intervals, paired tests, what cannot be told apart.
 
@@ -296,7 +315,7 @@ def compare(
     from hemoscope.comparison.compare import compare as compared
     from hemoscope.sweep.storage import runs_at
 
-    return compared(runs_at(runs), side=side, members=members, how=how)
+    return compared(runs_at(runs), side=side, members=_named(members), how=how)
 
 
 def audit(
@@ -351,7 +370,7 @@ def report(
     runs: File,
     out: File = "report",
     *,
-    members: str = "auto",
+    members: str | Sequence[str] = "auto",
     how: How = "majority",
     data: File | None = None,
     title: str | None = None,
@@ -381,7 +400,13 @@ def report(
     images = None if data is None else a_path(data)
     damaged = None if stress is None else a_path(stress)
     return write_report(
-        runs_at(runs), a_path(out), members=members, vote=how, data=images, title=title, stress=damaged
+        runs_at(runs),
+        a_path(out),
+        members=_named(members),
+        vote=how,
+        data=images,
+        title=title,
+        stress=damaged,
     )
 
 
@@ -389,7 +414,7 @@ def bundle(
     runs: File,
     out: File,
     *,
-    members: str = "auto",
+    members: str | Sequence[str] = "auto",
     how: How = "majority",
     goals: Goals | None = None,
     data: File | None = None,
@@ -421,7 +446,7 @@ def bundle(
     from hemoscope.packing.pack import Voting, pack
     from hemoscope.sweep.storage import runs_at
 
-    found = assemble(runs_at(runs), members=members, how=how, leave_half=True)
+    found = assemble(runs_at(runs), members=_named(members), how=how, leave_half=True)
     return pack(
         [Run.open(entry.path) for entry in found.voters],
         a_path(out),

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from hemoscope.training.job import Job
     from hemoscope.training.loop import Watcher
 
-__all__ = ["Prepared", "done_run", "job_name", "prepare", "ready", "run_job"]
+__all__ = ["Prepared", "done_run", "job_name", "kept_split", "prepare", "ready", "run_job"]
 
 
 @dataclass(frozen=True)
@@ -207,7 +207,7 @@ def run_job(
                 ranks=ranks,
             )
             meeting.on_failure = card.fail
-            split_file = out / "splits" / f"{job.split.digest[:16]}.csv"
+            split_file = kept_split(out, job.split)
             if ranks.main and not split_file.is_file():
                 write_split(job.split, split_file)
             try:
@@ -229,6 +229,11 @@ def run_job(
                     card.fail(str(error) or type(error).__name__)
                 raise
     return Run.open(folder)
+
+
+def kept_split(out: Path, split: Split) -> Path:
+    """Return where a folder of runs keeps a split that some of them have."""
+    return out / "splits" / f"{split.digest[:16]}.csv"
 
 
 def job_name(arch: str, recipe: Recipe, prepared: Prepared, *, seed: int, device_name: str = "auto") -> str:
