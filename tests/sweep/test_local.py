@@ -38,10 +38,22 @@ def test_a_plan_holds_every_pair_once_seed_by_seed(archs: list[str], seeds: list
     assert order == sorted(order)
 
 
-@pytest.mark.parametrize("text", ["", "1,x", "-1", "1.5"])
+@pytest.mark.parametrize("text", ["", "1,x", "-1", "1.5", "0,99999999999999999999", f"{2**63}", "9" * 5000])
 def test_what_is_no_list_of_seeds_is_refused(text: str):
     with pytest.raises(ConfigError, match="expected seeds such as 0,1,2"):
         parse_seeds(text)
+
+
+def test_the_largest_seed_of_a_list_trains(discs: Path, tmp_path: Path):
+    (outcome,) = run_sweep(
+        plan(["resnet18"], parse_seeds(f"{2**63 - 1}")),
+        QUICK,
+        prepare(discs),
+        out=tmp_path,
+        device_name="cpu",
+    )
+    assert outcome.run, outcome.reason
+    assert Run.open(outcome.run.path).seed == 2**63 - 1
 
 
 def test_a_folder_that_cannot_be_written_is_named_with_what_to_do(discs: Path, tmp_path: Path):

@@ -291,6 +291,13 @@ def test_the_name_is_the_content(prepared: Prepared):
     assert name(recipe=Recipe(precision="fp32")).startswith("vgg16-paper-s0-")
 
 
+@pytest.mark.parametrize("seed", [-1, 2**63, 10**20])
+def test_a_seed_that_no_run_can_have_is_refused(prepared: Prepared, tmp_path: Path, seed: int):
+    with pytest.raises(ConfigError, match=f"expected a seed from 0 to {2**63 - 1}; got {seed}"):
+        learn(prepared, tmp_path, seed=seed)
+    assert not list(tmp_path.iterdir())
+
+
 def test_runs_whose_numbers_did_not_change_keep_their_digests(prepared: Prepared):
     # Computed at commit 89b542e, before the head was exact and odd crops were torchvision's.
     def digest(arch: str, recipe: Recipe) -> str:

@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hemoscope.errors import ConfigError
+from hemoscope.training.job import SEED_LIMIT
+
+DIGITS = len(str(SEED_LIMIT))  # Python reads no number of thousands
 
 __all__ = ["PlannedRun", "parse_seeds", "plan"]
 
@@ -50,13 +53,15 @@ def parse_seeds(text: str) -> tuple[int, ...]:
     """Return the seeds of a comma-separated list.
 
     Raises:
-        ConfigError: If one is not a whole number of at least 0.
+        ConfigError: If one is not a whole number of at least 0, or is too large for a run.
 
     >>> parse_seeds("0, 1,2")
     (0, 1, 2)
     """
     parts = [part.strip() for part in text.split(",") if part.strip()]
-    bad = [part for part in parts if not part.isdecimal()]
+    bad = [part for part in parts if not part.isdecimal() or len(part) > DIGITS or int(part) >= SEED_LIMIT]
     if bad or not parts:
-        raise ConfigError(f"expected seeds such as 0,1,2; got {text!r}")
+        raise ConfigError(
+            f"expected seeds such as 0,1,2, none above {SEED_LIMIT - 1}; got {', '.join(bad) or repr(text)}"
+        )
     return tuple(int(part) for part in parts)

@@ -14,7 +14,9 @@ from hemoscope.models.registry import get_arch
 from hemoscope.records import Manifest, Split
 from hemoscope.training.recipe import Recipe
 
-__all__ = ["Job"]
+__all__ = ["SEED_LIMIT", "Job"]
+
+SEED_LIMIT = 2**63  # of a run card; torch takes twice as many
 
 # 1: a head in bf16, and crops of odd margins a pixel before torchvision's.
 RULES = "2: the head in fp32, centre crops of odd margins as torchvision's"
@@ -46,6 +48,8 @@ class Job:
         return get_arch(self.arch).sides_px(self.recipe.image_px, self.recipe.canvas_px)
 
     def __post_init__(self) -> None:
+        if not 0 <= self.seed < SEED_LIMIT:
+            raise ConfigError(f"expected a seed from 0 to {SEED_LIMIT - 1}; got {self.seed}. Choose another")
         small, whole = self.recipe.small_px, self.sides_px[0]
         if small and small >= whole:
             raise ConfigError(
