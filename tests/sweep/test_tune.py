@@ -79,9 +79,17 @@ def test_a_field_that_is_none_is_answered_with_those_there_are():
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.name)
 def test_a_written_recipe_is_read_as_the_same(recipe: Recipe, tmp_path: Path):
-    path = tmp_path / f"{recipe.name}.toml"
+    path = tmp_path / "best.toml"
     path.write_text(write_recipe(recipe), "utf-8")
     assert load_recipe(str(path)) == recipe
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32])
+def test_a_seed_that_optuna_does_not_take_is_refused(discs: Path, tmp_path: Path, seed: int):
+    space = parse_space(["lr=0.01,0.02"], BASE)
+    with pytest.raises(ConfigError, match=f"expected the seed of a search from 0 to 4294967295; got {seed}"):
+        search("resnet18", BASE, space, prepare(discs), out=tmp_path, trials=1, seed=seed)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.slow
@@ -100,6 +108,7 @@ def test_the_winner_is_the_best_on_validation_and_no_trial_reads_the_test_side(
     assert [trial.val_accuracy for trial in found] == sorted((t.val_accuracy for t in told), reverse=True)
     assert all(("diverged" in trial.reason) == (trial.values["lr"] == 1e30) for trial in found)
     assert load_recipe(str(tmp_path / "best.toml")) == best
+    assert best.label == "tuned"  # of no built-in recipe is it a change
     assert not list((tmp_path / "runs").rglob(PREDICTIONS))
     assert not list((tmp_path / "runs").rglob(DONE))
 

@@ -72,9 +72,10 @@ def parse_space(texts: Iterable[str], base: Recipe) -> dict[str, Choice | Range]
 
 
 def write_recipe(recipe: Recipe) -> str:
-    """Return a recipe as TOML: every field that differs from the paper's, so that a reader sees what is special.
+    """Return a recipe as TOML: its name, and every field that differs from the paper's, so that a reader sees what is special.
 
     >>> print(write_recipe(Recipe(name="mine", lr=0.01, hflip=False)))
+    name = "mine"
     lr = 0.01
     hflip = false
     <BLANKLINE>
@@ -83,7 +84,7 @@ def write_recipe(recipe: Recipe) -> str:
     lines = [
         f"{name} = {_toml(value)}"
         for name, value in recipe.model_dump().items()
-        if name != "name" and value != getattr(paper, name) and value is not None
+        if name == "name" or (value != getattr(paper, name) and value is not None)
     ]
     return "".join(f"{line}\n" for line in lines)
 

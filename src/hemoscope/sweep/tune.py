@@ -26,6 +26,8 @@ __all__ = ["Trial", "search"]
 
 DEATHS = 20  # of a trial's worker, each of which costs an epoch at most
 METRIC = "val_accuracy"
+NAME = "tuned"  # of the winner's recipe; `best` is built in, and a winner is no change of it
+SEED_LIMIT = 2**32  # Optuna's
 TRIALS = "trials: "  # begins the last line of search.txt
 
 
@@ -77,13 +79,17 @@ def search(
         command: What the run cards say.
 
     Returns:
-        The recipe that was best on validation, named `best`, and all trials, the best first.
+        The recipe that was best on validation, named `tuned`, and all trials, the best first.
 
     Raises:
         MissingPackageError: Without the extra `ray`.
-        ConfigError: If the folder holds another search.
+        ConfigError: If the folder holds another search, or the seed is too large for one.
         RunError: If no trial succeeded.
     """
+    if not 0 <= seed < SEED_LIMIT:
+        raise ConfigError(
+            f"expected the seed of a search from 0 to {SEED_LIMIT - 1}; got {seed}. Choose another"
+        )
     # Ray Tune would change the working folder of every trial, write its tables in its own way, and take Ctrl-C for an end.
     os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
@@ -134,7 +140,7 @@ def search(
     if not found or found[0].reason:
         reason = found[0].reason if found else "no trial ended"
         raise RunError(f"none of the {len(found)} trials succeeded; the first: {reason}")
-    best = changed(base, {**found[0].values, "name": "best"})
+    best = changed(base, {**found[0].values, "name": NAME})
     head = (
         f"# The best of {len(found)} trials of {arch} on {len(prepared.split.side('val')):,} validation images: "
         f"{100 * found[0].val_accuracy:.2f} %\n# {command}\n"
