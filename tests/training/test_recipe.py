@@ -42,6 +42,8 @@ def test_a_toml_file_is_a_recipe_named_after_it(tmp_path: Path):
         ("paper", ["weights=imagnet"], ConfigError, "weights: Input should be 'imagenet' or 'none'"),
         ("paper", ["lr=inf", "weight_decay=nan"], ConfigError, r"(?s)lr: .*weight_decay: "),
         ("nowhere.toml", [], ConfigError, "there is none"),
+        ("paper", ["small_px=40"], ConfigError, r":\n  small_px and small_epochs: [\w ,]+ 40 and 0$"),
+        ("paper", ["canvas_px=40"], ConfigError, r":\n  canvas_px: [\w ,]+ 40, image_px None$"),
     ],
 )
 def test_what_does_not_hold_is_refused(name: str, changes: list[str], error: type[Exception], match: str):

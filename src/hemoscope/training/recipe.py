@@ -150,13 +150,22 @@ class Recipe(BaseModel):
         if self.norm == "frozen" and self.weights == "none":
             raise ValueError("norm=frozen keeps the statistics of ImageNet, which weights=none does not have")
         if self.canvas_px is not None and (self.image_px is None or self.canvas_px < self.image_px):
-            raise ValueError("canvas_px needs an image_px that is not larger")
+            raise ValueError(
+                f"canvas_px: expected an image_px that is not larger, got canvas_px {self.canvas_px}, image_px {self.image_px}"
+            )
         if (self.small_px is None) != (self.small_epochs == 0):
-            raise ValueError("small_px and small_epochs go together")
+            raise ValueError(
+                f"small_px and small_epochs: expected both or neither, got {self.small_px} and {self.small_epochs}"
+            )
         if self.small_epochs >= self.epochs and self.small_px:
-            raise ValueError("small_epochs must be fewer than epochs, so that the last ones are of full size")
+            raise ValueError(
+                f"small_epochs: expected fewer than epochs, so that the last ones are of full size, got "
+                f"{self.small_epochs} of {self.epochs}"
+            )
         if self.small_px and self.image_px and self.small_px >= self.image_px:
-            raise ValueError("small_px must be smaller than image_px")
+            raise ValueError(
+                f"small_px: expected less than image_px, got {self.small_px} and {self.image_px}"
+            )
         return self
 
     @property
@@ -325,7 +334,12 @@ def _checked(fields: dict[str, Any], name: str) -> Recipe:
     try:
         return Recipe.model_validate(fields)
     except ValidationError as error:
-        lines = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}, got {e['input']!r}" for e in error.errors()]
+        lines = [
+            f"{'.'.join(map(str, e['loc']))}: {e['msg']}, got {e['input']!r}"
+            if e["loc"]
+            else e["msg"].removeprefix("Value error, ")  # of several fields, which it names
+            for e in error.errors()
+        ]
         raise ConfigError(f"the recipe {name!r} does not hold:\n  " + "\n  ".join(lines)) from None
 
 
