@@ -169,6 +169,7 @@ def test_a_failure_is_exit_1_without_a_traceback(
         ("train resnet18 --data NONE --weights some", "imagenet"),
         ("train resnet18 --data NONE --recipe papre", "did you mean paper"),
         ("benchmark --data NONE --arch resnet18,resnet81", "did you mean resnet18"),
+        ("benchmark --data NONE --arch ,", "expected all, or names of architectures"),
         ("benchmark --data NONE --seeds one", "seeds such as 0,1,2"),
         ("benchmark --data NONE --jobs 0", "auto or a number"),
         ("benchmark --data NONE --folds 1", "--folds"),
@@ -361,6 +362,20 @@ def test_a_bad_file_is_reported_by_check_and_stops_training_unless_skipped(discs
     assert "red/torn.jpg" in refused.stderr
     assert not (tmp_path / "runs").exists()
     answer("train", "mobilenet_v2", "--data", folder, "--out", tmp_path / "runs", "--skip-bad", *QUICK)
+
+
+def test_a_finished_run_without_its_weights_says_so(discs: Path, tmp_path: Path):
+    words = ("--data", discs, "--out", tmp_path, "--epochs", "1", *QUICK[:2], *QUICK[4:])
+    train, sweep = ("train", "resnet18", *words), ("benchmark", "--arch", "resnet18", *words)
+    (weights,) = [Path(answer(*train)["run"]) / "model.safetensors"]
+    for verb in (train, sweep):
+        assert "model.safetensors" not in in_process.hemoscope(*verb).stderr
+    weights.unlink()
+    for verb in (train, sweep):
+        told = in_process.hemoscope(*verb)
+        assert told.returncode == 0
+        assert f"{weights.parent} holds no model.safetensors" in told.stderr
+        assert "delete the folder and run the same command again" in told.stderr
 
 
 def test_a_split_is_not_replaced_by_another(discs: Path, tmp_path: Path):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from torchvision.models import get_model_weights
 
-from hemoscope.errors import UnknownNameError
+from hemoscope.errors import ConfigError, UnknownNameError
 from hemoscope.models.registry import ARCHITECTURES, Architecture, arch_names, get_arch, parse_archs
 from hemoscope.paper import TABLE_2, TABLE_4, ImageNetRow
 
@@ -49,3 +49,9 @@ def test_a_list_of_names_keeps_its_order_and_all_means_every_row():
     assert tuple(parse_archs("all")) == ARCHITECTURES
     with pytest.raises(UnknownNameError, match="vgg17"):
         parse_archs("vgg16,vgg17")
+
+
+@pytest.mark.parametrize("text", ["", ",", " , "])
+def test_a_list_without_a_name_is_refused(text: str):
+    with pytest.raises(ConfigError, match="expected all, or names of architectures"):
+        parse_archs(text)

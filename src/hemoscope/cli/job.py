@@ -33,6 +33,7 @@ __all__ = [
     "command_line",
     "prepare_told",
     "tell_death",
+    "tell_gone",
     "teller",
     "test_scores",
 ]
@@ -148,6 +149,17 @@ def test_scores(run: Run) -> dict[str, Any]:
     from hemoscope.evaluation.summary import score
 
     return score(run.predictions("test")).to_json()
+
+
+def tell_gone(run: Run) -> None:
+    """Tell of a finished run whose weights are gone: its predictions are read on, and it trains no more."""
+    from hemoscope.runs import MODEL
+
+    if not (run.path / MODEL).is_file():
+        note(
+            f"warning: {run.path} holds no {MODEL}: its predictions can be read, and no network can be asked, bundled or "
+            "exported. For another, delete the folder and run the same command again"
+        )
 
 
 def command_line() -> str:

@@ -24,6 +24,7 @@ from hemoscope.cli.job import (
     changes_of,
     command_line,
     prepare_told,
+    tell_gone,
     teller,
     test_scores,
 )
@@ -320,6 +321,9 @@ def _tell_all(outcomes: list[Outcome], out: Path | RunStore, *, as_json: bool) -
         )
     place = out if isinstance(out, Path) else f"{out.url}; a copy for the report: {out.local}"
     note(f"{len(outcomes) - len(failed)} of {len(outcomes)} runs are done in {place}")
+    for o in outcomes:
+        if o.run and isinstance(out, Path):  # what is behind a URL lies here for the report alone
+            tell_gone(o.run)
     for o in failed:
         fold = f" fold {o.planned.fold}" if o.planned.fold else ""
         note(f"FAILED {o.planned.arch} seed {o.planned.seed}{fold}: {o.reason}")

@@ -24,6 +24,7 @@ from hemoscope.cli.job import (
     command_line,
     prepare_told,
     tell_death,
+    tell_gone,
     teller,
     test_scores,
 )
@@ -91,6 +92,7 @@ def train(
     else:
         print_scores(scores)
         note(f"run: {run.path}")
+    tell_gone(run)
 
 
 def demo(

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from hemoscope.errors import UnknownNameError
+from hemoscope.errors import ConfigError, UnknownNameError
 
 __all__ = ["ARCHITECTURES", "Architecture", "arch_names", "get_arch"]
 
@@ -218,9 +218,18 @@ def get_arch(name: str) -> Architecture:
 def parse_archs(text: str) -> Sequence[Architecture]:
     """Return the rows of `all` or of a comma-separated list.
 
+    Raises:
+        UnknownNameError: If there is no such architecture.
+        ConfigError: If none is named.
+
     >>> [arch.name for arch in parse_archs("resnet18, vgg16")]
     ['resnet18', 'vgg16']
     """
     if text.strip() == "all":
         return ARCHITECTURES
-    return tuple(get_arch(part.strip()) for part in text.split(",") if part.strip())
+    rows = tuple(get_arch(part.strip()) for part in text.split(",") if part.strip())
+    if not rows:
+        raise ConfigError(
+            f"expected all, or names of architectures with commas between; got {text!r}. The names: hemoscope models"
+        )
+    return rows
