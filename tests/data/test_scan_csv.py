@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +48,10 @@ PLAIN = lines("path,class", "cells/{i:02d}.png,{c}")
         PLAIN.replace("\n", "\r\n").encode("utf-8-sig"),
         PLAIN.encode("utf-16"),
         PLAIN.encode("utf-16-le"),
+        PLAIN.encode("utf-16-be"),
+        PLAIN.encode("utf-32"),
+        PLAIN.encode("utf-32-le"),
+        PLAIN.encode("utf-32-be"),
         PLAIN.replace(",", ";").encode(),
         PLAIN.replace(",", "\t").encode(),
         PLAIN.replace("cells/", "cells\\").encode(),
@@ -74,6 +79,67 @@ def test_absolute_paths_inside_the_folder_and_names_of_other_unicode_forms_are_f
     paths = [image.path for image in scan(pictures / "labels.csv").images]
     assert paths[0] == "cells/01.png"
     assert paths[-1] == "cells/Bo\u0308hm.png"
+
+
+def test_names_that_two_folders_hold_are_refused_for_one_may_be_of_masks(pictures):
+    (pictures / "a-masks").mkdir()
+    for i in range(1, 12):  # one is missing
+        Image.new("L", (9, 9)).save(pictures / "a-masks" / f"{i:02d}.png")
+    (pictures / "labels.csv").write_text(lines("filename,label", "{i:02d}.png,{c}"))
+    with pytest.raises(DataError, match="are in a-masks and in cells; write the folder that is meant before"):
+        scan(pictures / "labels.csv")
+
+
+def test_the_folder_that_holds_the_names_is_used_whatever_lies_in_others(pictures):
+    for folder in ("aa", ".previews"):
+        (pictures / folder).mkdir()
+        (pictures / folder / "01.png").write_bytes((pictures / "cells" / "02.png").read_bytes())
+    (pictures / "labels.csv").write_text(lines("filename,label", "{i:02d}.png,{c}"))
+    assert {image.path.split("/")[0] for image in scan(pictures / "labels.csv").images} == {"cells"}
+    (pictures / "labels.csv").write_text(lines("filename,label", "{i:02d}.png,{c}", 14))
+    with pytest.raises(
+        DataError, match=r"2 problem\(s\):\n  line 14: '12.png' is not in cells\n  line 15: '13.png'"
+    ):
+        scan(pictures / "labels.csv")
+
+
+def test_a_file_listed_under_two_unicode_forms_of_its_name_is_listed_twice(pictures):
+    (pictures / "cells" / "00.png").rename(pictures / "cells" / UMLAUT)
+    text = PLAIN.replace("00.png", UMLAUT) + "cells/Bo\u0308hm.png,b\n"
+    (pictures / "labels.csv").write_text(text, encoding="utf-8")
+    with pytest.raises(DataError, match="line 14: 'cells/Bo\u0308hm.png' is listed before, on line 2"):
+        scan(pictures / "labels.csv")
+
+
+def test_a_patient_is_one_in_whatever_unicode_form(pictures):
+    text = lines("path,class,patient", "cells/{i:02d}.png,{c},M\u00fcller").replace(
+        "cells/01.png,b,M\u00fcller", "cells/01.png,b,Mu\u0308ller"
+    )
+    (pictures / "labels.csv").write_text(text, encoding="utf-8")
+    assert {image.group for image in scan(pictures / "labels.csv").images} == {"M\u00fcller"}
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="its disks have one form of a name")
+def test_folders_of_two_unicode_forms_are_listed_as_one_patient_and_one_class(tmp_path):
+    for n, name in enumerate(("M\u00fcller", "Mu\u0308ller")):
+        (tmp_path / "set" / name / name).mkdir(parents=True)
+        Image.new("RGB", (9, 9), (n, 0, 0)).save(tmp_path / "set" / name / name / "1.png")
+    levels = Levels(class_name=2, group=1)
+    assert write_list(tmp_path / "set", tmp_path / "labels.csv", levels) == {"M\u00fcller": 2}
+    listing = (tmp_path / "labels.csv").read_text("utf-8")
+    assert listing.count(",M\u00fcller,M\u00fcller\n") == 2
+
+
+def test_a_list_in_excels_own_encoding_is_told_so(pictures):
+    (pictures / "labels.csv").write_bytes(PLAIN.replace(",b", ",m\u00fcller").encode("cp1252"))
+    with pytest.raises(
+        DataError, match=r"1 problem\(s\):\n  it is not UTF-8 \(line 3: .*; save it as CSV UTF-8"
+    ):
+        scan(pictures / "labels.csv")
+    (pictures / "cells" / "00.png").rename(pictures / "cells" / UMLAUT)
+    (pictures / "labels.csv").write_bytes(PLAIN.replace("00.png", UMLAUT).encode("cp1252"))
+    with pytest.raises(DataError, match=r"it is not UTF-8 \(line 2: .*\n  line 2: .* is not there"):
+        scan(pictures / "labels.csv")
 
 
 def test_canvas_split_and_split_file_work_as_for_a_folder(pictures, tmp_path):
@@ -108,11 +174,12 @@ def test_a_group_is_on_one_side(pictures):
 def test_everything_wrong_is_told_at_once(pictures):
     rows = ["cells/00.png,a,train", "cells/00.png,a,train", "../x.png,a,train", "cells/01.png,,train"]
     rows += ["cells/02.png,a,held out", "cells/03.png,a", "/etc/passwd,a,train", "C:\\x.png,a,train"]
+    rows += ["cells/gone.png,a,val"]
     (pictures / "labels.csv").write_text("\n".join(["path,class,split", *rows]))
     with pytest.raises(DataError) as caught:
         scan(pictures / "labels.csv")
     for part in (
-        "labels.csv has 7 problem(s)",
+        "labels.csv has 8 problem(s)",
         "line 3: 'cells/00.png' is listed before, on line 2",
         "line 4: '../x.png' is no path below the folder of the CSV",
         "line 5: 'cells/01.png' has no class",
@@ -120,6 +187,7 @@ def test_everything_wrong_is_told_at_once(pictures):
         "line 7: 2 values; expected 3",
         "line 8: '/etc/passwd' is no path below",
         "line 9: 'C:/x.png' is no path below",
+        "line 10: 'cells/gone.png' is not there",
     ):
         assert part in str(caught.value)
 
@@ -128,7 +196,7 @@ def test_all_missing_files_are_told_at_once(pictures):
     (pictures / "labels.csv").write_text(PLAIN + f"cells/gone.png,a\nlost.png,b\n{'x' * 300}.png,b\n")
     with pytest.raises(DataError, match=r"3 problem\(s\)") as caught:
         scan(pictures / "labels.csv")
-    assert "'cells/gone.png' is not there" in str(caught.value)
+    assert "line 14: 'cells/gone.png' is not there" in str(caught.value)
     assert "'lost.png' is not there" in str(caught.value)
 
 

@@ -1,4 +1,4 @@
-"""Rows of a CSV file as people have it: UTF-8 or UTF-16, with a byte order mark or not, `,` `;` or tabs.
+"""Rows of a CSV file as people have it: UTF-8, UTF-16 or UTF-32, with a byte order mark or not, `,` `;` or tabs.
 
 Names are compared as they are first, and then with `/` for a backslash and in Unicode form NFC.
 """
@@ -45,10 +45,16 @@ def csv_text(rows: Iterable[Sequence[str]]) -> bytes:
 
 def decoded(data: bytes) -> str:
     """Return a text file's text, without its byte order mark; bytes that are no text are surrogates."""
+    if data.startswith(
+        (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)
+    ):  # before UTF-16, whose mark begins the first
+        return data.decode("utf-32", "replace")
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return data.decode("utf-16", "replace")
-    if data[1:2] == b"\0":  # UTF-16 of Windows without a mark: no CSV has a NUL
-        return data.decode("utf-16-le", "replace")
+    if b"\0" in data[:2]:  # without a mark: no CSV has a NUL
+        width = 32 if data[1:3] == b"\0\0" else 16
+        order = "be" if data[:1] == b"\0" else "le"
+        return data.decode(f"utf-{width}-{order}", "replace")
     return data.decode("utf-8", "surrogateescape").removeprefix("\ufeff")
 
 

@@ -5,6 +5,7 @@ The CSV can be edited: a line less is an image less.
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -41,7 +42,8 @@ class Levels:
         if side and side.strip().casefold() not in SIDE_NAMES:
             raise ValueError(f"is on side {side!r}; expected train, val or test")
         group = folders[self.group - 1] if self.group else ""
-        return path, folders[self.class_name - 1], side, group
+        # As a list is read: two Unicode forms of a name are one class, and one patient.
+        return path, _nfc(folders[self.class_name - 1]), side, _nfc(group)
 
 
 def write_list(
@@ -57,6 +59,7 @@ def write_list(
     if not root.is_dir() or not root.resolve().is_relative_to(above):
         raise DataError(f"expected a list in the folder {show(root)} or above it, got {show(out)}")
     refuse_existing(out, overwrite=overwrite)
+    leave_out = [_nfc(name) for name in leave_out]
     found = walk(root)
     rows: list[tuple[str, ...]] = []
     problems = [f"{show(path)}: lies in no folder" for path in found.loose]
@@ -79,3 +82,7 @@ def write_list(
     with atomic_path(out) as part:
         part.write_bytes(csv_text([[line[i] for i in used] for line in lines]))
     return {name: n for name, n in counts.items() if name not in leave_out}
+
+
+def _nfc(name: str) -> str:
+    return unicodedata.normalize("NFC", name)
