@@ -389,6 +389,22 @@ def test_a_split_is_not_replaced_by_another(discs: Path, tmp_path: Path):
     assert hemoscope("data", "split", discs, "--out", out).returncode == 1
 
 
+def test_a_list_that_says_a_split_keeps_its_columns(discs: Path, tmp_path: Path):
+    cells = shutil.copytree(discs, tmp_path / "cells")
+    answer("data", "split", cells, "--out", tmp_path / "split.csv")
+    rows = [line.split(",") for line in (tmp_path / "split.csv").read_text().splitlines()]
+    own = "\n".join(f"{row[0]},{row[1]},{row[4]},{'ward' if i == 0 else i % 7}" for i, row in enumerate(rows))
+    (cells / "list.csv").write_text(own)
+    (tmp_path / "own.csv").write_text(own)
+    itself = hemoscope("data", "split", cells / "list.csv", "--out", cells / "list.csv", "--overwrite")
+    assert itself.returncode == 1
+    assert "is the list itself" in itself.stderr
+    assert (cells / "list.csv").read_text() == own
+    answer("data", "split", cells / "list.csv", "--out", tmp_path / "own.csv")
+    answer("data", "split", cells / "list.csv", "--out", tmp_path / "own.csv", "--overwrite")
+    assert (tmp_path / "own.csv").read_text() == own
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no bash")
 def test_the_shell_completes_verbs(tmp_path: Path):
     environment = {

@@ -176,6 +176,10 @@ def split(
     from hemoscope.training.run import prepare
 
     refuse_existing(out, overwrite=True)  # the same split may be there
+    if out.is_file() and root.is_file() and out.samefile(root):
+        raise DataError(
+            f"{out} is the list itself, and a split has not all of its columns; choose another --out"
+        )
     with progress() as report:
         prepared = prepare(root, policy=policy.value, split_seed=seed, skip_bad=skip_bad, progress=report)
     if prepared.split.policy == "given":
@@ -185,11 +189,12 @@ def split(
             )
         what = "--policy and --seed say" if prepared.split.seed is None else "--policy says"
         note(f"{root} brings its own sides: {what} nothing here")
-    if out.exists() and not overwrite and not _holds(out, prepared):
-        raise DataError(
-            f"{out} holds another split, or none; choose another --out, or --overwrite to replace it"
-        )
-    write_split(prepared.split, out)
+    if not (out.exists() and _holds(out, prepared)):  # a person's own columns stay in one that says the same
+        if out.exists() and not overwrite:
+            raise DataError(
+                f"{out} holds another split, or none; choose another --out, or --overwrite to replace it"
+            )
+        write_split(prepared.split, out)
     counts = prepared.split.counts
     if as_json:
         print_json({"digest": prepared.split.digest, "counts": counts, "out": out})
