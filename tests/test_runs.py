@@ -15,7 +15,15 @@ import pytest
 
 import hemoscope.predictions_file as predictions_file
 from hemoscope.errors import DataError, RunError
-from hemoscope.files import atomic_path, lock_folder, new_folder, write_json, write_text
+from hemoscope.files import (
+    atomic_path,
+    lock_folder,
+    new_folder,
+    refuse_existing,
+    refuse_inside,
+    write_json,
+    write_text,
+)
 from hemoscope.records import Predictions
 from hemoscope.runs import EpochRow, Run, find_runs, format_history, write_predictions
 
@@ -221,18 +229,20 @@ def test_a_lock_keeps_others_out_and_dies_with_its_process(tmp_path: Path):
         pass
 
 
-def test_what_a_killed_writer_left_is_deleted_and_what_another_is_writing_is_not(tmp_path: Path):
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_what_a_killed_writer_left_is_deleted_and_what_another_is_writing_is_not(tmp_path: Path, kind: str):
     path = tmp_path / "[a].txt"
     script = (
-        "import sys, time\n"
+        "import sys\n"
         "from pathlib import Path\n"
-        "from hemoscope.files import atomic_path\n"
-        "with atomic_path(Path(sys.argv[1])) as part:\n"
-        "    part.write_text('half')\n"
+        "from hemoscope.files import atomic_path, new_folder\n"
+        "make = atomic_path if sys.argv[2] == 'file' else new_folder\n"
+        "with make(Path(sys.argv[1])) as part:\n"
+        "    (part if sys.argv[2] == 'file' else part / 'half').write_text('half')\n"
         "    print('writing', flush=True)\n"
         "    sys.stdin.read()\n"
     )
-    command = [sys.executable, "-c", script, str(path)]
+    command = [sys.executable, "-c", script, str(path), kind]
     writers = [
         subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in "ab"
     ]
@@ -242,12 +252,70 @@ def test_what_a_killed_writer_left_is_deleted_and_what_another_is_writing_is_not
     assert len(list(tmp_path.iterdir())) == 2
     writers[0].kill()
     writers[0].communicate()
-    write_text(path, "whole")
+    if kind == "file":
+        write_text(path, "whole")
+    else:
+        with new_folder(path):
+            pass
     assert len(list(tmp_path.glob(".*.part"))) == 1  # of the one that still writes
+    if kind == "folder":
+        path.rmdir()
     writers[1].communicate("")
     assert writers[1].returncode == 0
-    assert path.read_text() == "half"
+    assert (path if kind == "file" else path / "half").read_text() == "half"
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need a privilege there")
+def test_what_a_link_leads_to_is_replaced_and_the_link_stays(tmp_path: Path):
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there" / "file.txt").write_text("old")
+    (tmp_path / "link.txt").symlink_to("there/file.txt")
+    refuse_existing(tmp_path / "link.txt", overwrite=True)
+    write_text(tmp_path / "link.txt", "new")
+    assert (tmp_path / "link.txt").is_symlink()
+    assert (tmp_path / "there" / "file.txt").read_text() == "new"
+    assert len(list(tmp_path.rglob("*"))) == 3
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="makes a pipe and a link")
+def test_only_files_are_replaced_and_all_else_is_named(tmp_path: Path):
+    paths = [tmp_path / name for name in ("folder", "pipe", "nowhere", "file", "absent")]
+    paths[0].mkdir()
+    os.mkfifo(paths[1])
+    paths[2].symlink_to("absent")
+    paths[3].touch()
+    with pytest.raises(DataError) as refused:
+        refuse_existing(*paths, overwrite=True)
+    assert [part.partition("got ")[2] for part in str(refused.value).split("; ")] == [
+        "a folder",
+        "a pipe or a device",
+        "a link to nothing",
+    ]
+    with pytest.raises(OSError, match="expected a plain file"):
+        write_text(paths[1], "text")
+    assert paths[1].is_fifo()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_where_there_is_no_room_for_a_folder_the_error_names_it(tmp_path: Path):
+    with (
+        pytest.raises(OSError, match="No space left") as full,
+        new_folder(tmp_path / "cells"),
+        Path("/dev/full").open("w", encoding="utf-8") as device,
+    ):
+        device.write("x")
+    assert full.value.filename == str(tmp_path / "cells")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_inside_the_data_is_refused(tmp_path: Path):
+    (tmp_path / "cells").mkdir()
+    with pytest.raises(DataError, match=r"x lies inside .*cells, where it would be read as data"):
+        refuse_inside(tmp_path / "cells" / "x", tmp_path / "cells")
+    refuse_inside(tmp_path / "x", tmp_path / "cells")
+    (tmp_path / "labels.csv").touch()
+    refuse_inside(tmp_path / "x", tmp_path / "labels.csv")  # a list names its images
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")

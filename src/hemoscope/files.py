@@ -5,6 +5,7 @@ Everything hemoscope writes goes through here: a crash leaves the old file or no
 
 from __future__ import annotations
 
+import errno
 import glob
 import hashlib
 import os
@@ -21,9 +22,11 @@ from hemoscope.plain_files import check_plain
 
 __all__ = [
     "atomic_path",
+    "followed",
     "lock_folder",
     "new_folder",
     "refuse_existing",
+    "refuse_inside",
     "refuse_occupied",
     "sha256_of",
     "write_json",
@@ -31,13 +34,23 @@ __all__ = [
 ]
 
 
+_HELD = ".held"
+_NAMELESS = DISK_FULL | {errno.EFBIG}  # writing names no file in its error; EFBIG: a limit on the size of one
+
+
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """Give a temporary path beside `path`; on success it replaces `path` in one step.
 
     A crash leaves the old file or none, never half of one. What a killed process has left of the same file is
-    deleted: its lock died with it.
+    deleted: its lock died with it. A link stays, and what it leads to is replaced.
+
+    Raises:
+        OSError: Before the work, if there is something else than a file.
     """
+    path = followed(path)
+    if path.exists():  # a device would be replaced, where the person may do so
+        check_plain(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     for left in path.parent.glob(f".{glob.escape(path.name)}.????????.part"):
         _delete_abandoned(left)
@@ -54,13 +67,22 @@ def atomic_path(path: Path) -> Iterator[Path]:
             held = -1
         part.replace(path)
     except OSError as error:
-        if error.errno in DISK_FULL and error.filename is None:  # writing names no file
-            error.filename = str(path)
+        _name(error, path)
         raise
     finally:
         if held >= 0:
             os.close(held)
         part.unlink(missing_ok=True)
+
+
+def followed(path: Path) -> Path:
+    """Return what a link leads to, or the path itself: where it is to be written, the link stays."""
+    return Path(os.path.realpath(path)) if path.is_symlink() else path
+
+
+def _name(error: OSError, path: Path) -> None:
+    if error.errno in _NAMELESS and error.filename is None:
+        error.filename = str(path)
 
 
 def _lock(file: int) -> bool:
@@ -91,7 +113,8 @@ def _delete_abandoned(part: Path) -> None:
 def new_folder(folder: Path) -> Iterator[Path]:
     """Give an empty folder to fill, which becomes `folder` in one step, or is gone after an error.
 
-    Beside it, in its parent, is room for what is not to arrive.
+    Beside it, in its parent, is room for what is not to arrive. What a killed process has left of the same folder is
+    deleted: its lock died with it.
 
     Raises:
         DataError: If something is there already, before or after the work.
@@ -101,14 +124,24 @@ def new_folder(folder: Path) -> Iterator[Path]:
     folder.parent.mkdir(parents=True, exist_ok=True)
     if folder.exists():
         folder.rmdir()  # empty; Windows does not rename over it, and a mounted one is refused before the work
+    for left in folder.parent.glob(f".{glob.escape(folder.name)}.????????.part/{_HELD}"):
+        _delete_abandoned(left)
+        if not left.exists():
+            shutil.rmtree(left.parent, ignore_errors=True)
     scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".part", dir=folder.parent))
+    held = os.open(scratch / _HELD, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
     try:
+        _lock(held)
         filled = scratch / "out"  # the scratch folder itself is for one person only
         filled.mkdir()
         yield filled
         refuse_occupied(folder)
         filled.replace(folder)
+    except OSError as error:
+        _name(error, folder)
+        raise
     finally:
+        os.close(held)
         shutil.rmtree(scratch, ignore_errors=True)
 
 
@@ -125,19 +158,37 @@ def refuse_occupied(folder: Path) -> None:
         )
 
 
+def refuse_inside(out: Path, data: Path) -> None:
+    """Refuse to write below a folder of images, before any work: they would be taken for a class of it.
+
+    Raises:
+        DataError: If so.
+    """
+    if data.is_dir() and out.resolve().is_relative_to(data.resolve()):
+        raise DataError(
+            f"{out} lies inside {data}, where it would be read as data; expected a folder outside of it"
+        )
+
+
 def refuse_existing(*paths: Path, overwrite: bool = False) -> None:
-    """Refuse to write what is there already, before any work; with `overwrite` only folders are refused.
+    """Refuse to write what is there already, before any work; with `overwrite` what is no file is refused.
 
     Raises:
         DataError: With all that is there.
     """
-    there = [str(path) for path in paths if (path.is_dir() if overwrite else os.path.lexists(path))]
+    there = [path for path in paths if os.path.lexists(path) and not (overwrite and path.is_file())]
     if there and overwrite:
-        raise DataError(f"{', '.join(there)}: expected a file to replace, got a folder")
+        raise DataError("; ".join(f"{path}: expected a file to replace, got {_what(path)}" for path in there))
     if there:
         raise DataError(
-            f"{', '.join(there)} is there already; choose another --out, or --overwrite to replace it"
+            f"{', '.join(map(str, there))} is there already; choose another --out, or --overwrite to replace it"
         )
+
+
+def _what(path: Path) -> str:
+    if path.is_dir():
+        return "a folder"
+    return "a pipe or a device" if path.exists() else "a link to nothing"
 
 
 def sha256_of(path: Path) -> str:

@@ -27,13 +27,21 @@ TINY = ["--recipe", "demo", "--epochs", "1", "--device", "cpu"]
 
 
 def hemoscope(limit: int, *words: object, cwd: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", LIMITED, str(limit), *map(str, words)]
+    # -B: the limit would cut compiled modules short, too
+    command = [sys.executable, "-B", "-c", LIMITED, str(limit), *map(str, words)]
     return subprocess.run(command, capture_output=True, text=True, check=False, cwd=cwd, timeout=900)
 
 
 def files(folder: Path) -> set[str]:
     found = (path for path in folder.rglob("*") if path.is_file() and path.name != ".lock")
     return {path.relative_to(folder).as_posix() for path in found}
+
+
+def test_a_limit_on_the_size_of_a_file_is_told_with_the_place(tmp_path: Path):
+    refused = hemoscope(200, "data", "synth", "cells", "--per-class", 1, "--size-px", 64, cwd=tmp_path)
+    assert refused.returncode == 1
+    assert refused.stderr.endswith(f"hemoscope: {(tmp_path / 'cells').resolve()}: File too large\n")
+    assert files(tmp_path) == set()
 
 
 @pytest.mark.long

@@ -140,6 +140,14 @@ def test_predictions_are_replaced_on_request_only(model: Model, misfiled: Path, 
     predict_to(out, model, blue, overwrite=True)
     assert out.read_bytes() != before
     assert list(tmp_path.iterdir()) == [out]
+    if os.name == "posix":
+        (tmp_path / "there").mkdir()
+        out.rename(target := tmp_path / "there" / out.name)
+        out.symlink_to(target)
+        predict_to(out, model, red, overwrite=True)
+        assert out.is_symlink()
+        assert target.read_bytes() == before
+        assert list(target.parent.iterdir()) == [target]
 
 
 def test_predict_prints_rows_and_a_bad_file_is_one_of_them(single_file: Path, smear: Path):

@@ -22,7 +22,7 @@ from typing import Any
 
 from hemoscope.encoding import to_text
 from hemoscope.errors import ConfigError, DataError
-from hemoscope.files import atomic_path, lock_folder, refuse_existing, write_json, write_text
+from hemoscope.files import atomic_path, followed, lock_folder, refuse_existing, write_json, write_text
 from hemoscope.plain_files import read_plain, why
 from hemoscope.predict.inputs import Named, stamp_of
 from hemoscope.predict.model import Model, Verdict
@@ -136,7 +136,7 @@ def predict_to(
                 JOIN[form](path, [_part(folder, i, form) for i in range(done)], columns_of(model))
             if not keep_parts:
                 refuse_existing(out, overwrite=overwrite)  # once more: hours may have passed
-            whole.replace(out)
+            whole.replace(followed(out))
     if not (keep_parts and done):
         clear_parts(out)
     return tally
@@ -212,6 +212,7 @@ def _part(folder: Path, i: int, form: Format) -> Path:
 
 
 def _parts_of(out: Path) -> Path:
+    out = followed(out)  # else they are on another disk than the file
     return out.with_name(f"{out.name}.parts")
 
 
