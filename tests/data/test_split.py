@@ -504,6 +504,23 @@ class TestFile:
             read_split(path, manifest_of(list(by_path.values())))
         assert "1 problem(s)" in str(caught.value)
 
+    def test_a_group_on_two_sides_is_told_once_but_where_the_data_were_published_so(self, tmp_path):
+        manifest = plain({"a": 5, "b": 5})
+        path, split = self.written(tmp_path, manifest)
+        side = {row.path: row.side for row in split.rows}
+        parted = [image._replace(group=image.class_name) for image in manifest.images]
+        with pytest.raises(SplitError, match=r"2 problem\(s\)") as caught:
+            read_split(path, manifest_of(parted))
+        assert "group 'a' is on two sides: 'a/0000" in str(caught.value)
+        given = [image._replace(given_side=side[image.path]) for image in parted]
+        assert read_split(path, manifest_of(given)).rows == split.rows
+        moved = path.read_text("utf-8").replace(",train\n", ",test\n", 1)
+        (tmp_path / "moved.csv").write_text(moved, "utf-8")
+        with pytest.raises(SplitError, match="group 'a' is on two sides"):
+            read_split(tmp_path / "moved.csv", manifest_of(given))
+        whole = [image._replace(group=side[image.path]) for image in manifest.images]
+        assert read_split(path, manifest_of(whole)).rows == split.rows
+
     def test_more_than_twenty_problems_are_counted(self, tmp_path):
         manifest = plain({"a": 30, "b": 30})
         path, _ = self.written(tmp_path, manifest)
@@ -519,6 +536,7 @@ class TestFile:
             (b"path,split\n", r"column\(s\) missing: class; found: path, split"),
             (b"path,class,split\na/00000.jpg,a\n", "line 2: 2 values; expected 3"),
             (b"path,class,split\n", "no image on side 'train'"),
+            (b"split,path,class,split\ntrain,a/00000.jpg,a,test\n", "more than one column split"),
             (b'path,class,split\n"a/0', "is no CSV file"),
         ],
     )

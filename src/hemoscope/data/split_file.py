@@ -52,8 +52,8 @@ def read_split(path: Path, manifest: Manifest) -> Split:
 
     The columns `subtype` and `hash` may be absent or empty; they are filled from the images.
     What Windows, Excel and macOS make of a CSV is accepted: line ends, a byte order mark, UTF-16,
-    `;`, backslashes, another Unicode form of a name. Images in no side are allowed. One content on two sides
-    is allowed only where the data set itself was published so.
+    `;`, backslashes, another Unicode form of a name. Images in no side are allowed. One content, or one
+    group (patient, slide), on two sides is allowed only where the data set itself was published so.
 
     Returns:
         A split of policy `given`; its digest is that of the split that was written.
@@ -78,7 +78,7 @@ def read_split(path: Path, manifest: Manifest) -> Split:
         problems += [f"line {record.line}: {record.path!r} {what}" for what in wrong]
         if image and side and not wrong:
             rows[image.path] = SplitRow(image.path, image.class_name, image.subtype, image.hash, side)
-    problems += _leaks(rows, images)
+    problems += [*_leaks(rows, images), *_parted(rows, images)]
     problems += [
         f"no image on side {side!r}; expected at least 1" for side in SIDES if side not in sides.values()
     ]
@@ -128,6 +128,9 @@ def _records(path: Path) -> list[_Record]:
     if missing:
         found = ", ".join(header) or "none"
         raise _refused(path, [f"column(s) missing: {', '.join(missing)}; found: {found}"])
+    twice = [name for name in COLUMNS if header.count(name) > 1]
+    if twice:
+        raise _refused(path, [f"more than one column {name}" for name in twice])
     uneven = [
         f"line {line}: {len(row)} values; expected {len(header)}"
         for line, row in rows
@@ -176,4 +179,21 @@ def _leaks(rows: Mapping[str, SplitRow], images: Mapping[str, CellImage]) -> lis
                 )
                 if other.side != first.side and what not in problems:
                     problems.append(what)
+    return problems
+
+
+def _parted(rows: Mapping[str, SplitRow], images: Mapping[str, CellImage]) -> list[str]:
+    """Name every group of which two images are parted that the data bring on one side, or on none."""
+    members: dict[tuple[str, Side | None], list[SplitRow]] = defaultdict(list)
+    for row in rows.values():
+        image = images[row.path]
+        if image.group:
+            members[image.group, image.given_side].append(row)
+    problems: list[str] = []
+    for (group, _), (first, *others) in members.items():
+        other = next((row for row in others if row.side != first.side), None)
+        if other is not None:
+            problems.append(
+                f"group {group!r} is on two sides: {first.path!r} ({first.side}) and {other.path!r} ({other.side})"
+            )
     return problems
