@@ -10,6 +10,7 @@ import shutil
 import sys
 import zipfile
 from collections import Counter
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -606,6 +607,30 @@ class TestNpz:
             path.write_bytes(damage)
             with pytest.raises(DataError, match="no readable zip archive"):
                 scan(path)
+
+    def test_an_encrypted_one_is_refused_with_every_array(self, tmp_path):
+        path = self.save(tmp_path, arrays())
+        data = bytearray(path.read_bytes())
+        for mark, flags in ((b"PK\3\4", 6), (b"PK\1\2", 8)):
+            at = -1
+            while (at := data.find(mark, at + 1)) >= 0:
+                data[at + flags] |= 1
+        path.write_bytes(data)
+        with pytest.raises(DataError, match="cannot be read.*encrypted") as caught:
+            scan(path)
+        assert str(caught.value).count("is encrypted") == 6
+
+    @pytest.mark.parametrize("mark", [b"PK\3\4", b"PK\1\2", b"PK\5\6", b"\x93NUMPY"])
+    def test_a_damaged_byte_of_a_header_is_refused_or_does_no_harm(self, tmp_path, mark):
+        path = tmp_path / "bloodmnist.npz"
+        np.savez(path, **arrays())
+        data = path.read_bytes()
+        first = data.find(mark)
+        for at in range(first, min(first + 128, len(data))):
+            for value in (0, ord("("), 195):
+                path.write_bytes(data[:at] + bytes([value]) + data[at + 1 :])
+                with suppress(DataError):
+                    scan(path)
 
     def test_a_flipped_byte_anywhere_in_the_images_is_refused(self, tmp_path):
         np.savez(tmp_path / "bloodmnist.npz", **arrays())

@@ -9,7 +9,10 @@ Source:
 from __future__ import annotations
 
 import hashlib
+import lzma
 import math
+import struct
+import tokenize
 import zipfile
 import zlib
 from collections import Counter
@@ -33,6 +36,11 @@ from hemoscope.records import SIDES, CellImage, Manifest, Side
 __all__ = ["npz_images", "scan_npz"]
 
 _MAX_LABELS = 1000
+# What zipfile, its decompressors and numpy's reader of headers raise on a file that is damaged or encrypted.
+_UNREADABLE = (
+    *(OSError, ValueError, EOFError, RuntimeError, MemoryError),
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, tokenize.TokenError, SyntaxError),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +104,7 @@ def _opened(root: Path) -> zipfile.ZipFile:
     try:
         check_plain(root)
         return zipfile.ZipFile(root)
-    except (OSError, zipfile.BadZipFile) as error:
+    except _UNREADABLE as error:
         raise _refused(root, [f"it is no readable zip archive: {why(error)}"]) from error
 
 
@@ -173,7 +181,7 @@ def _image_header(archive: zipfile.ZipFile, key: str, problems: list[str]) -> _H
             header = _read_header(file)
     except KeyError:
         problems.append(f"{key} is missing")
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
+    except _UNREADABLE as error:
         problems.append(f"{key} cannot be read: {error}")
     else:
         shape = header.shape
@@ -199,7 +207,7 @@ def _labels(archive: zipfile.ZipFile, key: str, problems: list[str]) -> NDArray[
     except KeyError:
         problems.append(f"{key} is missing")
         return None
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
+    except _UNREADABLE as error:
         problems.append(f"{key} cannot be read: {error}")
         return None
     values = np.frombuffer(body, dtype=header.dtype).astype(np.int64)
@@ -243,5 +251,5 @@ def _rows(
                     pixels = np.frombuffer(body, dtype=np.uint8).reshape(shape[1], shape[2], -1)
                     yield side, index, np.array(np.broadcast_to(pixels, (*shape[1:3], 3)))
                 _expect_end(file)
-        except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        except _UNREADABLE as error:
             raise _refused(root, [f"{side}_images cannot be read: {error}"]) from error
