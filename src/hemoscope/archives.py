@@ -109,7 +109,15 @@ def why_not(info: zipfile.ZipInfo) -> str:
 @contextmanager
 def damage_told(name: str) -> Iterator[None]:
     """Turn what decompressors and readers of archives raise into a DataError; a disk's own errors pass."""
-    damage = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, struct.error, EOFError)
+    damage = (
+        zipfile.BadZipFile,
+        tarfile.TarError,
+        zlib.error,
+        lzma.LZMAError,
+        struct.error,
+        EOFError,
+        IndexError,
+    )
     try:
         yield
     except (*damage, ValueError, RuntimeError, MemoryError) as error:

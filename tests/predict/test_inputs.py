@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from hemoscope.errors import ImageError
-from hemoscope.predict.inputs import Passed, find_images, stdin_paths
+from hemoscope.predict.inputs import Passed, count_images, find_images, stdin_paths
 
 PNG = io.BytesIO()
 Image.new("RGB", (9, 9)).save(PNG, "PNG")
@@ -119,3 +119,36 @@ def test_an_archive_that_is_none_is_told_with_its_name(tmp_path: Path):
     assert name.endswith("x.7z")
     assert isinstance(source, ImageError)
     assert "unpack it first" in str(source)
+
+
+@pytest.mark.parametrize("name", ["cell", "cell.001", "cell.png"])
+def test_a_damaged_member_is_told_whatever_its_name(name: str, tmp_path: Path):
+    with zipfile.ZipFile(tmp_path / "cells.zip", "w") as archive:
+        archive.writestr("a.png", PNG.getvalue())
+        archive.writestr(name, PNG.getvalue())
+    data = bytearray((tmp_path / "cells.zip").read_bytes())
+    data[data.rfind(PNG.getvalue()) + 40] ^= 255
+    (tmp_path / "cells.zip").write_bytes(data)
+    whole, damaged = find_images([str(tmp_path / "cells.zip")])
+    assert whole[1] == PNG.getvalue()
+    assert damaged[0].endswith(f"cells.zip/{name}")
+    assert "damaged" in str(damaged[1])
+
+
+def test_a_damaged_zip_is_counted_whatever_byte_it_is(tmp_path: Path):
+    with zipfile.ZipFile(tmp_path / "cells.zip", "w") as archive:
+        archive.writestr("a.png", PNG.getvalue())
+    data = (tmp_path / "cells.zip").read_bytes()
+    for at in range(data.rfind(b"PK\1\2"), len(data)):
+        for value in (0, 1, 195, 255):
+            (tmp_path / "cells.zip").write_bytes(data[:at] + bytes([value]) + data[at + 1 :])
+            assert count_images([str(tmp_path / "cells.zip")]) in {0, 1}
+            list(find_images([str(tmp_path / "cells.zip")]))
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read everything")
+def test_an_archive_that_may_not_be_read_is_told_as_a_sentence(tmp_path: Path):
+    (tmp_path / "cells.zip").write_bytes(b"")
+    (tmp_path / "cells.zip").chmod(0)
+    ((_, source),) = find_images([str(tmp_path / "cells.zip")])
+    assert str(source) == "the archive cannot be read: Permission denied"

@@ -19,10 +19,11 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path, PurePosixPath
 
-from hemoscope.archives import Limits, Member, is_archive, members
+from hemoscope.archives import Limits, Member, damage_told, is_archive, members
 from hemoscope.data.images.decode import IMAGE_SUFFIXES
 from hemoscope.data.scan.walk import is_folder, is_hidden
 from hemoscope.errors import DataError, ImageError
+from hemoscope.plain_files import why
 
 __all__ = [
     "Named",
@@ -108,10 +109,10 @@ def count_images(inputs: Sequence[str]) -> int | None:
                 n += sum(1 for _ in _folder(path, Passed()))
             elif path.suffix.lower() == ".zip":
                 try:
-                    with zipfile.ZipFile(path) as archive:
+                    with damage_told(path.name), zipfile.ZipFile(path) as archive:
                         names = [info.filename for info in archive.infolist()]
                         n += sum(_named_like_one(name) and not _in_hidden(name) for name in names)
-                except (zipfile.BadZipFile, OSError, ValueError):
+                except (DataError, OSError):
                     n += 1
             elif is_archive(name):
                 return None
@@ -251,8 +252,10 @@ def _archive(path: Path, passed: Passed) -> Iterator[Named]:
     try:
         for name, source in archived_images(path, passed=passed):
             yield f"{path.as_posix()}/{name}", source
-    except (DataError, OSError) as error:
+    except DataError as error:
         yield path.as_posix(), ImageError(str(error))
+    except OSError as error:
+        yield path.as_posix(), ImageError(f"the archive cannot be read: {why(error)}")
 
 
 def _of_archive(member: Member, passed: Passed) -> bytes | ImageError | None:
@@ -266,8 +269,8 @@ def _of_archive(member: Member, passed: Passed) -> bytes | ImageError | None:
         return None
     try:
         content = member.read()
-    except DataError as error:
-        return ImageError(str(error)) if _named_like_one(member.name) else None
+    except DataError as error:  # whatever its name: what cannot be read may have been an image
+        return ImageError(str(error))
     if _named_like_one(member.name) or _begins_like_one(content[:_HEAD]):
         return content
     passed.counts[_kind(member.name)] += 1
