@@ -16,6 +16,7 @@ import zipfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -257,6 +258,23 @@ def test_what_was_begun_with_other_images_or_another_model_is_not_mixed(
     assert out.read_bytes() == whole.read_bytes()
 
 
+def test_what_was_answered_before_ctrl_c_is_kept_though_it_is_less_than_a_part(
+    model: Model, misfiled: Path, tmp_path: Path
+):
+    def interrupted() -> Iterator[Named]:
+        yield from islice(find_images([str(misfiled)]), 64 + 3)
+        raise KeyboardInterrupt
+
+    out = tmp_path / "rows.csv"
+    with pytest.raises(KeyboardInterrupt):
+        predict_to(out, model, interrupted())
+    (part,) = (tmp_path / "rows.csv.parts").glob("part-*.csv")
+    assert len(part.read_text("utf-8").splitlines()) == 64
+    predict_to(out, model, find_images([str(misfiled)]))
+    predict_to(tmp_path / "whole.csv", model, find_images([str(misfiled)]))
+    assert out.read_bytes() == (tmp_path / "whole.csv").read_bytes()
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="sends SIGKILL")
 def test_killed_and_started_again_it_ends_with_the_same_file(
@@ -310,7 +328,7 @@ def test_a_disk_that_is_full_loses_nothing_and_the_same_command_goes_on(
 
         words = ["predict", single_file, misfiled, "--out", tmp_path / "rows.csv", "--device", "cpu"]
         return subprocess.run(
-            [sys.executable, "-m", "hemoscope", *map(str, words)],
+            [sys.executable, "-B", "-m", "hemoscope", *map(str, words)],  # no module is cut short, too
             capture_output=True, text=True, check=False, preexec_fn=full, timeout=300,
         )  # fmt: skip
 

@@ -15,7 +15,6 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import islice
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -95,7 +94,7 @@ def predict_to(
         images: Names and sources; the same ones in the same order when it goes on.
         tta: Average over flips and quarter turns.
         batch_size: Images at once; by default what the device takes.
-        part_rows: Rows to be lost at most by a kill.
+        part_rows: Rows to be lost at most by a kill; Ctrl-C loses none that are answered.
         keep_parts: Keep what lets the same call go on even when the file is whole, until `clear_parts`.
         overwrite: Replace what is at `out`, once the new file is whole.
 
@@ -123,7 +122,7 @@ def predict_to(
             tally = _pass_over(part, form, source, tally, out)
             done += 1
         rows = predict_rows(model, source, tta=tta, batch_size=batch_size)
-        while chunk := list(islice(rows, part_rows)):
+        for chunk in _chunks(rows, part_rows):
             part = _part(folder, done, form)
             write_text(part.with_suffix(STAMPS), "\n".join(source.stamps.popleft() for _ in chunk))
             with atomic_path(part) as path:
@@ -140,6 +139,23 @@ def predict_to(
     if not (keep_parts and done):
         clear_parts(out)
     return tally
+
+
+def _chunks(rows: Iterator[dict[str, Any]], n: int) -> Iterator[list[dict[str, Any]]]:
+    """Yield n rows at once, fewer at the end, also where that is Ctrl-C: most smears have less than a part."""
+    chunk: list[dict[str, Any]] = []
+    try:
+        for row in rows:
+            chunk.append(row)
+            if len(chunk) == n:
+                yield chunk
+                chunk = []
+    except KeyboardInterrupt:
+        if chunk:
+            yield chunk
+        raise
+    if chunk:
+        yield chunk
 
 
 def is_begun(out: Path) -> bool:
