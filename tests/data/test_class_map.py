@@ -65,6 +65,13 @@ def test_what_a_person_decided_comes_before_any_name():
     }
 
 
+def test_a_decision_of_a_name_that_the_data_write_otherwise_is_refused():
+    with pytest.raises(DataError, match="writes Mono for mono; expected every class as the data name it"):
+        match_classes(["mono", "NGS"], PBC, {"Mono": None, "basophil": None})
+    both = {"Mono": None, "mono": "monocyte", "basophil": None}  # one map for two data sets
+    assert match_classes(["mono"], PBC, both) == {"mono": "monocyte"}
+
+
 def test_data_of_other_cells_alone_are_refused():
     with pytest.raises(DataError, match="none of the data's classes"):
         match_classes(["blast"], PBC, {"blast": None})

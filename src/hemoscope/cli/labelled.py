@@ -29,7 +29,10 @@ def given_classes(path: Path | None, manifest: Manifest, known: Sequence[str]) -
     if path is None:
         return None
     if path.exists():
-        return read_class_map(path, known)
+        decided = read_class_map(path, known)
+        if unused := [name for name in decided if name not in manifest.classes]:
+            note(f"{path} decides names that are no class of the data: {', '.join(unused)}")
+        return decided
     write_proposal(path, manifest.classes, known)
     n = propose(manifest.classes, known).count(f'= "{ASK}"')
     raise DataError(

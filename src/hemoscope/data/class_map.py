@@ -55,12 +55,23 @@ def match_classes(classes: Iterable[str], known: Sequence[str], given: ClassMap 
         given: What a person has decided; it comes before any name.
 
     Raises:
-        DataError: If the name of a class says nothing, or no class is one of the model's.
+        DataError: If the name of a class says nothing, a decision is of a name that the data write in another way, or no
+            class is one of the model's.
 
     >>> match_classes(["NGS", "monocyte"], ["monocyte", "neutrophil"])
     {'NGS': 'neutrophil', 'monocyte': 'monocyte'}
     """
-    given = given or {}
+    given, classes = given or {}, list(classes)
+    other = {_plain(name): name for name in classes if name not in given}
+    misspelt = [
+        f"{name} for {other[_plain(name)]}" for name in given if name not in classes and _plain(name) in other
+    ]
+    if (
+        misspelt
+    ):  # an exclusion would be lost by a capital; other names are those of other data of the same laboratory
+        raise DataError(
+            f"the map of classes writes {', '.join(misspelt)}; expected every class as the data name it"
+        )
     found = {name: given[name] if name in given else _by_name(name, known) for name in classes}
     open_ones = [name for name, to in found.items() if to == ASK]
     if open_ones:
