@@ -16,6 +16,7 @@ from PIL import Image
 
 from hemoscope.data.cache import clear, kept
 from hemoscope.data.canvas import open_canvas
+from hemoscope.data.scan.scan import usable
 from hemoscope.data.split import make_split
 from hemoscope.errors import DataError
 from hemoscope.training.run import prepare
@@ -237,6 +238,32 @@ def test_a_zip_of_class_folders_with_a_list_of_labels_is_read_by_the_list(cells:
         archive.writestr("README.txt", "crops of a set")
     groups = {image.group for image in scan_cached(tmp_path / "crops.zip").images}
     assert groups == {f"P{i}" for i in range(5)}
+
+
+def test_a_zip_of_one_class_folder_can_be_scored_and_messages_name_the_zip(
+    cells: Path, tmp_path: Path, store: Path
+):
+    for above in ("", "set/"):
+        with zipfile.ZipFile(tmp_path / "one.zip", "w") as archive:
+            for path in (cells / "ig").iterdir():
+                archive.write(path, f"{above}ig/{path.name}")
+        manifest = scan_cached(tmp_path / "one.zip")
+        assert usable(manifest, skip_bad=None, at_least=1).counts == {"ig": 7}
+        with pytest.raises(DataError) as error:
+            usable(manifest, skip_bad=False)
+        assert f"hemoscope data check {tmp_path / 'one.zip'}" in str(error.value)
+        assert str(store) not in str(error.value)
+
+
+def test_a_table_in_a_zip_that_is_no_list_is_named(cells: Path, tmp_path: Path, store: Path):
+    with zipfile.ZipFile(tmp_path / "set.zip", "w") as archive:
+        for path in sorted(cells.rglob("*.png")):
+            archive.write(path, f"set/{path.relative_to(cells).as_posix()}")
+        archive.writestr("notes.csv", "who,when\n")
+    with pytest.raises(DataError) as error:
+        scan_cached(tmp_path / "set.zip")
+    assert f"{tmp_path / 'set' / 'notes.csv'} has 2 problem(s)" in str(error.value)
+    assert str(store) not in str(error.value)
 
 
 def test_advice_on_a_zip_does_not_lead_into_the_cache(cells: Path, tmp_path: Path, store: Path):

@@ -88,7 +88,7 @@ def predict_labelled(
     n_all = len(images)
     if all(class_map[image.class_name] is None for image in images):
         raise DataError(
-            f"expected images of {', '.join(what.classes)} on the test side of {split_file or manifest.root}; none of its "
+            f"expected images of {', '.join(what.classes)} on the test side of {split_file or manifest.source or manifest.root}; none of its "
             f"{n_all:,} images is of one. Name another split, or say which class is which: --classes MAP.toml"
         )
     if not what.judges:  # nothing is said of what is none of the classes

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -88,7 +88,7 @@ def unpacked(sources: Sequence[Path]) -> Path:
 
 
 def _labelled(folder: Path) -> Path:
-    """Return where the class folders lie, below folders with nothing of images beside them; or the one list."""
+    """Return where the class folders lie, below folders with nothing beside them; or the one list."""
     while True:
         entries = [entry for entry in sorted(folder.iterdir()) if not is_hidden(entry.name)]
         folders = [entry for entry in entries if entry.is_dir()]
@@ -96,9 +96,16 @@ def _labelled(folder: Path) -> Path:
         lists = [file for file in files if file.suffix.lower() in {".csv", ".tsv"}]
         if len(lists) == 1 and (len(folders) < 2 or lists[0].name == LABELS):
             return lists[0]
-        if len(folders) != 1 or lists or any(file.suffix.lower() in IMAGE_SUFFIXES for file in files):
-            return folder
+        if len(folders) != 1 or lists or _has_images(files) or _has_images(folders[0].iterdir()):
+            return folder  # one class is enough to score
         folder = folders[0]
+
+
+def _has_images(entries: Iterable[Path]) -> bool:
+    return any(
+        entry.suffix.lower() in IMAGE_SUFFIXES and not is_hidden(entry.name) and entry.is_file()
+        for entry in entries
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -122,7 +122,7 @@ def usable(manifest: Manifest, *, skip_bad: bool | None, at_least: int = 2) -> M
     Raises:
         DataError: If there are errors and `skip_bad` is off, or too few classes remain.
     """
-    where = show(manifest.root)
+    where = show(manifest.source or manifest.root)
     classes = tuple(name for name, count in manifest.counts.items() if count)
     enough = len(classes) >= at_least
     errors = [p for p in manifest.errors if at_least > 1 or not p.what.startswith(_TOO_FEW)]
@@ -175,6 +175,8 @@ def _scan_packed(
         return scan(folder, progress=progress, cache=cache)
     except DataError as error:  # advice must not lead into the cache, which may be cleared
         theirs = root.with_suffix("") if root.is_file() else root
+        if folder.is_file():
+            theirs /= folder.name
         raise DataError(
             f"{str(error).replace(show(folder), show(theirs))}\nFirst unpack {show(root)} there"
         ) from error
