@@ -314,6 +314,7 @@ def test_a_folder_inside_the_data_is_refused(tmp_path: Path):
     with pytest.raises(DataError, match=r"x lies inside .*cells, where it would be read as data"):
         refuse_inside(tmp_path / "cells" / "x", tmp_path / "cells")
     refuse_inside(tmp_path / "x", tmp_path / "cells")
+    refuse_inside(tmp_path / "cells" / ".x", tmp_path / "cells")
     (tmp_path / "labels.csv").touch()
     refuse_inside(tmp_path / "x", tmp_path / "labels.csv")  # a list names its images
 

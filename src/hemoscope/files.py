@@ -159,12 +159,15 @@ def refuse_occupied(folder: Path) -> None:
 
 
 def refuse_inside(out: Path, data: Path) -> None:
-    """Refuse to write below a folder of images, before any work: they would be taken for a class of it.
+    """Refuse to write below a folder of images, before any work: it would be a class of them; a hidden one is none.
 
     Raises:
         DataError: If so.
     """
-    if data.is_dir() and out.resolve().is_relative_to(data.resolve()):
+    place, root = out.resolve(), data.resolve()
+    if not (data.is_dir() and place.is_relative_to(root)):
+        return
+    if not any(part.startswith(".") for part in place.relative_to(root).parts):
         raise DataError(
             f"{out} lies inside {data}, where it would be read as data; expected a folder outside of it"
         )

@@ -131,9 +131,13 @@ def test_a_class_that_nobody_decided_is_asked_for_and_a_file_is_written_once(
     assert "decide the 3 that no name settles" in told.stderr
     told = in_process.hemoscope(*words, "--classes", file)
     assert 'Blau = "?"' in told.stderr
-    file.write_text('[classes]\nBlau = "blue"\nGruen = "green"\ndirt = false\n')
+    inside = in_process.hemoscope(*words, "--classes", file, "--out", elsewhere / "x")
+    assert inside.returncode == 1
+    assert "where it would be read as data" in inside.stderr
+    file.write_text('[classes]\nBlau = "blue"\nGruen = "green"\ndirt = false\nRot = "red"\n')
     told = in_process.hemoscope(*words, "--classes", file)
     assert told.returncode == 0
+    assert "map.toml decides names that are no class of the data: Rot" in told.stderr
     assert "n/a" not in told.stdout.split("mean of 2 classes")[1].split("red")[0]
     assert "no images, and left out of the means: red" in told.stdout
     assert "limited to the 2 classes that are there" in told.stdout

@@ -90,12 +90,13 @@ def evaluate(
         return
     on_this_machine(device)
     from hemoscope.evaluation.summary import score
-    from hemoscope.files import refuse_occupied
+    from hemoscope.files import refuse_inside, refuse_occupied
     from hemoscope.predict.evaluate import predict_labelled, scanned
     from hemoscope.predict.evaluation import figures, write_evaluation
     from hemoscope.predict.scorable import open_scorable
 
     if out:
+        refuse_inside(out, data)
         refuse_occupied(out)
     asked = open_scorable(what, members=members, vote=vote.value if vote else None, tta=tta, device=device)
     table = _table(ranges, asked.classes) if in_blood else None

@@ -55,12 +55,14 @@ def audit(
 
     Data are never changed: a suspect is one to look at.
     """
-    from hemoscope.files import refuse_occupied
+    from hemoscope.files import refuse_inside, refuse_occupied
     from hemoscope.suspects.audit import audit_labels
     from hemoscope.suspects.write import write_audit
     from hemoscope.sweep.storage import runs_at
 
     if out:
+        if data:
+            refuse_inside(out, data)
         refuse_occupied(out)
     with progress() as report:
         found = audit_labels(

@@ -60,7 +60,7 @@ def stress(
 ) -> None:
     """Ask a model about damaged images, and about cells without their background and backgrounds without their cell."""
     on_this_machine(device)
-    from hemoscope.files import refuse_occupied
+    from hemoscope.files import refuse_inside, refuse_occupied
     from hemoscope.predict.evaluate import scanned
     from hemoscope.predict.scorable import open_scorable
     from hemoscope.stress.ask import stress as stressed
@@ -68,6 +68,7 @@ def stress(
     from hemoscope.stress.write import document_of, write_stress
 
     if out:
+        refuse_inside(out, data)
         refuse_occupied(out)
     asked = open_scorable(what, members=members, vote=vote.value if vote else None, device=device)
     against = find_reference(what, reference, device=device)
