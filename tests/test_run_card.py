@@ -54,6 +54,8 @@ def test_a_sound_card_comes_back_as_it_was_written(tmp_path: Path):
         ('{"data": {"source": ["/"]}}', "data.source"),
         ('{"data": {"groups": "12"}}', "data.groups"),
         ('{"recipe": {"epochs": {"deep": 1}}}', "recipe.epochs"),
+        ('{"evaluated": {"vote": "loudest"}}', "evaluated.vote"),
+        ('{"evaluated": {"seen_before": {"train": -1}}}', "evaluated.seen_before.train"),
         ('{"arch": 1, "seed": "0"}', "arch: .*; seed: "),
     ],
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
@@ -69,6 +69,21 @@ class _Weights(_Checked):
     sha256: str | None = None
 
 
+class _Digest(_Checked):
+    digest: str = ""
+
+
+class _TrainedOn(_Checked):
+    data: _Digest | None = None
+
+
+class _Evaluated(_Checked):
+    vote: Literal["majority", "soft"] | None = None
+    bundle: str | None = None
+    trained_on: _TrainedOn | None = None
+    seen_before: dict[str, Count] | None = None
+
+
 class _Card(_Checked):
     arch: str = ""
     seed: Count | None = None
@@ -78,6 +93,7 @@ class _Card(_Checked):
     recipe: dict[str, Scalar] = {}
     data: _Data | None = None
     split: _Split | None = None
+    evaluated: _Evaluated | None = None
     weights: _Weights | None = None
     versions: dict[str, Scalar] | None = None
     machine: dict[str, Scalar] | None = None

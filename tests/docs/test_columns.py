@@ -177,6 +177,7 @@ def test_every_section_is_compared():
         *(
             "Rows of predict",
             "run.json",
+            "What `evaluate --out` adds to run.json",
             "history.csv",
             "predictions.parquet",
             "split.csv",
@@ -398,6 +399,14 @@ def test_verbs_on_a_bundle(ensemble_file: Path, misfiled: Path, runs: list[Run],
     data = [*blood, "--data", tmp_path / "elsewhere", "--classes", tmp_path / "map.toml", "--device", "cpu"]
     scored = [printed("evaluate", what, *data) for what in (runs[0].path, runs[0].path.parent, ensemble_file)]
     agrees("evaluate", {key for document in scored for key in keys_of(document)})
+    added = set()
+    for i, what in enumerate((runs[0].path.parent, ensemble_file)):
+        printed("evaluate", what, *data, "--out", tmp_path / f"scored-{i}")
+        for path in (tmp_path / f"scored-{i}").glob("*/run.json"):
+            told = json.loads(path.read_text("utf-8"))["evaluated"]
+            added |= set(keys_of({"evaluated": told}))
+    below = r"(evaluated\.trained_on\.(data|split))\..*"
+    agrees("What `evaluate --out` adds to run.json", {re.sub(below, r"\1", key) for key in added})
     tried = ["--data", misfiled, "--limit", 1, "--device", "cpu"]
     broken = [printed("stress", what, *tried) for what in (runs[0].path, runs[0].path.parent)]
     broken.append(printed("stress", ensemble_file, *tried, "--out", tmp_path / "broken"))

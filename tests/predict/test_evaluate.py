@@ -18,7 +18,10 @@ from hemoscope.predict.evaluate import limited_vote, predict_labelled, scanned
 from hemoscope.predict.evaluation import SUMMARY, figures, write_evaluation
 from hemoscope.predict.model import Model
 from hemoscope.predict.scorable import a_bundle, a_run, open_scorable, some_runs
+from hemoscope.report import write_report
+from hemoscope.report.checklists import checklists
 from hemoscope.report.collect import collect
+from hemoscope.report.model_card import model_card
 from hemoscope.runs import Run, find_runs
 from tests import in_process
 
@@ -177,7 +180,7 @@ def test_the_answers_are_a_folder_that_a_report_takes(runs: list[Run], elsewhere
     document = json.loads(told.stdout)
     assert json.loads((tmp_path / "out" / SUMMARY).read_text()) == document
     found = collect(tmp_path / "out")
-    assert found.caveats[0].title == "Other cells than those of the training."
+    assert found.caveats[0].title == "Cells of the training are among these."
     assert found.ensemble is not None
     assert sorted(m.name for m in found.ensemble.members) == sorted(document["members"])
     assert found.ensemble.scores.to_json()["classes"] == document["classes"]
@@ -206,7 +209,39 @@ def test_the_answers_of_a_bundle_are_such_a_folder_too(ensemble_file: Path, misf
     assert told.returncode == 0
     assert "accepted" in told.stdout
     assert "is not known" in told.stderr  # a bundle does not name the images it was trained on
-    assert len(collect(tmp_path / "out").entries) == 2
+    found = collect(tmp_path / "out")
+    assert len(found.entries) == 2
+    told = {caveat.title: caveat.text for caveat in found.caveats}
+    assert "is not known" in told["These cells may be those of the training."]
+    assert "its digest is the same" in told["These cells may be those of the training."]  # the card has it
+    assert "in the bundle both " in told["Not the bundle's own probabilities."]
+    assert "no external data" in checklists(found)
+    page = write_report(tmp_path / "out", tmp_path / "report").read_text("utf-8")
+    assert "The bundle both has thresholds" in page
+    assert "these runs have none" not in page
+    assert "A bundle of it has thresholds" not in (tmp_path / "report" / "model-card.md").read_text("utf-8")
+
+
+def test_a_report_says_how_many_of_the_cells_scored_were_trained_on(
+    runs: list[Run], misfiled: Path, tmp_path: Path
+):
+    asked = ("evaluate", runs[0].path.parent, "--data", misfiled, "--vote", "soft", "--device", "cpu")
+    told = in_process.hemoscope(*asked, "--out", tmp_path / "out", "--json")
+    document = json.loads(told.stdout)
+    seen = document["seen_before"]
+    assert seen["train"]
+    found = collect(tmp_path / "out")
+    assert found.ensemble is not None
+    assert found.ensemble.how == document["vote"] == "soft"
+    assert found.ensemble.scores.errors == document["errors"]
+    told = {caveat.title: caveat.text for caveat in found.caveats}["Cells of the training are among these."]
+    assert f"trained on {seen['train']:,} and validated on {seen['val']:,}," in told
+    for text in (checklists(found), model_card(found)):
+        assert "another data set than" not in text
+    assert "of the data set of the training (digest" in checklists(found)
+    page = write_report(tmp_path / "out", tmp_path / "report").read_text("utf-8")
+    assert "All figures above are of the cells that <code>hemoscope evaluate</code> was given" in page
+    assert "images like those it was trained on" not in page
 
 
 @pytest.mark.parametrize("name", ["../outside", "/outside", "..", ".hidden", "a/b", "twice"])

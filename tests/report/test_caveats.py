@@ -1,3 +1,6 @@
+import json
+import shutil
+
 import numpy as np
 import pytest
 
@@ -75,6 +78,27 @@ def test_without_validation_images_nothing_is_said_to_be_chosen_by_them(runs, tm
     assert "chosen on validation" not in write_report(runs.root, tmp_path / "out").read_text("utf-8")
     (first, *_) = sentences(compare(runs.root, draws=100))
     assert first.startswith("Without validation images none is preferred")
+
+
+def evaluated(runs, seen, **card):
+    own = collect(runs.add("resnet18", test=SMALL)).entries[0].card
+    card = {"split": own["split"] | {"policy": "evaluated"}, "evaluated": {"seen_before": seen, **card}}
+    folder = runs.root / "resnet18-paper-s0-scored"
+    shutil.copytree(runs.root / own["name"], folder)
+    (folder / "run.json").write_text(json.dumps({**own, **card}), "utf-8")
+    return said(collect(folder))
+
+
+def test_of_cells_that_were_only_scored_it_is_said_how_many_are_new(runs):
+    told = evaluated(runs, {"train": 0, "val": 0, "test": 7})["Other cells than those of the training."]
+    assert told.startswith(f"None of the {sum(SMALL):,} cells scored here")
+    assert told.endswith("7 are of their own test images.")
+
+
+def test_a_card_that_does_not_know_what_was_seen_claims_nothing(runs):
+    told = evaluated(runs, None)
+    assert "is not known" in told["These cells may be those of the training."]
+    assert "Other cells than those of the training." not in told
 
 
 def test_the_second_acquisition_is_counted_a_class(runs):

@@ -240,12 +240,21 @@ def test_cells_that_were_only_scored_are_no_internal_test(runs):
     folder = add(runs)
     card = json.loads((folder / CARD).read_text("utf-8"))
     card["split"] |= {"policy": EVALUATED, "seed": None}
-    (folder / CARD).write_text(json.dumps(card), "utf-8")
-    report = collect(folder)
-    after = states(report)
-    for key in (("claim", "32"), ("tripod_ai", "12a"), ("tripod_ai", "16"), ("claim", "33")):
-        assert after[key] == "open", key
-    assert "of another data set than those of the training" in checklists(report)
+    new, some = {"train": 0, "val": 0, "test": 0}, {"train": 12, "val": 0, "test": 3}
+    own = card["data"]["digest"]
+    for digest, seen, wanted in (
+        ("5" * 64, new, "of another data set than those of the training"),
+        ("5" * 64, some, "images of the split of the training: 12 training, 3 test."),
+        ("5" * 64, None, "which of them were in the training is not known"),
+        (own, new, "of the data set of the training"),
+    ):
+        card["evaluated"] = {"trained_on": {"data": {"digest": digest}}, "seen_before": seen}
+        (folder / CARD).write_text(json.dumps(card), "utf-8")
+        report = collect(folder)
+        after = states(report)
+        for key in (("claim", "32"), ("tripod_ai", "12a"), ("tripod_ai", "16"), ("claim", "33")):
+            assert after[key] == "open", key
+        assert wanted in checklists(report)
 
 
 def test_a_given_split_is_not_called_chance(runs):

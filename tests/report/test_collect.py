@@ -6,6 +6,8 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from hemoscope.comparison.compare import compare
+from hemoscope.ensemble.vote import vote
 from hemoscope.errors import RunError, UnknownNameError
 from hemoscope.paper import ENSEMBLE_MEMBERS
 from hemoscope.records import Predictions
@@ -185,6 +187,20 @@ def test_auto_takes_the_four_with_the_fewest_validation_errors(runs):
     ranked = sorted(report.entries, key=lambda e: (e.val.pred != e.val.target).sum())
     assert {m.name for m in report.ensemble.members} == {e.name for e in ranked[:4]}
     assert "test images played no part" in report.ensemble.chosen
+
+
+def test_runs_that_were_evaluated_together_vote_as_they_did_there_and_all_of_them(runs):
+    for rank, arch in enumerate(("alexnet", "vgg11", "vgg13", "vgg16", "vgg19", "resnet18")):
+        together = {"evaluated": {"vote": "soft"}}
+        runs.add(arch, test=SMALL, error_rate=0.05 * (rank + 1), **together)
+    ensemble = collect(runs.root).ensemble
+    assert ensemble is not None
+    assert (ensemble.how, len(ensemble.members)) == ("soft", 6)
+    assert ensemble.scores.errors == vote([m.test for m in ensemble.members], how="soft").n_errors
+    assert "Ensemble of 6, soft" in {one.label for one in compare(runs.root, draws=50).subjects}
+    asked = collect(runs.root, vote="majority").ensemble
+    assert asked is not None
+    assert asked.how == "majority"
 
 
 def test_named_members_are_runs_or_architectures(runs):

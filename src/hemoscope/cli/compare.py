@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from hemoscope.cli.console import JsonFlag, note, percent, print_json, print_table, printable
-from hemoscope.cli.options import Images, Members, Runs, Vote, VoteName
+from hemoscope.cli.options import Images, Members, Runs, VoteOrNone
 
 __all__ = ["compare"]
 
@@ -21,7 +21,7 @@ def compare(
     *,
     side: Annotated[Images, typer.Option(help="On which images: test, or val for validation.")] = Images.test,
     members: Members = "auto",
-    vote: VoteName = Vote.majority,
+    vote: VoteOrNone = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder for all scores and pairs as tables, and a picture.")
     ] = None,
@@ -36,7 +36,7 @@ def compare(
 
     if out:
         refuse_occupied(out)
-    found = compared(runs_at(runs), side=side.value, members=members, how=vote.value)
+    found = compared(runs_at(runs), side=side.value, members=members, how=vote and vote.value)
     for item in found.left_out:
         note(f"left out: {item.name}: {item.reason}")
     if out:

@@ -21,6 +21,7 @@ __all__ = [
     "Runs",
     "Vote",
     "VoteName",
+    "VoteOrNone",
     "a_share",
     "names_in",
     "on_this_machine",
@@ -72,6 +73,14 @@ Runs = Annotated[
 ]
 VoteName = Annotated[
     Vote, typer.Option("--vote", help="majority of predictions, or soft: mean of probabilities.")
+]
+VoteOrNone = Annotated[
+    Vote | None,
+    typer.Option(
+        "--vote",
+        help="majority of predictions, or soft: mean of probabilities. Default: of what evaluate --out wrote as it voted "
+        "there, else majority.",
+    ),
 ]
 Members = Annotated[
     str,

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from hemoscope.cli.console import JsonFlag, note, print_json, print_scores, printable
-from hemoscope.cli.options import Members, Runs, Vote, VoteName
+from hemoscope.cli.options import Members, Runs, VoteOrNone
 
 __all__ = ["ensemble", "report"]
 
@@ -18,7 +18,7 @@ def ensemble(
     runs: Runs = "runs",
     *,
     members: Members = "auto",
-    vote: VoteName = Vote.majority,
+    vote: VoteOrNone = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Let several runs vote; members are chosen on validation images only."""
@@ -26,7 +26,7 @@ def ensemble(
     from hemoscope.errors import RunError
     from hemoscope.sweep.storage import runs_at
 
-    result = assemble(runs_at(runs), members=members, how=vote.value)
+    result = assemble(runs_at(runs), members=members, how=vote and vote.value)
     for item in result.left_out:
         note(f"left out: {item.name}: {item.reason}")
     chosen = result.ensemble
@@ -38,7 +38,7 @@ def ensemble(
         print_json(
             {
                 "members": names,
-                "vote": vote.value,
+                "vote": chosen.how,
                 "chosen": chosen.chosen,
                 "val_errors": chosen.val_errors,
                 "left_out": [asdict(item) for item in result.left_out],
@@ -59,7 +59,7 @@ def report(
         "report"
     ),
     members: Members = "auto",
-    vote: VoteName = Vote.majority,
+    vote: VoteOrNone = None,
     data: Annotated[
         Path | None, typer.Option(help="Where the images are: shows sample cells and errors as pictures.")
     ] = None,
@@ -74,7 +74,7 @@ def report(
     from hemoscope.sweep.storage import runs_at
 
     path = write_report(
-        runs_at(runs), out, members=members, vote=vote.value, data=data, title=title, stress=stress
+        runs_at(runs), out, members=members, vote=vote and vote.value, data=data, title=title, stress=stress
     )
     if as_json:
         print_json({"report": path})

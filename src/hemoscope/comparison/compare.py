@@ -138,7 +138,7 @@ def compare(
     *,
     side: Literal["test", "val"] = "test",
     members: str = "auto",
-    how: How = "majority",
+    how: How | None = None,
     draws: int = DRAWS,
 ) -> Comparison:
     """Compare the runs below a folder, and their ensemble, on the images of one side.
@@ -147,7 +147,7 @@ def compare(
         runs_root: A folder of run folders, or one run folder.
         side: Which images.
         members: Of the ensemble; see `assemble`.
-        how: Its vote.
+        how: Its vote; see `assemble`.
         draws: Of the bootstrap.
 
     Raises:
@@ -157,7 +157,7 @@ def compare(
     said = [(entry.label, entry.name, entry.val if side == "val" else entry.test) for entry in found.entries]
     if found.ensemble:
         voters = [entry.val if side == "val" else entry.test for entry in found.ensemble.members]
-        said.append((f"{found.ensemble.label}, {how}", ENSEMBLE, vote(voters, how=how)))
+        said.append((f"{found.ensemble.label}, {found.how}", ENSEMBLE, vote(voters, how=found.how)))
     if not len(said[0][2]):
         raise RunError(
             f"the {side} side of the runs in {runs_root} holds no image; there is nothing to compare"
@@ -177,7 +177,7 @@ def compare(
             ENSEMBLE if found.ensemble_leads else found.best.name
         ),
         groups=tuple(together(range(len(ranked)), differ)),
-        seeds=(*_seeds(found, side), *_votes(found, side, members, how)),
+        seeds=(*_seeds(found, side), *_votes(found, side, members)),
         left_out=found.left_out,
     )
 
@@ -214,7 +214,7 @@ def _seeds(found: Assembly, side: str) -> list[Seeds]:
     ]
 
 
-def _votes(found: Assembly, side: str, members: str, how: How) -> list[Seeds]:
+def _votes(found: Assembly, side: str, members: str) -> list[Seeds]:
     """Let the runs of every seed vote by themselves, chosen as the ensemble is: an ensemble trained again has other seeds throughout."""
     several = [network for network in found.networks if len(network.entries) > 1]
     if members not in CHOICES or len(several) < 2:
@@ -225,10 +225,10 @@ def _votes(found: Assembly, side: str, members: str, how: How) -> list[Seeds]:
     right = []
     for seed in shared:
         entries = [e for network in several for e in network.entries if e.seed == seed]
-        voters, _, _ = form_ensemble(entries, members=members, how=how)
-        said = vote([e.val if side == "val" else e.test for e in voters], how=how)
+        voters, _, _ = form_ensemble(entries, members=members, how=found.how)
+        said = vote([e.val if side == "val" else e.test for e in voters], how=found.how)
         right.append(said.pred == said.target)
-    label = f"Votes of networks of one seed, {how}"
+    label = f"Votes of networks of one seed, {found.how}"
     return [Seeds(label, len(shared), spread_of(np.stack(right)))]
 
 

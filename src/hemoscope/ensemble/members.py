@@ -77,6 +77,7 @@ class Assembly:
         ensemble: The ensemble, or None.
         no_ensemble: Why there is none; empty where there is one.
         left_out: Runs that are not in here, and why.
+        how: The vote.
         by_half: Whether more runs were there than vote, and only one half of the validation images chose.
     """
 
@@ -86,6 +87,7 @@ class Assembly:
     ensemble: Ensemble | None
     no_ensemble: str
     left_out: tuple[LeftOut, ...]
+    how: How
     by_half: bool = False
 
     @property
@@ -107,7 +109,7 @@ class Assembly:
 
 
 def assemble(
-    runs_root: Path, *, members: str = "auto", how: How = "majority", leave_half: bool = False
+    runs_root: Path, *, members: str = "auto", how: How | None = None, leave_half: bool = False
 ) -> Assembly:
     """Read the runs below a folder and let those that are asked for vote.
 
@@ -115,7 +117,7 @@ def assemble(
         runs_root: A folder of run folders, or one run folder.
         members: `auto`, `paper`, `top`, `greedy`, `exhaustive`, or names of runs or architectures
             with commas between.
-        how: `majority` or `soft`.
+        how: `majority` or `soft`. None: as they voted when they were evaluated together, else `majority`.
         leave_half: Where there is something to choose, choose by one half of the validation images and leave the
             other for thresholds (`halves`). The entries then hold that half only.
 
@@ -124,6 +126,7 @@ def assemble(
         UnknownNameError: If a member or vote has no such name.
     """
     entries, left_out = read_runs(runs_root)
+    how = how or _evaluated_vote(entries) or "majority"
     first, second = halves(entries[0].val.target)
     by_half = leave_half and is_choice(entries, members) and len(second) > 0
     if by_half:
@@ -132,7 +135,7 @@ def assemble(
     entries = [entry for network in networks for entry in network.entries]
     best = min(entries, key=lambda e: (e.val.n_errors / max(len(e.val), 1), e.val_loss, e.name))
     voters, ensemble, why = form_ensemble(entries, members=members, how=how)
-    return Assembly(networks, best, voters, ensemble, why, left_out, by_half)
+    return Assembly(networks, best, voters, ensemble, why, left_out, how, by_half)
 
 
 CHOICES = ("auto", *get_args(Strategy))
@@ -143,6 +146,8 @@ def is_choice(entries: Sequence[Entry], members: str) -> bool:
     """Return whether `members` lets validation images decide which of several runs answer."""
     if members in ("greedy", "exhaustive"):
         return len(entries) > 1
+    if members == "auto" and _evaluated_vote(entries):
+        return False
     return members in ("auto", "top") and len(entries) > MOST_MEMBERS
 
 
@@ -163,7 +168,8 @@ def form_ensemble(
     """Return the runs that are asked for, and their ensemble, or None and the reason why there is none.
 
     `auto` takes the four runs with the fewest validation errors, as the paper took its four best, and all where
-    there are no validation images; it never ends with one member, as a search over subsets may.
+    there are no validation images or where they were evaluated together; it never ends with one member, as a search
+    over subsets may.
 
     Args:
         entries: Runs of one split.
@@ -206,6 +212,12 @@ def form_ensemble(
     return picked, ensemble, ""
 
 
+def _evaluated_vote(entries: Sequence[Entry]) -> How | None:
+    """Return how runs voted that were evaluated together; None of others."""
+    votes = {(entry.card.get("evaluated") or {}).get("vote") for entry in entries}
+    return votes.pop() if len(votes) == 1 else None
+
+
 def _choose(entries: Sequence[Entry], members: str, how: How) -> tuple[tuple[str, ...], str, Choice | None]:
     if members == "paper":
         picked = _of_archs(entries, paper.ENSEMBLE_MEMBERS)
@@ -218,7 +230,10 @@ def _choose(entries: Sequence[Entry], members: str, how: How) -> tuple[tuple[str
             None,
         )
     if members == "auto" or strategy is not None:
-        choice = choose_members({e.name: e.val for e in entries}, strategy=strategy or "top", how=how)
+        together = members == "auto" and _evaluated_vote(entries) is not None
+        size = len(entries) if together else MOST_MEMBERS
+        val = {e.name: e.val for e in entries}
+        choice = choose_members(val, strategy=strategy or "top", size=size, how=how)
         return choice.members, _sentence(choice, len(entries)), choice
     return _named(entries, members), "Named by the person who made this report.", None
 

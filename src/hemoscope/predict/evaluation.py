@@ -56,6 +56,7 @@ def write_evaluation(
     """Write a folder of run folders, one a member, with the answers as their test side.
 
     A member keeps its card, its epochs and its validation images, by which members are chosen; a bundle's have none.
+    Its answers are its own: how they were combined is in the card, and a bundle's calibration in `evaluation.json` alone.
 
     Raises:
         DataError: If something is there already.
@@ -92,7 +93,13 @@ def write_evaluation(
                 "status": "done",
                 "command": command,
                 "timings": None,  # those of training are not of these cells
-                "evaluated": {"class_map": dict(found.class_map), "trained_on": trained_on},
+                "evaluated": {
+                    "class_map": dict(found.class_map),
+                    "vote": what.vote if len(what.members) > 1 else None,
+                    "bundle": what.name if what.judges else None,
+                    "trained_on": trained_on,
+                    "seen_before": found.seen,
+                },
                 "metrics": {"val": score(val).to_json(), "test": score(test).to_json()},
                 "files": {PREDICTIONS: sha256_of(place / PREDICTIONS)},
             }

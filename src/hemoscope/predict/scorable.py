@@ -169,6 +169,7 @@ def a_bundle(model: Model, name: str, *, tta: bool = False) -> Scorable:
                 "image_px": member.preprocessing.image_px,
                 "parameters": member.parameters,
                 "weights": dict(member.pretrained),
+                "data": {"digest": str(model.card.data.get("digest", ""))},
             },
         )
         for i, member in enumerate(model.card.members)

@@ -51,11 +51,7 @@ def _of_data(data: DataFacts) -> list[Caveat]:
         )
         found.append(Caveat("Splits by patient are impossible.", text))
     if data.policy == EVALUATED:
-        text = (
-            "Nothing was trained or chosen on the cells scored here: the networks come from another data set and its "
-            "split. Cells that happen to be in both are not told apart; hemoscope evaluate counts them."
-        )
-        found.append(Caveat("Other cells than those of the training.", text))
+        found += _of_scored_cells(data)
     elif data.kind == "other" and data.groups_on_two_sides:
         text = (
             f"Of {data.groups:,} groups, such as patients or slides, {data.groups_on_two_sides:,} have images on more than one side of "
@@ -88,6 +84,34 @@ def _of_data(data: DataFacts) -> list[Caveat]:
             f"Training left out {_files(len(data.left_out))} that could not be used; see the list at the end."
         )
         found.append(Caveat("Not every file was used.", text))
+    return found
+
+
+def _of_scored_cells(data: DataFacts) -> list[Caveat]:
+    """Say what networks had seen before of cells that they only scored, and what of a bundle is not in the figures."""
+    found: list[Caveat] = []
+    n, seen = sum(data.counts.get("test", {}).values()), data.seen_before
+    if seen is None:
+        text = "Which of them the networks were trained on is not known; on those that they have seen a score means little."
+        if data.digest and data.digest == data.trained_on:
+            text += " They are of the data set of the training: its digest is the same."
+        found.append(Caveat("These cells may be those of the training.", text))
+    elif seen["train"] or seen["val"]:
+        text = (
+            f"Of the {n:,} cells scored here the networks were trained on {seen['train']:,} and validated on {seen['val']:,}, by "
+            "their bytes; on cells that they have not seen they may do worse."
+        )
+        found.append(Caveat("Cells of the training are among these.", text))
+    else:
+        text = f"None of the {n:,} cells scored here is one that the networks were trained or validated on, by their bytes"
+        text += f"; {seen['test']:,} are of their own test images." if seen["test"] else "."
+        found.append(Caveat("Other cells than those of the training.", text))
+    if data.bundle:
+        text = (
+            f"These are the answers of the networks in the bundle {data.bundle} as they are. Its calibration and its thresholds are "
+            "in no figure here; evaluation.json, which hemoscope evaluate wrote beside the networks, has what they make of these cells."
+        )
+        found.append(Caveat("Not the bundle's own probabilities.", text))
     return found
 
 

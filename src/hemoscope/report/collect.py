@@ -123,7 +123,7 @@ class Report:
 
 
 def collect(
-    runs_root: Path, *, members: str = "auto", vote: How = "majority", title: str | None = None
+    runs_root: Path, *, members: str = "auto", vote: How | None = None, title: str | None = None
 ) -> Report:
     """Read the runs below a folder and compute everything that a report shows.
 
@@ -131,7 +131,7 @@ def collect(
         runs_root: A folder of run folders, or one run folder.
         members: `auto`, `paper`, `top`, `greedy`, `exhaustive`, or names of runs or architectures
             with commas between.
-        vote: `majority` or `soft`.
+        vote: `majority` or `soft`; None as in `assemble`.
         title: Headline; made from the data set's name where None.
 
     Raises:

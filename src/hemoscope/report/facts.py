@@ -13,7 +13,7 @@ from pathlib import PurePath
 from typing import Any, Literal
 
 from hemoscope import paper
-from hemoscope.records import Predictions
+from hemoscope.records import SIDES, Predictions
 
 __all__ = ["CREDIT", "DataFacts", "DataKind", "data_facts"]
 
@@ -46,6 +46,10 @@ class DataFacts:
         split_seed: Seed of the draw.
         groups: How many groups, such as patients, the images are of, where a list names them; else 0.
         groups_on_two_sides: How many of them have images on more than one side of the split.
+        seen_before: Of cells that were only scored, how many were on each side of the networks' split, by their bytes;
+            None where that is not known.
+        trained_on: Of such cells, the digest of the data that the networks were trained on; empty where not known.
+        bundle: The bundle whose networks scored them; empty where none did.
     """
 
     kind: DataKind
@@ -61,6 +65,9 @@ class DataFacts:
     split_seed: int | None
     groups: int = 0
     groups_on_two_sides: int = 0
+    seen_before: Mapping[str, int] | None = None
+    trained_on: str = ""
+    bundle: str = ""
 
     @property
     def credit(self) -> str:
@@ -81,6 +88,7 @@ def data_facts(cards: Sequence[Mapping[str, Any]], test: Predictions) -> DataFac
     root = str(data.get("root", ""))
     kind = _kind(data, test, root)
     known = (c["data"].get("second_acquisition") for c in cards)
+    scored = [c.get("evaluated") or {} for c in cards]
     counted = {name: int((test.target == i).sum()) for i, name in enumerate(test.classes)}
     return DataFacts(
         kind=kind,
@@ -96,7 +104,18 @@ def data_facts(cards: Sequence[Mapping[str, Any]], test: Predictions) -> DataFac
         split_seed=split.get("seed"),
         groups=data.get("groups") or 0,
         groups_on_two_sides=data.get("groups_on_two_sides") or 0,
+        seen_before=_seen_before([one.get("seen_before") for one in scored]),
+        trained_on=str(((scored[0].get("trained_on") or {}).get("data") or {}).get("digest", "")),
+        bundle=str(scored[0].get("bundle") or ""),
     )
+
+
+def _seen_before(seen: Sequence[Mapping[str, int] | None]) -> Mapping[str, int] | None:
+    """Return the most of any network; None where it is not known of all."""
+    known = [one for one in seen if one]
+    if len(known) < len(seen):
+        return None
+    return {side: max(one.get(side, 0) for one in known) for side in SIDES}
 
 
 def _kind(data: Mapping[str, Any], test: Predictions, root: str) -> DataKind:

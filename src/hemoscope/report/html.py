@@ -44,7 +44,7 @@ def write_report(
     out: Path,
     *,
     members: str = "auto",
-    vote: How = "majority",
+    vote: How | None = None,
     data: Path | None = None,
     title: str | None = None,
     stress: Path | None = None,
@@ -56,7 +56,7 @@ def write_report(
         out: Where `report.html`, `checklists.md`, `model-card.md`, `tables/` and `figures/` go.
         members: Who votes: `auto` (the four best on validation), `paper`, `top`, `greedy`,
             `exhaustive`, or names of runs or architectures with commas between.
-        vote: `majority` or `soft`.
+        vote: `majority` or `soft`; None: as runs voted that were evaluated together, else `majority`.
         data: Where the images are, for sample cells and pictures of errors; none are shown without it.
         title: Headline of the page.
         stress: What `hemoscope stress --out` wrote of these runs, for what would break them.

@@ -23,7 +23,7 @@ from hemoscope.report.formats import printable
 
 __all__ = ["model_card"]
 
-NO_UNKNOWN = "It calls nothing unknown: whatever it is shown gets one of its classes. A bundle of it has thresholds (hemoscope bundle)."
+NO_UNKNOWN = "It calls nothing unknown: whatever it is shown gets one of its classes."
 
 
 def model_card(report: Report) -> str:
@@ -34,7 +34,9 @@ def model_card(report: Report) -> str:
     title = f"{name}: {len(entries)} networks, {ensemble.how} vote" if ensemble else name
     scores = _shown(report.headline.to_json())
     split = _shown(entries[0].card["split"])
-    limits = (*LIMITS, NO_UNKNOWN, *(f"{caveat.title} {caveat.text}" for caveat in report.judged_caveats))
+    thresholds = "The bundle" if report.data.bundle else "A bundle of it"
+    no_unknown = f"{NO_UNKNOWN} {thresholds} has thresholds (hemoscope bundle)."
+    limits = (*LIMITS, no_unknown, *(f"{caveat.title} {caveat.text}" for caveat in report.judged_caveats))
     calibration = OF_SCORES["calibration"].say(report)
     lines = [
         front_matter(

@@ -94,8 +94,18 @@ def _one_data_set(report: Report) -> str | None:
 def _external(report: Report) -> str | None:
     if at(card_of(report), "split.policy") != EVALUATED:
         return None
-    digest = at(card_of(report), "data.digest")
-    return f"The images scored are of another data set than those of the training (digest {digest})."
+    data = report.data
+    if data.digest == data.trained_on:
+        return (
+            f"The images scored are of the data set of the training (digest {data.digest}): no external data."
+        )
+    which = f"The images scored have the digest {data.digest}"
+    if data.seen_before is None:
+        return f"{which}; which of them were in the training is not known."
+    if any(data.seen_before.values()):
+        told = ", ".join(f"{n:,} {_NAMES[side]}" for side, n in data.seen_before.items() if n)
+        return f"{which}; among them are images of the split of the training: {told}."
+    return f"The images scored are of another data set than those of the training (digest {data.digest})."
 
 
 def _image_sides(report: Report) -> str:
