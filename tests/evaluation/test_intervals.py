@@ -70,6 +70,16 @@ def test_fractions_of_counts_are_refused(hits, n):
         wilson(hits, n)
 
 
+def test_the_interval_at_a_mean_of_counts_lies_between_those_of_the_counts():
+    ends = [np.array(wilson(hits, 3, means=True)) for hits in (1, 1.5, 2)]
+    for below, above in zip(ends, ends[1:], strict=False):
+        assert (below < above).all()
+    assert ends[0] == pytest.approx(np.array(wilson(1, 3)))
+    assert ends[1].sum() == pytest.approx(1)  # as far from 0 as from 1
+    with pytest.raises(ShapeError, match="0 <= successes <= n"):
+        wilson(float("nan"), 3, means=True)
+
+
 @pytest.mark.parametrize("confidence", [0, 1, 95, -0.1, float("nan")])
 def test_a_confidence_outside_zero_to_one_is_refused(confidence):
     with pytest.raises(ConfigError, match="strictly between 0 and 1"):

@@ -52,8 +52,10 @@ def test_table_2_agrees_with_scikit_learn(runs):
         assert got == pytest.approx(want)
 
 
-def test_table_2_gives_wilsons_interval(runs):
-    runs.add("resnet18", test=SMALL, error_rate=0.2)
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_table_2_gives_wilsons_interval_at_the_mean_of_the_seeds(runs, seeds):
+    for seed in range(seeds):
+        runs.add("resnet18", seed=seed, test=SMALL, error_rate=0.2)
     z = 1.959963984540054
     for row in rows_of(table2(collect(runs.root))):
         n, p = int(row["images"]), float(row["accuracy"])

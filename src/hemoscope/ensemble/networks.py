@@ -24,7 +24,7 @@ class Summary:
     Attributes:
         mean: Mean over the seeds; NaN where a class has no image.
         sd: Sample standard deviation over the seeds; None for one seed.
-        low: Lower end of Wilson's 95 % interval, at the mean count rounded to a whole image.
+        low: Lower end of Wilson's 95 % interval, at the mean count.
         high: Upper end.
         errors: Mean number of wrong test images.
     """
@@ -41,7 +41,7 @@ class Summary:
         correct = np.array([[*np.diagonal(s.confusion), s.n - s.errors] for s in scores])  # (seeds, C + 1)
         n = np.array([*scores[0].support, scores[0].n])
         rates = np.divide(correct, n, out=np.full(correct.shape, np.nan), where=n > 0)
-        low, high = wilson(np.rint(correct.mean(axis=0)).astype(np.int64), n)
+        low, high = wilson(correct.mean(axis=0), n, means=True)
         return cls(
             mean=rates.mean(axis=0),
             sd=rates.std(axis=0, ddof=1) if len(scores) > 1 else None,

@@ -18,7 +18,9 @@ from hemoscope.records import FloatArray
 __all__ = ["binomial_cdf", "clopper_pearson", "newcombe", "surely_more", "wilson"]
 
 
-def wilson(successes: ArrayLike, n: ArrayLike, *, confidence: float = 0.95) -> tuple[FloatArray, FloatArray]:
+def wilson(
+    successes: ArrayLike, n: ArrayLike, *, confidence: float = 0.95, means: bool = False
+) -> tuple[FloatArray, FloatArray]:
     """Return Wilson's score interval of successes / n, elementwise.
 
     Unlike the normal approximation it stays inside [0, 1] and keeps its width when nothing, or
@@ -28,6 +30,7 @@ def wilson(successes: ArrayLike, n: ArrayLike, *, confidence: float = 0.95) -> t
         successes: Whole counts in [0, n], any shape.
         n: Number of trials, a shape that broadcasts with it.
         confidence: Coverage, in (0, 1).
+        means: Whether `successes` are means of several counts, which need not be whole.
 
     Returns:
         Lower and upper bounds, fractions in [0, 1], of the broadcast shape. NaN where n is 0.
@@ -46,9 +49,9 @@ def wilson(successes: ArrayLike, n: ArrayLike, *, confidence: float = 0.95) -> t
     if not 0 < confidence < 1:
         raise ConfigError(f"confidence must lie strictly between 0 and 1, such as 0.95; got {confidence}")
     hits, trials = np.broadcast_arrays(np.asarray(successes), np.asarray(n))
-    if not (np.issubdtype(hits.dtype, np.integer) and np.issubdtype(trials.dtype, np.integer)):
+    if not ((means or np.issubdtype(hits.dtype, np.integer)) and np.issubdtype(trials.dtype, np.integer)):
         raise ShapeError(f"an interval needs whole counts; got {hits.dtype} of {trials.dtype}")
-    if ((hits < 0) | (hits > trials)).any():
+    if not ((hits >= 0) & (hits <= trials)).all():
         raise ShapeError("an interval needs 0 <= successes <= n everywhere; got counts outside")
     z = NormalDist().inv_cdf(0.5 + confidence / 2)
     with np.errstate(invalid="ignore", divide="ignore"):  # 0 of 0 is NaN

@@ -43,7 +43,7 @@ def line(name: str, errors: Sequence[int], theirs: int, *weights: str) -> str:
     """Return a row of a table: errors seed by seed, the mean with its interval, and the difference from the paper's."""
     n = paper.N_TEST
     mean = 1 - float(np.mean(errors)) / n
-    low, high = (float(b) for b in wilson(n - round(float(np.mean(errors))), n))
+    low, high = (float(b) for b in wilson(n - np.mean(errors), n, means=True))
     published = 1 - theirs / n
     bounds = (float(b) for b in wilson(n - theirs, n))
     ends = newcombe((mean, low, high), (published, *bounds))  # type: ignore[arg-type]
