@@ -105,6 +105,29 @@ def with_errors(name: str, errors: range) -> Predictions:
     return Predictions(PBC, side.paths, side.target, probs, pred)
 
 
+def test_of_one_image_seeds_say_nothing_and_the_rest_is_said(runs):
+    test = with_errors("test", range(0)).take([0])
+    for seed in (0, 1):
+        runs.add(
+            "resnet18", seed=seed, test=SMALL, predictions={"val": with_errors("val", range(9)), "test": test}
+        )
+    found = compare(runs.root, draws=50)
+    assert found.seeds == ()
+    assert found.to_json()["seeds"] == []
+    assert " On this one image, not distinguishable from it: " in next(iter(sentences(found)))
+
+
+@pytest.mark.parametrize("errors", [0, 225])
+def test_where_all_images_are_right_or_none_is_no_spread_is_claimed(runs, errors):
+    side = with_errors("test", range(errors))
+    for seed in (0, 1):
+        runs.add("resnet18", seed=seed, test=SMALL, predictions={"val": side, "test": side})
+    told = list(sentences(compare(runs.root, draws=50)))[-1]
+    assert "0.00 % with each of them" in told
+    assert "these images cannot tell" in told
+    assert "±" not in told
+
+
 def test_how_many_images_are_needed_is_said_of_the_nearest_at_the_level_that_holm_leaves(runs):
     wrong = {
         "vgg11": range(100, 112),

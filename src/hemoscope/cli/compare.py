@@ -36,7 +36,7 @@ def compare(
 
     if out:
         refuse_occupied(out)
-    found = compared(runs_at(runs), side=side.value, members=members, how=vote and vote.value)
+    found = compared(runs_at(runs), side=side.value, members=members, how=vote.value if vote else None)
     for item in found.left_out:
         note(f"left out: {item.name}: {item.reason}")
     if out:

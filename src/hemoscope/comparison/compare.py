@@ -82,10 +82,10 @@ class Comparison:
         side: `test` or `val`.
         subjects: In order of accuracy.
         pairs: Every two of them.
-        preferred: Place of the one that validation prefers; of the first where there are no validation images.
+        preferred: Place of the one that validation prefers; without validation images of the ensemble, else of the first run.
         by_validation: Whether there are some.
         groups: First and last place of each longest stretch in which no two can be told apart.
-        seeds: Networks with several seeds; at last the votes, one a seed, if several networks share seeds.
+        seeds: Networks with several seeds; at last the votes, one a seed, if several networks share seeds. None on one image.
         left_out: Runs that could not be compared, and why.
     """
 
@@ -177,7 +177,7 @@ def compare(
             ENSEMBLE if found.ensemble_leads else found.best.name
         ),
         groups=tuple(together(range(len(ranked)), differ)),
-        seeds=(*_seeds(found, side), *_votes(found, side, members)),
+        seeds=(*_seeds(found, side), *_votes(found, side, members)) if right.shape[1] > 1 else (),
         left_out=found.left_out,
     )
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from hemoscope.comparison.compare import LEVEL, Comparison, Pair, Seeds
 from hemoscope.comparison.write import shown_as
 from hemoscope.evaluation.paired import images_needed
+from hemoscope.report.formats import counted
 
 __all__ = ["sentences"]
 
@@ -32,7 +33,7 @@ def sentences(found: Comparison) -> Iterator[str]:
             else f"Without validation images none is preferred; beside {name}:"
         )
         yield (
-            f"{prefers} On these {subjects[0].scores.n:,} images, {told} (McNemar's exact test, adjusted "
+            f"{prefers} {_on_these(subjects[0].scores.n)}, {told} (McNemar's exact test, adjusted "
             f"over all {len(found.pairs):,} pairs by Holm, level {100 * LEVEL:.0f} %)."
         )
         nearest = min(others, key=lambda i: (abs(others[i].only_first - others[i].only_second), i))
@@ -40,6 +41,10 @@ def sentences(found: Comparison) -> Iterator[str]:
     if found.side == "val":
         yield "These images chose among the runs, which flatters the chosen one; the test side did not."
     yield from map(_of_seeds, found.seeds)
+
+
+def _on_these(n: int) -> str:
+    return "On this one image" if n == 1 else f"On these {n:,} images"
 
 
 def _listed(names: list[str]) -> str:
@@ -51,7 +56,7 @@ def _beside(found: Comparison, pair: Pair) -> str:
     if not pair.only_first + pair.only_second:
         return f"{first} and {second} are right and wrong on the same images."
     text = (
-        f"{first} against {second}: {pair.only_first} images that only the one gets right, {pair.only_second} that "
+        f"{first} against {second}: {counted(pair.only_first, 'image')} that only the one gets right, {pair.only_second} that "
         f"only the other does; p = {pair.p:.2g}. The first is the better one with a probability of {100 * pair.chance:.1f} %."
     )
     if pair.only_first == pair.only_second or pair.p_holm < LEVEL:
@@ -74,6 +79,11 @@ def _left_by_holm(found: Comparison, pair: Pair) -> float:
 
 def _of_seeds(one: Seeds) -> str:
     spread = one.spread
+    if not spread.sd_both:  # every seed is right on all images, or on none
+        return (
+            f"{one.label}, {one.n_seeds} seeds: {100 * spread.mean:.2f} % with each of them. What another training, or other images, "
+            "would change these images cannot tell: none of them is answered otherwise than the rest."
+        )
     return (
         f"{one.label}, {one.n_seeds} seeds: {100 * spread.mean:.2f} % on average, from seed to seed ± {100 * spread.sd:.2f} points. "
         f"Another training on other images of as many would lie ± {100 * spread.sd_both:.2f} points around it: "
