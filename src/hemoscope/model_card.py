@@ -6,6 +6,7 @@ Markdown with the metadata of Hugging Face. Scores are those of `Scores.to_json`
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -108,7 +109,7 @@ def scores_of(scores: Mapping[str, Any], source: str) -> list[str]:
     return [
         (
             f"Accuracy {percent(scores['accuracy'])} (Wilson 95 % interval {percent(low)} to "
-            f"{percent(high)}), {scores['errors']} errors in {scores['n']:,} images. {source}"
+            f"{percent(high)}), {_counted(scores['errors'], 'error')} in {_counted(scores['n'], 'image')}. {source}"
         ),
         "",
         "| class | precision (95 %) | sensitivity (95 %) | specificity (95 %) | images |",
@@ -163,12 +164,17 @@ def percent(value: float | None) -> str:
 
 
 def one_cell(text: str) -> str:
-    r"""Return a name for a cell of a table; markup in it is shown and not obeyed.
+    r"""Return a name or a sentence for a cell of a table; markup in it is shown and not obeyed.
 
-    >>> print(one_cell("a|<b>"))
-    a\|&lt;b&gt;
+    >>> print(one_cell("a|<b> [x](y) _z_"))
+    a\|&lt;b&gt; \[x\](y) \_z\_
     """
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("|", "\\|")
+    escaped = re.sub(r"([\\`*_\[\]|~#])", r"\\\1", text.replace("&", "&amp;"))
+    return escaped.replace("<", "&lt;").replace(">", "&gt;")
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def _with_interval(scores: Mapping[str, Any], rate: str) -> str:

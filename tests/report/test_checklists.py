@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from markdown_it import MarkdownIt
 
 from hemoscope.model_card import INTENDED_USE, LIMITS
 from hemoscope.report.checklists import checklists
@@ -223,7 +224,7 @@ def test_an_ensemble_that_leads_is_told_of_with_every_member(runs):
         assert markdown(entry.name) in page
     assert "a mean over the members, and the most probable class" in page
     card = model_card(report)
-    assert "# resnet18+squeezenet1_1+vgg19: 3 networks, soft vote" in card
+    assert r"# resnet18+squeezenet1\_1+vgg19: 3 networks, soft vote" in card
     assert card.count("| paper | 3 | 0 |") == 3
 
 
@@ -280,6 +281,19 @@ def test_whatever_a_user_named_is_shown_and_never_obeyed(runs):
         assert "\x07" not in text
         assert "line\nbreak" not in text
         assert "a &amp; b\\|c" in text
+
+
+def test_markdown_in_a_name_makes_no_link_and_no_emphasis(runs):
+    evil = ("[x](javascript:alert(1))", "**b** `c`", "_d_ ~e~ #f")
+    folder = runs.add("resnet18", classes=evil, test=(40, 40), rename=None, error_rate=0.3)
+    shown = (
+        MarkdownIt("commonmark")
+        .enable(["table", "strikethrough"])
+        .render(model_card(collect(folder)).partition("\n---\n")[2])
+    )
+    for name in evil:
+        assert shown.count(f"<td>{name}</td>") == 1
+    assert not re.search(r"<(a|em|strong|code|s)\b", shown[: shown.index("Intended use")])
 
 
 def test_the_model_card_says_what_a_bundles_says_with_the_scores_of_the_run(one: Path):
