@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -72,7 +74,7 @@ def test_fractions_of_counts_are_refused(hits, n):
 
 def test_the_interval_at_a_mean_of_counts_lies_between_those_of_the_counts():
     ends = [np.array(wilson(hits, 3, means=True)) for hits in (1, 1.5, 2)]
-    for below, above in zip(ends, ends[1:], strict=False):
+    for below, above in itertools.pairwise(ends):
         assert (below < above).all()
     assert ends[0] == pytest.approx(np.array(wilson(1, 3)))
     assert ends[1].sum() == pytest.approx(1)  # as far from 0 as from 1

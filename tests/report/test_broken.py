@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,11 @@ def test_the_page_tells_what_damage_does_to_the_headline_s_network(runs, tmp_pat
     assert "It recognises background" in section
     assert f"{run.name} was &lt;i&gt;asked&lt;/i&gt;." in section
     assert (tmp_path / "report" / "tables" / "damage.csv").is_file()
+    numbers = [int(n) for n in re.findall(r"<b>Figure (\d+)\.</b>", page)]
+    assert numbers == list(range(1, len(numbers) + 1))
+    assert "</b> Wrong answers against severity, a line a kind of damage." in section
+    # On a phone a broad picture is wider than the page, and scrolls in its frame.
+    assert all('<div class="frame"><img' in figure for figure in section.split('<figure class="picture')[1:])
     plain = write_report(runs.root, tmp_path / "plain").read_text("utf-8")
     assert "hemoscope report --stress" in plain
     assert not (tmp_path / "plain" / "tables" / "damage.csv").exists()

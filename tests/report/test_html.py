@@ -14,6 +14,7 @@ from hemoscope import paper
 from hemoscope.data.scan.scan import scan
 from hemoscope.errors import DataError
 from hemoscope.models.registry import arch_names
+from hemoscope.records import Predictions
 from hemoscope.report import write_report
 from hemoscope.report.collect import collect
 from hemoscope.report.figures import WRITTEN, Figures
@@ -290,6 +291,48 @@ def test_a_run_without_errors_shows_no_wrong_images(runs):
     folder = runs.add("resnet18", test=SMALL, error_rate=0)
     text = words(parsed(write_report(folder, runs.root.parent / "out")))
     assert "Nothing: every test image got its own class." in text
+
+
+def answers(name: str, true: list[int], said: list[int]) -> Predictions:
+    """What a network says of images of the classes a, b and c, with probabilities of 0.8."""
+    probs = np.full((len(true), 3), 0.1)
+    probs[np.arange(len(true)), said] = 0.8
+    paths = tuple(f"{name}_{i:02d}.png" for i in range(len(true)))
+    return Predictions(("a", "b", "c"), paths, np.array(true, dtype=np.int64), probs, probs.argmax(axis=1))
+
+
+def page_of(runs, tmp_path, true: list[int], said: list[int]) -> str:
+    val = answers("val", [0, 1, 2] * 4, [0, 1, 2] * 4)
+    sides = {"val": val, "test": answers("test", true, said)}
+    runs.add("resnet18", classes=("a", "b", "c"), test=(4, 4, 4), rename=None, predictions=sides)
+    return words(parsed(write_report(runs.root, tmp_path / "out")))
+
+
+def test_without_test_images_nothing_is_said_to_be_right_and_nothing_of_validation_is_denied(runs, tmp_path):
+    text = page_of(runs, tmp_path, [], [])
+    assert "There is no test image to get wrong." in text
+    assert "There is no test image to try a threshold on." in text
+    assert "every test image got its own class" not in text
+    assert "these runs have none" not in text
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ([1, 2, 2], "most often is a for b, and as often 1 other pair of classes: 1 of its 2 errors each."),
+        ([1, 1, 2], "The one error of ResNet-18 is a for b."),
+    ],
+)
+def test_what_is_mistaken_as_often_as_another_is_not_called_the_most_frequent_alone(
+    runs, tmp_path, said, told
+):
+    assert told in page_of(runs, tmp_path, [0, 1, 2], said)
+
+
+def test_far_off_probabilities_of_few_images_are_not_called_right(runs, tmp_path):
+    text = page_of(runs, tmp_path, [0], [1])
+    assert "so nothing is shown to be wrong with them here" in text
+    assert "so nothing is wrong with them" not in text
 
 
 def test_what_is_undefined_reads_n_a(runs):

@@ -71,7 +71,7 @@ def print_scores(scores: Mapping[str, Any]) -> None:
     low, high = scores["accuracy_ci"]
     typer.echo(
         f"accuracy {percent(scores['accuracy'])} (95 % interval {percent(low)} to {percent(high)}), "
-        f"{scores['errors']} errors in {scores['n']:,} images"
+        f"{scores['errors']} error{'s' * (scores['errors'] != 1)} in {scores['n']:,} image{'s' * (scores['n'] != 1)}"
     )
     rows = [["class", "precision", "sensitivity", "specificity", "images"]]
     for name, c in scores["classes"].items():

@@ -26,7 +26,7 @@ def ensemble(
     from hemoscope.errors import RunError
     from hemoscope.sweep.storage import runs_at
 
-    result = assemble(runs_at(runs), members=members, how=vote and vote.value)
+    result = assemble(runs_at(runs), members=members, how=vote.value if vote else None)
     for item in result.left_out:
         note(f"left out: {item.name}: {item.reason}")
     chosen = result.ensemble
@@ -74,7 +74,13 @@ def report(
     from hemoscope.sweep.storage import runs_at
 
     path = write_report(
-        runs_at(runs), out, members=members, vote=vote and vote.value, data=data, title=title, stress=stress
+        runs_at(runs),
+        out,
+        members=members,
+        vote=vote.value if vote else None,
+        data=data,
+        title=title,
+        stress=stress,
     )
     if as_json:
         print_json({"report": path})

@@ -155,7 +155,7 @@ def leads(ensemble: Ensemble | None, best: Entry) -> bool:
     """Return whether an ensemble does better than the best run on validation, and so makes the headline.
 
     Fewer errors are better, then the lower log-loss; equals go to the single run, which is simpler.
-    Without validation images nothing is known, and the ensemble leads because it was asked for.
+    Without validation images nothing is known, and the ensemble leads: no run is known to be better than another.
     """
     if ensemble is None or not len(best.val):
         return ensemble is not None
@@ -246,7 +246,7 @@ def _papers(picked: Mapping[str, Entry]) -> str:
 
 def _sentence(choice: Choice, candidates: int) -> str:
     if len(choice.members) == candidates:
-        return f"All {candidates} runs there are."
+        return f"{'Both' if candidates == 2 else f'All {candidates}'} runs there are."
     looked = {
         "top": f"The {len(choice.members)} best of {candidates} runs on the validation images",
         "greedy": f"Added one by one from {candidates} runs while the validation errors of the vote went down",

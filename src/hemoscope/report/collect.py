@@ -23,6 +23,7 @@ from hemoscope.evaluation.summary import Scores
 from hemoscope.records import Predictions
 from hemoscope.report.caveats import Caveat, caveats
 from hemoscope.report.facts import DataFacts, data_facts
+from hemoscope.report.formats import counted
 
 __all__ = ["Confusion", "LeftOut", "Mistake", "Report", "collect"]
 
@@ -158,7 +159,7 @@ def collect(
 
 def _title(data: DataFacts, networks: Sequence[Network], ensemble: Ensemble | None) -> str:
     runs = sum(len(network.entries) for network in networks)
-    what = _plural(runs, "run") if len(networks) == 1 else _plural(len(networks), "network")
+    what = counted(runs, "run") if len(networks) == 1 else counted(len(networks), "network")
     return f"{data.title}: {what}{' and their ensemble' if ensemble else ''}"
 
 
@@ -188,7 +189,3 @@ def _confusions(scores: Scores) -> tuple[Confusion, ...]:
         Confusion(scores.classes[row], scores.classes[column], n, n / int(scores.support[row]))
         for (row, column), n in counts.most_common()
     )
-
-
-def _plural(n: int, noun: str) -> str:
-    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"

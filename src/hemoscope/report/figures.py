@@ -157,8 +157,8 @@ def matrices(report: Report, figures: Figures) -> Iterator[Picture]:
         yield figures.add(
             f"confusion-{formats.slug(name)}",
             confusion_figure(scores.confusion, scores.classes),
-            caption=f"{label}: {scores.errors:,} errors in {scores.n:,}, accuracy {accuracy}.",
-            alt=f"Confusion matrix of {label}: {scores.errors} errors in {scores.n} test images.",
+            caption=f"{label}: {formats.counted(scores.errors, 'error')} in {scores.n:,}, accuracy {accuracy}.",
+            alt=f"Confusion matrix of {label}: {formats.counted(scores.errors, 'error')} in {formats.counted(scores.n, 'test image')}.",
         )
 
 

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 __all__ = [
     "NOT_DEFINED",
     "count",
+    "counted",
     "duration",
     "interval",
     "interval_points",
@@ -166,6 +167,15 @@ def count(number: float | None) -> str:
     if number is None or not math.isfinite(number):
         return NOT_DEFINED
     return f"{number:,.0f}"
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a whole number with its noun, which takes an s.
+
+    >>> counted(1, "error"), counted(1093, "error")
+    ('1 error', '1,093 errors')
+    """
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def duration(seconds: float | None) -> str:

@@ -27,6 +27,7 @@ def render(template: str, *, package: str = "hemoscope.report", **values: Any) -
         "pct": formats.percent,
         "ci": formats.interval,
         "thousands": formats.count,
+        "counted": formats.counted,
         "duration": formats.duration,
         "one_line": formats.printable,
     }

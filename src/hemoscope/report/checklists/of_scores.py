@@ -8,7 +8,7 @@ from hemoscope.evaluation.calibration import expected_calibration_error
 from hemoscope.evaluation.metrics import log_loss
 from hemoscope.report.checklists.answer import MANY_CLASSES, Answer, at, card_of
 from hemoscope.report.collect import Report
-from hemoscope.report.formats import interval, percent
+from hemoscope.report.formats import counted, interval, percent
 from hemoscope.runs import EVALUATED
 
 __all__ = ["OF_SCORES"]
@@ -34,7 +34,7 @@ def _performance(report: Report) -> str | None:
     )
     return (
         f"{report.judged_label}: accuracy {percent(scores.accuracy)} % (95 % interval {interval(scores.accuracy_ci)}), "
-        f"{scores.errors:,} errors in {scores.n:,} test images; means over the classes: {means}."
+        f"{counted(scores.errors, 'error')} in {counted(scores.n, 'test image')}; means over the classes: {means}."
     )
 
 
@@ -86,7 +86,7 @@ def _confusions(report: Report) -> str | None:
         return None
     if not report.confusions:
         return "No test image got another class than its own."
-    told = [f"{c.true} taken for {c.pred} {c.count:,} times" for c in report.confusions[:_SHOWN]]
+    told = [f"{c.true} taken for {c.pred} {counted(c.count, 'time')}" for c in report.confusions[:_SHOWN]]
     first = "Most frequent: " if len(report.confusions) > _SHOWN else ""
     return f"{first}{', '.join(told)}. The report has the confusion matrix and the wrong images."
 

@@ -8,6 +8,7 @@ from typing import Any
 from hemoscope.data.images.framing import NUCLEUS_SHARE
 from hemoscope.report.checklists.answer import Answer, by_run
 from hemoscope.report.collect import Report
+from hemoscope.report.formats import counted
 from hemoscope.training.changes import setting
 
 __all__ = ["OF_TRAINING"]
@@ -100,7 +101,7 @@ def _selection(report: Report) -> str | None:
     if len(report.entries) == 1:
         return "There is one run; nothing was chosen among several."
     given = report.ensemble is not None and report.ensemble.choice is None
-    errors = f"{best.label} has {best.val.n_errors:,} errors on {n:,} validation images"
+    errors = f"{best.label} has {counted(best.val.n_errors, 'error')} on {counted(n, 'validation image')}"
     if report.ensemble:
         errors += f", the ensemble {report.ensemble.val_errors:,}"
     return (
