@@ -285,7 +285,7 @@ def test_whatever_a_user_named_is_shown_and_never_obeyed(runs):
 
 def test_markdown_in_a_name_makes_no_link_and_no_emphasis(runs):
     evil = ("[x](javascript:alert(1))", "**b** `c`", "_d_ ~e~ #f")
-    folder = runs.add("resnet18", classes=evil, test=(40, 40), rename=None, error_rate=0.3)
+    folder = runs.add("resnet18", classes=evil, test=(40, 40, 40), rename=None, error_rate=0.3)
     shown = (
         MarkdownIt("commonmark")
         .enable(["table", "strikethrough"])
