@@ -266,14 +266,15 @@ def stress(
     )
 
 
-def vote(runs: File, *, members: str | Sequence[str] = "auto", how: How = "majority") -> Ensemble:
+def vote(runs: File, *, members: str | Sequence[str] = "auto", how: How | None = None) -> Ensemble:
     """Let runs of one split vote; members are chosen on validation images only.
 
     Args:
         runs: A folder of run folders, or its URL such as s3://bucket/runs.
         members: `auto` (the four best on validation), `paper`, `top`, `greedy`, `exhaustive`, or names of runs
             or architectures.
-        how: `majority` of predictions, or `soft`: the mean of probabilities.
+        how: `majority` of predictions, or `soft`: the mean of probabilities. None: as they voted where `evaluate --out` wrote
+            the runs, else `majority`.
 
     Returns:
         Members, predictions and scores of the test side.
@@ -299,7 +300,7 @@ def compare(
     *,
     side: Literal["test", "val"] = "test",
     members: str | Sequence[str] = "auto",
-    how: How = "majority",
+    how: How | None = None,
 ) -> Comparison:
     """Compare runs of one split and their ensemble: intervals, paired tests, what cannot be told apart.
 
@@ -307,7 +308,7 @@ def compare(
         runs: A folder of run folders, or its URL such as s3://bucket/runs.
         side: On which images.
         members: Of the ensemble, as in `vote`.
-        how: Its vote.
+        how: Its vote, as in `vote`.
 
     Raises:
         RunError: If there is no finished run, or no image on that side.
@@ -344,14 +345,16 @@ def audit(
 
     Raises:
         RunError: If no finished run has images to judge by.
-        DataError: If `data` are not the images of the runs, or something is in `out` already.
+        DataError: If `data` are not the images of the runs, something is in `out` already, or it lies inside `data`.
     """
-    from hemoscope.files import refuse_occupied
+    from hemoscope.files import refuse_inside, refuse_occupied
     from hemoscope.suspects.audit import audit_labels
     from hemoscope.suspects.write import write_audit
     from hemoscope.sweep.storage import runs_at
 
     if out is not None:
+        if data is not None:
+            refuse_inside(a_path(out), a_path(data))
         refuse_occupied(a_path(out))
     found = audit_labels(
         runs_at(runs),
@@ -371,7 +374,7 @@ def report(
     out: File = "report",
     *,
     members: str | Sequence[str] = "auto",
-    how: How = "majority",
+    how: How | None = None,
     data: File | None = None,
     title: str | None = None,
     stress: File | None = None,
