@@ -137,7 +137,7 @@ class Calibration(_Record):
     """
 
     n_val: Count = Field(ge=1)
-    temperature: float = Field(gt=0, le=100)
+    temperature: float = Field(ge=0.001, le=100)
     review_below: Share | None
     error_rate: Share
     conformal_score: Share

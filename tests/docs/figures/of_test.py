@@ -139,11 +139,15 @@ def the_best_network() -> Iterator[str]:
 def without_duplicates() -> Iterator[str]:
     clean = sorted(find_runs(CLEAN), key=lambda run: run.card["seed"])
     val, test = ([run.predictions(side) for run in clean] for side in ("val", "test"))  # type: ignore[arg-type]
-    both = [vote(side, how="soft") for side in (val, test)]
-    for name, *found in (*zip(("0", "1"), val, test, strict=True), ("vote of both", *both)):
+    both, three = ([vote(side[:n], how="soft") for side in (val, test)] for n in (2, 3))
+    votes = ("vote of 0 and 1", *both), ("vote of the three", *three)
+    for name, *found in (*zip(("0", "1", "2"), val, test, strict=True), *votes):
         on_val, on_test = found
         n, wrong = len(on_test), on_test.n_errors
         low, high = wilson(n - wrong, n)
         accuracy = f"{percent(1 - wrong / n)} ({percent(float(low))} to {percent(float(high))})"
         yield row(name, on_val.n_errors, percent(1 - on_val.n_errors / len(on_val)), wrong, accuracy)
+    mean = sum(side.n_errors for side in test) / sum(len(side) for side in test)
+    assert 1 - mean >= GOALS[0]
+    yield f"{percent(1 - mean)} % as a mean over three seeds, and the goal is met without what"
     yield f"| errors of {len(val[0]):,}, validation | accuracy, % | errors of {len(test[0]):,}, test |"
