@@ -44,6 +44,9 @@ def test_the_whole_way_from_cells_to_an_answer(discs: Path, tmp_path: Path):
     assert np.allclose(voted.predictions.probs, mean)
     assert "ResNet-18" in api.report(runs, tmp_path / "report", members=both).read_text("utf-8")
     assert {*both, "ensemble"} == {subject.name for subject in api.compare(runs, members=both).subjects}
+    for shown in (cells, sides, first, voted):  # in a notebook, where the cells may be a million
+        assert not any(image.path in repr(shown) for image in cells.images)
+        assert len(repr(shown)) < 5000
     card = api.bundle(runs, tmp_path / "both.hemo", members=both, device="cpu")
     assert sorted(member.seed for member in card.members) == [0, 1]
     model = api.load(tmp_path / "both.hemo", device="cpu")

@@ -119,7 +119,7 @@ class Manifest:
 
     root: Path
     classes: tuple[str, ...]
-    images: tuple[CellImage, ...]
+    images: tuple[CellImage, ...] = field(repr=False)
     problems: tuple[Problem, ...] = ()
     not_images: int = 0
     converted: Mapping[str, int] = field(default_factory=dict)
@@ -174,7 +174,7 @@ class Split:
         seed: Seed of the draw; None for a given split.
     """
 
-    rows: tuple[SplitRow, ...]
+    rows: tuple[SplitRow, ...] = field(repr=False)
     policy: str
     seed: int | None
 
@@ -213,10 +213,10 @@ class Predictions:
     """
 
     classes: tuple[str, ...]
-    paths: tuple[str, ...]
-    target: IntArray
-    probs: FloatArray
-    pred: IntArray
+    paths: tuple[str, ...] = field(repr=False)
+    target: IntArray = field(repr=False)
+    probs: FloatArray = field(repr=False)
+    pred: IntArray = field(repr=False)
 
     def __post_init__(self) -> None:
         n, c = len(self.paths), len(self.classes)

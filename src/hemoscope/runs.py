@@ -16,7 +16,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -69,7 +69,7 @@ class Run:
     """
 
     path: Path
-    card: Mapping[str, Any]
+    card: Mapping[str, Any] = field(repr=False)
 
     @classmethod
     def open(cls, path: Path) -> Run:

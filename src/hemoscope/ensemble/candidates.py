@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +29,11 @@ class Entry:
     path: Path
     arch: str
     seed: int
-    card: Mapping[str, Any]
-    history: tuple[EpochRow, ...]
-    val: Predictions
-    test: Predictions
-    scores: Scores
+    card: Mapping[str, Any] = field(repr=False)
+    history: tuple[EpochRow, ...] = field(repr=False)
+    val: Predictions = field(repr=False)
+    test: Predictions = field(repr=False)
+    scores: Scores = field(repr=False)
     label: str = ""
 
     @property
