@@ -63,6 +63,17 @@ def by_what_is_known() -> Iterator[str]:
     yield of_state(FULL, "its cells, new batch statistics, at 224 px", ["new statistics"], None)
 
 
+@quoted_in(PAGE)
+def adapted_at_full_size() -> Iterator[str]:
+    for lab, name in LABS.items():
+        if "seed 0" in kept(FULL, lab)["states"]:
+            (a, b), (c, d) = (limited_and_open(FULL, lab, state) for state in ("before", "seed 0"))
+            yield f"{name} {whole(c)} ({whole(d)}) in place of {whole(a)} ({whole(b)})"
+    c = CLASSES.index("lymphocyte")
+    before, after = (scored(FULL, "jiangxi", state, "limited")[c] for state in ("before", "seed 0"))
+    yield f"of {before.sum()} lymphocytes {before[c]} were right before and {after[c]} after, {after[CLASSES.index('monocyte')]} are called monocytes"
+
+
 @quoted_in("README.md")
 def at_full_size() -> Iterator[str]:
     limited, opened = (
