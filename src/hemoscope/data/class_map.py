@@ -66,9 +66,8 @@ def match_classes(classes: Iterable[str], known: Sequence[str], given: ClassMap 
     misspelt = [
         f"{name} for {other[_plain(name)]}" for name in given if name not in classes and _plain(name) in other
     ]
-    if (
-        misspelt
-    ):  # an exclusion would be lost by a capital; other names are those of other data of the same laboratory
+    # An exclusion would be lost by a capital; names of no class here are those of other data of the same laboratory.
+    if misspelt:
         raise DataError(
             f"the map of classes writes {', '.join(misspelt)}; expected every class as the data name it"
         )

@@ -45,9 +45,8 @@ def csv_text(rows: Iterable[Sequence[str]]) -> bytes:
 
 def decoded(data: bytes) -> str:
     """Return a text file's text, without its byte order mark; bytes that are no text are surrogates."""
-    if data.startswith(
-        (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)
-    ):  # before UTF-16, whose mark begins the first
+    # UTF-32 first: its mark begins with that of UTF-16.
+    if data.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
         return data.decode("utf-32", "replace")
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return data.decode("utf-16", "replace")

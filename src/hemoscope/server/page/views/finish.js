@@ -186,5 +186,5 @@ function Audit() {
 
 /** @param {{written: Record<string, string>}} props */
 export function FinishPanel({ written }) {
-  return html`<div class="finish">${at.signed.value ? html`<${Signed} />` : html`<${Sign} written=${written} />`}<${Exports} /><${Earlier} /><${Audit} /></div>`;
+  return html`<div class="finish">${at.signed.value ? html`<${Signed} />` : html`<${Sign} key=${session.value?.user} written=${written} />`}<${Exports} /><${Earlier} /><${Audit} /></div>`;
 }
